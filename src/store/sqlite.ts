@@ -1,0 +1,239 @@
+import { closeSync, existsSync, openSync } from "node:fs";
+import { dirname } from "node:path";
+import { DatabaseSync, type StatementSync } from "node:sqlite";
+import { ConfigError } from "../core/error.ts";
+import type { Row, Sql, SqlValue } from "./sql.ts";
+import { checkValues } from "./sql-values.ts";
+import { type Execute, refuseInsideWork, runInScope } from "./transaction-scope.ts";
+import { claimWriter } from "./writer-claim.ts";
+
+const maxStatements = 500;
+const maxBatch = 512;
+const maxWorkMs = 30_000;
+const busyTimeoutMs = 5_000;
+
+interface Job {
+  /** Never rejects; what it made of the promise is told by `settle`. */
+  run(): Promise<void>;
+  settle(): void;
+  fail(error: unknown): void;
+}
+
+/** The transaction under a whole batch is gone (SQLite rolls back by itself when a disk is full, for example). */
+class BatchLost extends Error {}
+
+const counters = new WeakMap<Sql, () => number>();
+
+/**
+ * The embedded store in the file `path`: one writing and one read-only connection, so that reads see committed changes only
+ * and wait for nobody. Opening for writing claims the folder (`claimWriter`). `:memory:` is a store for tests on one
+ * connection. Constraints that are checked at commit (deferrable) would fail a whole batch: use none.
+ * @throws ConfigError when another process writes there, or with `readOnly` when there is no such file.
+ */
+export function openSqlite(path: string, { readOnly = false }: { readOnly?: boolean } = {}): Sql {
+  const inMemory = path === ":memory:";
+  if (readOnly && !inMemory && !existsSync(path)) throw new ConfigError([`there is no store at ${path}`]);
+  const claim = readOnly || inMemory ? undefined : claimWriter(dirname(path));
+  const opened: DatabaseSync[] = [];
+  try {
+    const writer = readOnly ? undefined : openWriter(path);
+    if (writer) opened.push(writer);
+    const reader = inMemory ? undefined : new DatabaseSync(path, { readOnly: true, timeout: busyTimeoutMs });
+    if (reader) opened.unshift(reader); // closed first, so that the writer's end can fold the log into the file
+    return connect({ writer, reader, closeAll });
+  } catch (error) {
+    closeAll();
+    throw error;
+  }
+  function closeAll(): void {
+    for (const database of opened) database.close();
+    claim?.release();
+  }
+}
+
+function openWriter(path: string): DatabaseSync {
+  // SQLite would make the file readable for all; its own files beside it take over these rights. Never touched once there:
+  // closing a file drops the locks that this process has on it.
+  if (path !== ":memory:" && !existsSync(path)) closeSync(openSync(path, "a", 0o600));
+  const database = new DatabaseSync(path, { timeout: busyTimeoutMs, enableForeignKeyConstraints: true });
+  const mode = database.prepare("pragma journal_mode = wal").get()?.journal_mode;
+  if (mode !== "wal" && mode !== "memory") {
+    database.close();
+    throw new ConfigError([`${path}: its file system cannot hold the store (no write-ahead log, as on network drives)`]);
+  }
+  database.exec("pragma synchronous = full; pragma journal_size_limit = 67108864");
+  return database;
+}
+
+interface Connections {
+  writer: DatabaseSync | undefined;
+  reader: DatabaseSync | undefined;
+  closeAll(): void;
+}
+
+function connect({ writer, reader, closeAll }: Connections): Sql {
+  const read = reader && executor(reader);
+  const group = writer && groupCommit(writer, () => counter.forget());
+  let closed = false;
+
+  const transaction = async <T>(work: (tx: Sql) => Promise<T>): Promise<T> => {
+    refuseInsideWork();
+    if (closed) throw new Error("the store is closed");
+    if (!group) throw new Error("this store is open for reading only");
+    return group.transaction(work);
+  };
+  const sql: Sql = {
+    dialect: "sqlite",
+    async query<R extends object = Row>(text: string, values: readonly SqlValue[] = []): Promise<R[]> {
+      if (!read || !isRead(text)) return transaction((tx) => tx.query<R>(text, values));
+      refuseInsideWork();
+      if (closed) throw new Error("the store is closed");
+      return read(text, values) as R[];
+    },
+    transaction,
+    async close() {
+      if (closed) return;
+      closed = true;
+      await group?.idle();
+      closeAll();
+    },
+  };
+  const counter = changeCounterOf(reader);
+  counters.set(sql, counter.get);
+  return sql;
+}
+
+/** Anything not surely a read goes to the writing connection, which answers it as well, only later. */
+function isRead(text: string): boolean {
+  if (/^\s*(select|values|explain|pragma)\b/i.test(text)) return true;
+  return /^\s*with\b/i.test(text) && !/\b(insert|update|delete|replace)\b/i.test(text);
+}
+
+function executor(database: DatabaseSync): (text: string, values: readonly SqlValue[]) => Row[] {
+  const statements = new Map<string, { statement: StatementSync; placeholders: number }>();
+  const prepare = (text: string) => {
+    const known = statements.get(text);
+    if (known) {
+      statements.delete(text); // to the end: the first one is the one used longest ago
+      statements.set(text, known);
+      return known;
+    }
+    const placeholders = Math.max(0, ...Array.from(text.matchAll(/\$(\d+)/g), (match) => Number(match[1])));
+    const made = { statement: database.prepare(text), placeholders };
+    statements.set(text, made);
+    const oldest = statements.keys().next();
+    if (statements.size > maxStatements && !oldest.done) statements.delete(oldest.value);
+    return made;
+  };
+  return (text, values) => {
+    checkValues(values);
+    const { statement, placeholders } = prepare(text);
+    if (values.length !== placeholders) throw new TypeError(`${placeholders} placeholders, but ${values.length} values`);
+    const named: Record<number, string | bigint | null | Uint8Array> = {};
+    for (const [index, value] of values.entries()) {
+      named[index + 1] = typeof value === "number" ? BigInt(value) : value; // a number would be bound as a real, 5 as "5.0"
+    }
+    return statement.all(named as Record<string, string>).map((row) => ({ ...row }));
+  };
+}
+
+const failAll = (jobs: readonly Job[], error: unknown): void => {
+  for (const job of jobs) job.fail(error);
+};
+
+/** Concurrent transactions as savepoints of one; `onCommit` runs before any of them is told. */
+function groupCommit(database: DatabaseSync, onCommit: () => void) {
+  const execute: Execute = executor(database);
+  const command = (text: string) => {
+    const statement = database.prepare(text);
+    return () => void statement.run();
+  };
+  const [begin, commit, rollback] = [command("begin immediate"), command("commit"), command("rollback")];
+  const [savepoint, release, undo] = [command("savepoint work"), command("release work"), command("rollback to work")];
+  const queue: Job[] = [];
+  let draining: Promise<void> | undefined;
+
+  async function runJob<T>(work: (tx: Sql) => Promise<T>): Promise<{ value: T } | { error: unknown }> {
+    savepoint();
+    try {
+      const value = await runInScope({ dialect: "sqlite", execute, maxMs: maxWorkMs }, work);
+      release();
+      return { value };
+    } catch (error) {
+      if (!database.isTransaction) throw new BatchLost("the batch of transactions was rolled back", { cause: error });
+      undo();
+      release();
+      return { error };
+    }
+  }
+
+  async function runBatch(jobs: readonly Job[]): Promise<void> {
+    try {
+      begin();
+      for (const job of jobs) await job.run();
+      commit();
+    } catch (error) {
+      if (database.isTransaction) rollback();
+      failAll(jobs, error instanceof BatchLost ? error.cause : error);
+      return;
+    }
+    onCommit();
+    for (const job of jobs) job.settle();
+  }
+
+  async function drain(): Promise<void> {
+    while (queue.length > 0) {
+      await new Promise<void>((resolve) => setImmediate(resolve)); // whatever this turn of the event loop brings goes along
+      await runBatch(queue.splice(0, maxBatch));
+    }
+    draining = undefined;
+  }
+
+  return {
+    transaction<T>(work: (tx: Sql) => Promise<T>): Promise<T> {
+      return new Promise<T>((resolve, reject) => {
+        let outcome: { value: T } | { error: unknown } | undefined;
+        queue.push({
+          run: async () => {
+            outcome = await runJob(work);
+          },
+          settle: () => (outcome && "value" in outcome ? resolve(outcome.value) : reject(outcome?.error)),
+          fail: (error) => reject(outcome && "error" in outcome ? outcome.error : error),
+        });
+        draining ??= drain();
+      });
+    },
+    idle: async () => draining,
+  };
+}
+
+function changeCounterOf(reader: DatabaseSync | undefined): { get(): number; forget(): void } {
+  const pragma = reader?.prepare("pragma data_version");
+  let commits = 0;
+  let known: number | undefined;
+  const forget = () => {
+    known = undefined;
+  };
+  return {
+    get() {
+      if (!pragma) return commits;
+      if (known !== undefined) return known;
+      setImmediate(forget);
+      known = Number(pragma.get()?.data_version);
+      return known;
+    },
+    forget() {
+      commits += 1;
+      forget();
+    },
+  };
+}
+
+/**
+ * A number that is another one after any commit to the store, by this or another process (the latter seen at the next turn
+ * of the event loop); undefined on PostgreSQL, where a row's version must be asked for. What was read stays fresh while the
+ * number taken **before** that reading is unchanged.
+ */
+export function changeCounter(sql: Sql): () => number | undefined {
+  return counters.get(sql) ?? (() => undefined);
+}

@@ -1,0 +1,202 @@
+import { ServiceError } from "../core/error.ts";
+import { identityLimits, nameInArn, roleArn, rootPrincipal, userArn } from "../core/identity.ts";
+import type { PolicyText, Principal } from "../core/principal.ts";
+import type { Sql } from "./sql.ts";
+
+export interface User {
+  readonly id: string;
+  readonly name: string;
+  readonly arn: string;
+  readonly createdAt: number;
+}
+
+export interface Role {
+  readonly id: string;
+  readonly name: string;
+  readonly arn: string;
+  readonly trustPolicy: string;
+  readonly maxSessionSeconds: number;
+  readonly description: string | undefined;
+  readonly createdAt: number;
+}
+
+/** One page of a list in the order of names (or ids), after `after`. */
+export interface Page {
+  readonly after: string;
+  readonly limit: number;
+}
+
+const userColumns = `id, name, arn, created_at as "createdAt"`;
+const roleColumns = `id, name, arn, trust_policy as "trustPolicy", max_session_seconds as "maxSessionSeconds", description,
+  created_at as "createdAt"`;
+
+interface RoleRow extends Omit<Role, "description"> {
+  readonly description: string | null;
+}
+const toRole = (row: RoleRow): Role => ({ ...row, description: row.description ?? undefined });
+
+/**
+ * Says that users, keys, roles or policies change: first statement of every transaction that does so. It makes all
+ * caches of principals read again, on every node, and lets such transactions pass one at a time, so that limits hold.
+ */
+export async function raiseIdentityVersion(tx: Sql): Promise<void> {
+  await tx.query(
+    `insert into meta (key, value) values ('identity_version', '1')
+       on conflict (key) do update set value = cast(cast(meta.value as bigint) + 1 as text)`,
+  );
+}
+
+export async function readIdentityVersion(sql: Sql): Promise<string> {
+  const [row] = await sql.query<{ value: string }>("select value from meta where key = 'identity_version'");
+  return row?.value ?? "0";
+}
+
+async function countRows(tx: Sql, table: "users" | "roles"): Promise<number> {
+  const [row] = await tx.query<{ count: number }>(`select count(*) as count from ${table}`);
+  return Number(row?.count ?? 0);
+}
+
+/** Names are unique without regard to case, as in IAM. */
+async function assertNameFree(tx: Sql, table: "users" | "roles", name: string): Promise<void> {
+  const [taken] = await tx.query(`select 1 as found from ${table} where lower(name) = $1`, [name.toLowerCase()]);
+  const kind = table === "users" ? "User" : "Role";
+  if (taken) throw new ServiceError("ResourceExistsException", `${kind} with name ${name} already exists.`);
+  const limit = identityLimits[table];
+  if ((await countRows(tx, table)) >= limit) {
+    throw new ServiceError("LimitExceededException", `Cannot exceed quota for ${kind}sPerAccount: ${limit}`);
+  }
+}
+
+/** @throws ServiceError ResourceExistsException when a user of this name exists in any case; LimitExceededException. */
+export async function createUser(tx: Sql, account: string, user: { id: string; name: string; createdAt: number }): Promise<User> {
+  await raiseIdentityVersion(tx);
+  await assertNameFree(tx, "users", user.name);
+  const arn = userArn(account, user.name);
+  await tx.query("insert into users (id, name, arn, created_at) values ($1, $2, $3, $4)", [
+    user.id,
+    user.name,
+    arn,
+    user.createdAt,
+  ]);
+  return { ...user, arn };
+}
+
+export async function findUser(sql: Sql, name: string): Promise<User | undefined> {
+  const [row] = await sql.query<User>(`select ${userColumns} from users where name = $1`, [name]);
+  return row;
+}
+
+export function listUsers(sql: Sql, { after, limit }: Page): Promise<User[]> {
+  return sql.query<User>(`select ${userColumns} from users where name > $1 order by name limit $2`, [after, limit]);
+}
+
+/** Takes the keys, tokens, tags and attachments with it. False when there was no such user. */
+export async function deleteUser(tx: Sql, user: User): Promise<boolean> {
+  await raiseIdentityVersion(tx);
+  await deleteBelongings(tx, user.arn);
+  const rows = await tx.query("delete from users where id = $1 returning id", [user.id]);
+  return rows.length > 0;
+}
+
+/** @throws ServiceError ResourceExistsException when a role of this name exists in any case; LimitExceededException. */
+export async function createRole(tx: Sql, account: string, role: Omit<Role, "arn">): Promise<Role> {
+  await raiseIdentityVersion(tx);
+  await assertNameFree(tx, "roles", role.name);
+  const arn = roleArn(account, role.name);
+  await tx.query(
+    `insert into roles (id, name, arn, trust_policy, max_session_seconds, description, created_at)
+       values ($1, $2, $3, $4, $5, $6, $7)`,
+    [role.id, role.name, arn, role.trustPolicy, role.maxSessionSeconds, role.description ?? null, role.createdAt],
+  );
+  return { ...role, arn };
+}
+
+export async function findRole(sql: Sql, name: string): Promise<Role | undefined> {
+  const [row] = await sql.query<RoleRow>(`select ${roleColumns} from roles where name = $1`, [name]);
+  return row && toRole(row);
+}
+
+export async function listRoles(sql: Sql, { after, limit }: Page): Promise<Role[]> {
+  const rows = await sql.query<RoleRow>(`select ${roleColumns} from roles where name > $1 order by name limit $2`, [
+    after,
+    limit,
+  ]);
+  return rows.map(toRole);
+}
+
+/** False when there is no such role. */
+export async function setTrustPolicy(tx: Sql, name: string, trustPolicy: string): Promise<boolean> {
+  await raiseIdentityVersion(tx);
+  const rows = await tx.query("update roles set trust_policy = $2 where name = $1 returning id", [name, trustPolicy]);
+  return rows.length > 0;
+}
+
+export async function deleteRole(tx: Sql, role: Role): Promise<boolean> {
+  await raiseIdentityVersion(tx);
+  await deleteBelongings(tx, role.arn);
+  const rows = await tx.query("delete from roles where id = $1 returning id", [role.id]);
+  return rows.length > 0;
+}
+
+async function deleteBelongings(tx: Sql, principalArn: string): Promise<void> {
+  for (const table of ["access_keys", "tokens", "policy_attachments", "principal_tags"]) {
+    await tx.query(`delete from ${table} where principal_arn = $1`, [principalArn]);
+  }
+}
+
+export async function principalTags(sql: Sql, principalArn: string): Promise<Record<string, string>> {
+  const rows = await sql.query<{ key: string; value: string }>(
+    "select key, value from principal_tags where principal_arn = $1 order by key",
+    [principalArn],
+  );
+  return Object.fromEntries(rows.map(({ key, value }) => [key, value]));
+}
+
+/** Adds tags, or gives new values to those there. @throws ServiceError LimitExceededException above 50. */
+export async function tagPrincipal(tx: Sql, principalArn: string, tags: Readonly<Record<string, string>>): Promise<void> {
+  await raiseIdentityVersion(tx);
+  for (const [key, value] of Object.entries(tags)) {
+    // Keys that differ in case only are one key, as in IAM: the newest spelling stays.
+    await tx.query("delete from principal_tags where principal_arn = $1 and lower(key) = $2", [principalArn, key.toLowerCase()]);
+    await tx.query("insert into principal_tags (principal_arn, key, value) values ($1, $2, $3)", [principalArn, key, value]);
+  }
+  const [row] = await tx.query<{ count: number }>("select count(*) as count from principal_tags where principal_arn = $1", [
+    principalArn,
+  ]);
+  if (Number(row?.count) > identityLimits.tagsPerPrincipal) {
+    throw new ServiceError("LimitExceededException", "The number of tags has reached the maximum limit.");
+  }
+}
+
+export async function untagPrincipal(tx: Sql, principalArn: string, keys: readonly string[]): Promise<void> {
+  await raiseIdentityVersion(tx);
+  for (const key of keys) {
+    await tx.query("delete from principal_tags where principal_arn = $1 and lower(key) = $2", [principalArn, key.toLowerCase()]);
+  }
+}
+
+/** Default versions of the policies attached to a principal, by name. */
+export function attachedPolicies(sql: Sql, principalArn: string): Promise<PolicyText[]> {
+  return sql.query<PolicyText>(
+    `select p.name, v.document from policy_attachments a join policies p on p.arn = a.policy_arn
+       join policy_versions v on v.policy_arn = p.arn and v.version = p.default_version
+       where a.principal_arn = $1 order by p.name`,
+    [principalArn],
+  );
+}
+
+/**
+ * A principal as it is now, by the ARN of root, a user or a role (not of a session). A role comes as its own kind with
+ * the role's ARN; whoever assumed it adds the session. Undefined when there is none.
+ */
+export async function loadPrincipal(sql: Sql, account: string, arn: string): Promise<Principal | undefined> {
+  if (arn === rootPrincipal(account).arn) return rootPrincipal(account);
+  const userName = nameInArn(arn, account, "user");
+  const roleName = nameInArn(arn, account, "role");
+  const found =
+    userName === undefined ? (roleName === undefined ? undefined : await findRole(sql, roleName)) : await findUser(sql, userName);
+  if (!found) return undefined;
+  const rights = { tags: await principalTags(sql, arn), policies: await attachedPolicies(sql, arn) };
+  const common = { arn, accountId: account, userId: found.id, ...rights };
+  return userName === undefined ? { kind: "role", roleArn: arn, ...common } : { kind: "user", userName, ...common };
+}

@@ -1,0 +1,160 @@
+import { join } from "node:path";
+import { ConfigError } from "./core/error.ts";
+import {
+  choice,
+  count,
+  type Listen,
+  listen,
+  onOff,
+  path,
+  pattern,
+  postgresUrl,
+  rootKey,
+  type Setting,
+  webUrl,
+} from "./setting.ts";
+
+/**
+ * Every setting of server and client. `databaseUrl` is the flag `--database-url` and the variable `REKEY_DATABASE_URL`;
+ * a flag wins over the variable. `parts` says who reads it: the server, commands that work on the store, clients.
+ */
+export const settings = {
+  data: path("DIR", { parts: ["server", "store"], default: "./.rekey", about: "folder of the embedded store and its keys" }),
+  databaseUrl: postgresUrl({ parts: ["server", "store"], about: "keep everything in this PostgreSQL instead" }),
+  listen: listen({ parts: ["server"], default: "127.0.0.1:7353", about: "where to answer; port 0 picks a free one" }),
+  region: pattern("REGION", /^[a-z]{2}(-[a-z]+)+-\d+$/, {
+    parts: ["server", "store"],
+    default: "us-east-1",
+    range: "a region name such as eu-central-1",
+    about: "default region of commands",
+  }),
+  account: pattern("ID", /^\d{12}$/, {
+    parts: ["server", "store"],
+    default: "000000000000",
+    range: "12 digits",
+    about: "account number in every ARN",
+  }),
+  rootKey: rootKey({ parts: ["server", "store"], about: "where the root key is (default: file:DIR/root.key)" }),
+  metricsListen: listen({ parts: ["server"], about: "answer GET /metrics here (default: on --listen, to loopback only)" }),
+  engine: onOff({ parts: ["server"], default: "on", about: "run what is due: rotations, purges" }),
+  processes: count("N", 1, 64, { parts: ["server"], default: "1", about: "processes that share the work on this machine" }),
+  extendedSchedules: onOff({ parts: ["server"], default: "off", flag: true, about: "allow minutes and seconds in rate()" }),
+  tlsCert: path("FILE", { parts: ["server"], about: "certificate chain in PEM" }),
+  tlsKey: path("FILE", { parts: ["server"], about: "its private key in PEM" }),
+  insecureListen: onOff({ parts: ["server"], default: "off", flag: true, about: "allow plain HTTP beyond loopback" }),
+  logLevel: choice(["trace", "debug", "info", "warn", "error", "fatal"], {
+    parts: ["server", "store"],
+    default: "info",
+    about: "least important log line shown",
+  }),
+  maxBodyBytes: count("BYTES", 131_072, 16_777_216, { parts: ["server"], default: "1048576", about: "largest request body" }),
+  maxConnections: count("N", 16, 65_536, { parts: ["server"], default: "2048", about: "most open connections" }),
+  maxRequestsPerSecond: count("N", 1, 1_000_000, {
+    parts: ["server"],
+    default: "10000",
+    about: "most requests of one principal in a second",
+  }),
+  maxFailedLoginsPerMinute: count("N", 1, 1_000_000, {
+    parts: ["server"],
+    default: "60",
+    about: "most refused logins of one address in a minute",
+  }),
+  rotationsAtOnce: count("N", 1, 256, { parts: ["server"], default: "8", about: "most rotations at the same time" }),
+  settleMs: count("MS", 0, 10_000, { parts: ["server"], default: "100", about: "wait before a password is switched" }),
+  readBarrierMs: count("MS", 0, 10_000, { parts: ["server"], default: "1000", about: "longest wait of a read during a switch" }),
+  drainSeconds: count("N", 0, 600, { parts: ["server"], default: "20", about: "longest wait for open requests when stopping" }),
+  endpoint: webUrl({ parts: ["client"], about: "address of the server" }),
+  token: pattern("TOKEN", /^dp\.[a-z]+\.[A-Za-z0-9]{8,}$/, {
+    parts: ["client"],
+    range: "a token that begins with dp.",
+    about: "who you are",
+  }),
+} satisfies Record<string, Setting<unknown>>;
+
+type Settings = typeof settings;
+type SettingName = keyof Settings;
+type Part = "server" | "store" | "client";
+type ValueOf<S> = S extends Setting<infer T> ? T : never;
+
+/** All settings with their values; those of other parts than the one loaded stand at their defaults. */
+export type Config = { readonly [K in Exclude<SettingName, "rootKey">]: ValueOf<Settings[K]> | Missing<Settings[K]> } & {
+  readonly rootKey: string;
+};
+type Missing<S> = S extends { readonly default: string } ? never : undefined;
+/** What commander read, by the camelCase name of the flag; `true` for a flag without value. */
+export type Flags = Readonly<Record<string, unknown>>;
+
+export const flagOf = (name: string): string => `--${kebab(name)}`;
+export const variableOf = (name: string): string => `REKEY_${kebab(name).replaceAll("-", "_").toUpperCase()}`;
+const kebab = (name: string): string => name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+
+/** The settings that one part reads, in the order of the table. */
+export function settingsOf(part: Part): [SettingName, Setting<unknown>][] {
+  const all = Object.entries(settings) as [SettingName, Setting<unknown>][];
+  return all.filter(([, setting]) => setting.parts.includes(part));
+}
+
+/**
+ * The settings of a part, from flags and environment.
+ * @throws ConfigError with everything that is wrong: unknown REKEY_ names, values out of range, settings that contradict.
+ */
+export function loadConfig(part: Part, env: NodeJS.ProcessEnv, flags: Flags = {}): Config {
+  const problems: string[] = [];
+  const values: Record<string, unknown> = {};
+  for (const [name, setting] of Object.entries(settings) as [string, Setting<unknown>][]) {
+    const given = setting.parts.includes(part) ? readGiven(name, env, flags) : undefined;
+    const text = given?.text ?? setting.default;
+    const value = text === undefined ? undefined : setting.parse(text);
+    if (text !== undefined && value === undefined) problems.push(`${given?.source} must be ${setting.range}.`);
+    values[name] = value;
+  }
+  const config = values as unknown as Config;
+  problems.push(...unknownNames(env, config.rootKey));
+  if (problems.length === 0 && part === "server") problems.push(...contradictions(config));
+  if (problems.length > 0) throw new ConfigError(problems);
+  return { ...config, rootKey: config.rootKey ?? `file:${join(config.data, "root.key")}` };
+}
+
+function readGiven(name: string, env: NodeJS.ProcessEnv, flags: Flags): { text: string; source: string } | undefined {
+  const flag = flags[name];
+  if (flag !== undefined) return { text: flag === true ? "on" : String(flag), source: flagOf(name) };
+  const variable = env[variableOf(name)];
+  return variable === undefined || variable === "" ? undefined : { text: variable, source: variableOf(name) };
+}
+
+function unknownNames(env: NodeJS.ProcessEnv, rootKeySetting: string | undefined): string[] {
+  const known = new Set(Object.keys(settings).map(variableOf));
+  if (rootKeySetting?.startsWith("env:")) known.add(rootKeySetting.slice("env:".length));
+  return Object.keys(env)
+    .filter((name) => name.startsWith("REKEY_") && !known.has(name))
+    .sort()
+    .map((name) => {
+      const near = [...known].find((candidate) => isNear(candidate, name));
+      return `${name} is not a setting${near ? `; did you mean ${near}?` : "; `rekey server --help` lists all of them."}`;
+    });
+}
+
+function contradictions({ listen, metricsListen, tlsCert, tlsKey, insecureListen }: Config): string[] {
+  const problems: string[] = [];
+  if ((tlsCert === undefined) !== (tlsKey === undefined)) problems.push("--tls-cert and --tls-key belong together: give both.");
+  if (!isLoopback(listen) && !tlsCert && !insecureListen)
+    problems.push("--listen beyond loopback needs --tls-cert and --tls-key, or --insecure-listen if something else does TLS.");
+  if (metricsListen && metricsListen.port !== 0 && metricsListen.port === listen.port && metricsListen.host === listen.host)
+    problems.push("--metrics-listen must be another address than --listen.");
+  return problems;
+}
+
+/** Whether only this machine can reach the address. */
+export function isLoopback({ host }: Listen): boolean {
+  return host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host);
+}
+
+/** One letter changed, missing or extra, or two neighbours swapped. */
+function isNear(a: string, b: string): boolean {
+  let start = 0;
+  while (start < a.length && a[start] === b[start]) start += 1;
+  let end = 0;
+  while (end < Math.min(a.length, b.length) - start && a.at(-1 - end) === b.at(-1 - end)) end += 1;
+  const [left, right] = [a.slice(start, a.length - end), b.slice(start, b.length - end)];
+  return (left.length <= 1 && right.length <= 1) || (left.length === 2 && left === `${right[1]}${right[0]}`);
+}

@@ -1,0 +1,97 @@
+/** One setting: how it is written, who reads it and what it may be. */
+export interface Setting<T> {
+  /** How help shows its value: `DIR`; absent: a flag without value. */
+  readonly placeholder?: string;
+  readonly default?: string;
+  readonly about: string;
+  readonly parts: readonly ("server" | "store" | "client")[];
+  /** What it may be, in words that follow "must be". */
+  readonly range: string;
+  /** Undefined: not allowed. */
+  parse(text: string): T | undefined;
+}
+
+/** Where to listen, or where somebody listens. */
+export interface Listen {
+  readonly host: string;
+  readonly port: number;
+}
+
+type Given = Pick<Setting<unknown>, "parts" | "about"> & { readonly default?: string };
+
+/** Keeps in the type whether there is a default: a setting without one may be undefined. */
+const make = <T, G extends Given>(
+  given: G,
+  rest: Pick<Setting<T>, "range" | "parse"> & { placeholder?: string },
+): Setting<T> & G => ({
+  ...given,
+  ...rest,
+});
+
+export const path = <G extends Given>(placeholder: string, given: G) =>
+  make<string, G>(given, {
+    placeholder,
+    range: "a path",
+    parse: (text) => (text === "" || text.includes("\0") ? undefined : text),
+  });
+
+export const pattern = <G extends Given & { range: string }>(placeholder: string, expression: RegExp, given: G) =>
+  make<string, G>(given, { placeholder, range: given.range, parse: (text) => (expression.test(text) ? text : undefined) });
+
+export const count = <G extends Given>(placeholder: string, min: number, max: number, given: G) =>
+  make<number, G>(given, {
+    placeholder,
+    range: `a whole number from ${min} to ${max}`,
+    parse(text) {
+      const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
+      return value >= min && value <= max ? value : undefined;
+    },
+  });
+
+export const choice = <const V extends string, G extends Given>(values: readonly V[], given: G) =>
+  make<V, G>(given, {
+    placeholder: values.join("|"),
+    range: `one of ${values.join(", ")}`,
+    parse: (text) => values.find((value) => value === text),
+  });
+
+/** `flag`: written without a value on the command line; `on` or `off` in the environment. */
+export const onOff = <G extends Given & { flag?: true }>(given: G) =>
+  make<boolean, G>(given, {
+    ...(given.flag ? {} : { placeholder: "on|off" }),
+    range: "on or off",
+    parse: (text) => (text === "on" ? true : text === "off" ? false : undefined),
+  });
+
+export const listen = <G extends Given>(given: G) =>
+  make<Listen, G>(given, {
+    placeholder: "HOST:PORT",
+    range: "HOST:PORT with a port from 0 to 65535, such as 127.0.0.1:7353 or [::1]:7353",
+    parse(text) {
+      const match = /^(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9._-]+)):(\d{1,5})$/.exec(text);
+      const host = match?.[1] ?? match?.[2];
+      const port = Number(match?.[3]);
+      return host !== undefined && port <= 65_535 ? { host, port } : undefined;
+    },
+  });
+
+export const postgresUrl = <G extends Given>(given: G) =>
+  make<string, G>(given, {
+    placeholder: "URL",
+    range: "an address that begins with postgres://",
+    parse: (text) => (/^postgres(ql)?:\/\//.test(text) && URL.canParse(text) ? text : undefined),
+  });
+
+export const webUrl = <G extends Given>(given: G) =>
+  make<string, G>(given, {
+    placeholder: "URL",
+    range: "an address such as http://127.0.0.1:7353",
+    parse: (text) => (/^https?:\/\//.test(text) && URL.canParse(text) ? new URL(text).origin : undefined),
+  });
+
+export const rootKey = <G extends Given>(given: G) =>
+  make<string, G>(given, {
+    placeholder: "KEY",
+    range: "file:PATH, env:NAME or aws-kms:ARN",
+    parse: (text) => (/^(file:.|env:[A-Za-z_]\w*$|aws-kms:arn:)/.test(text) ? text : undefined),
+  });

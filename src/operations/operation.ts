@@ -38,6 +38,8 @@ export interface Call {
   transaction<T>(work: (tx: Sql) => Promise<T>): Promise<T>;
   /** Whether the caller may also do this; the refusal if not. */
   may(action: string, resource: Resource): ServiceError | undefined;
+  /** A further audit record of this call, e.g. one for each secret of a batch. */
+  note(action: string, resource: string, outcome: string, parameters: object): void;
 }
 
 /** One thing that callers may ask for, the same for every door. Names are AWS's where AWS has the operation. */

@@ -19,25 +19,23 @@ export const migration = {
     // Secrets. `row_version` rises with every change of the secret, its versions, labels or policy: caches compare it.
     // `generation` rises when AWSCURRENT moves. Rotation settings are columns of the secret; its runs are `rotations`.
     `create table secrets (id text primary key, region text not null, name text not null, arn text not null unique,
-      description text, kms_key_id text, policy text, type text, owning_service text,
+      description text, kms_key_id text, policy text, tags text, type text, owning_service text,
       created_at bigint not null, last_changed_at bigint not null, last_accessed_at bigint,
       deleted_at bigint, purge_at bigint,
       primary_region text, generation bigint not null, row_version bigint not null, switching_until bigint,
       rotation_enabled integer, rotation_function_arn text, rotation_rules text, rotation_principal text,
-      external_rotation text, last_rotated_at bigint, next_rotation_at bigint, rotation_due_at bigint, rotation_policy text,
+      external_rotation text, last_rotated_at bigint, next_rotation_at bigint, rotation_due_at bigint,
       unique (region, name))`,
     "create index secrets_by_rotation_due on secrets (rotation_due_at) where rotation_due_at is not null",
     "create index secrets_by_purge on secrets (purge_at) where purge_at is not null",
     "create index secrets_by_created on secrets (region, created_at, id)",
     // A version without `sealed` has no value yet (AWSPENDING of a rotation before createSecret).
     `create table versions (secret_id text not null references secrets (id) on delete cascade, version_id text not null,
-      created_at bigint not null, last_accessed_at bigint, kind text, sealed bytes, wrapped_data_key bytes,
+      created_at bigint not null, last_accessed_at bigint, kind text, sealed bytes, wrapped_data_key bytes, digest bytes,
       key_id text, key_version integer, primary key (secret_id, version_id))`,
     "create index versions_by_key on versions (key_id, key_version) where key_id is not null",
     `create table labels (secret_id text not null references secrets (id) on delete cascade, label text not null,
       version_id text not null, primary key (secret_id, label))`,
-    `create table tags (secret_id text not null references secrets (id) on delete cascade, key text not null,
-      value text not null, primary key (secret_id, key))`,
     // One row for each replica region of a primary; due for copying while synced_row_version is below the primary's.
     `create table replicas (secret_id text not null references secrets (id) on delete cascade, region text not null,
       kms_key_id text, status text not null, status_message text, force_overwrite integer not null,

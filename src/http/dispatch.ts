@@ -1,0 +1,183 @@
+import type { AuditRecord } from "../core/audit.ts";
+import { ServiceError } from "../core/error.ts";
+import type { Principal } from "../core/principal.ts";
+import { parseInput } from "../operations/input.ts";
+import type { Call, Operation, Resource } from "../operations/operation.ts";
+import type { Services } from "../operations/services.ts";
+
+/** One request as a door hands it over, whatever its wire form was. */
+export interface ApiRequest {
+  readonly requestId: string;
+  readonly sourceIp: string;
+  readonly userAgent: string;
+  readonly secure: boolean;
+  /** Who calls, and in which region. @throws ServiceError when that cannot be told. */
+  authenticate(): Identified | Promise<Identified>;
+  /** What is asked. @throws ServiceError UnknownOperationException */
+  operation(): Operation;
+  /** The input in AWS's member names. @throws ServiceError SerializationException */
+  body(): unknown;
+}
+
+export interface Identified {
+  readonly principal: Principal;
+  readonly region: string;
+}
+
+export interface Api {
+  readonly services: Services;
+  authorize(principal: Principal, action: string, resource: Resource, facts: RequestFacts): ServiceError | undefined;
+}
+
+/** What policies may ask about a request beside its principal and resource. */
+export interface RequestFacts {
+  readonly sourceIp: string;
+  readonly userAgent: string;
+  readonly secure: boolean;
+  readonly region: string;
+  readonly now: number;
+}
+
+/** The way of every request, whichever door it came by. Nothing is answered before its audit record is durable. */
+export async function dispatch(request: ApiRequest, api: Api): Promise<object> {
+  const journal = new Journal(request, api.services);
+  try {
+    const { principal, region } = await request.authenticate(); // who
+    journal.identify(principal, region);
+    const operation = request.operation(); // what
+    journal.name(operation);
+    const input = parseInput(operation, request.body()); // its shape
+    journal.describe(operation, input);
+    const call = begin(request, api, principal, region, journal);
+    const found = await operation.resource(input, call); // on what
+    journal.locate(found.arn);
+    authorize(call, operation, input, found); // may they
+    const output = await operation.run(input, found, call); // do it
+    await journal.close("ok");
+    return output;
+  } catch (error) {
+    const failure = toServiceError(error, request, api.services);
+    await journal.close(failure.code);
+    throw failure;
+  }
+}
+
+function authorize(call: Call, operation: Operation, input: unknown, found: Resource): void {
+  const refusal = operation.action === undefined ? undefined : call.may(operation.action, found);
+  if (refusal) throw refusal;
+  for (const { action, resource } of operation.permissions?.(input, found, call) ?? []) {
+    const further = call.may(action, resource);
+    if (further) throw further;
+  }
+}
+
+function begin(request: ApiRequest, { services, authorize }: Api, principal: Principal, region: string, journal: Journal): Call {
+  const { requestId, sourceIp, userAgent, secure } = request;
+  const startedAt = services.now();
+  const facts: RequestFacts = { sourceIp, userAgent, secure, region, now: startedAt };
+  return {
+    principal,
+    region,
+    account: services.account,
+    requestId,
+    sourceIp,
+    userAgent,
+    secure,
+    startedAt,
+    services,
+    sql: services.sql,
+    transaction: (work) =>
+      services.sql.transaction(async (tx) => {
+        const result = await work(tx);
+        await journal.commitWith(tx);
+        return result;
+      }),
+    may: (action, resource) => authorize(principal, action, resource, facts),
+    note: (action, resource, outcome, parameters) => journal.note(action, resource, outcome, parameters),
+  };
+}
+
+/** Anything but a ServiceError is a bug: its stack goes to the log, its request id to the caller. */
+function toServiceError(error: unknown, request: ApiRequest, { log }: Services): ServiceError {
+  if (error instanceof ServiceError) {
+    if (error.cause !== undefined) log.warn({ requestId: request.requestId, code: error.code, err: error.cause }, error.message);
+    return error;
+  }
+  log.error({ requestId: request.requestId, err: error }, "internal error");
+  return new ServiceError("InternalServiceError", `An error occurred on the server side. Request id: ${request.requestId}`, { cause: error });
+}
+
+/** The audit records of one call while it runs. */
+class Journal {
+  readonly #request: ApiRequest;
+  readonly #services: Services;
+  readonly #at: number;
+  #principal: Principal | undefined;
+  #region = "";
+  #action = "unknown";
+  #resource = "*";
+  #parameters: object = {};
+  #committed = false;
+  readonly #notes: AuditRecord[] = [];
+
+  constructor(request: ApiRequest, services: Services) {
+    this.#request = request;
+    this.#services = services;
+    this.#at = services.now();
+  }
+
+  identify(principal: Principal, region: string): void {
+    this.#principal = principal;
+    this.#region = region;
+  }
+
+  name(operation: Operation): void {
+    this.#action = operation.action ?? `rekey:${operation.name}`;
+  }
+
+  describe(operation: Operation, input: unknown): void {
+    this.#parameters = withoutValues(operation.sensitive, input as object);
+  }
+
+  locate(arn: string): void {
+    this.#resource = arn;
+  }
+
+  note(action: string, resource: string, outcome: string, parameters: object): void {
+    this.#notes.push(this.#record(action, resource, outcome, parameters));
+  }
+
+  /** Puts the record of success into the transaction of the change, so that neither is there without the other. */
+  async commitWith(tx: Parameters<Services["audit"]["inTransaction"]>[0]): Promise<void> {
+    await this.#services.audit.inTransaction(tx, this.#record(this.#action, this.#resource, "ok", this.#parameters));
+    this.#committed = true;
+  }
+
+  async close(outcome: string): Promise<void> {
+    const own = this.#committed && outcome === "ok" ? [] : [this.#record(this.#action, this.#resource, outcome, this.#parameters)];
+    for (const record of [...this.#notes, ...own]) await this.#services.audit.append(record);
+  }
+
+  #record(action: string, resource: string, outcome: string, parameters: object): AuditRecord {
+    const { requestId, sourceIp, userAgent } = this.#request;
+    const key = this.#principal?.accessKeyId;
+    return {
+      requestId,
+      at: this.#at,
+      principal: this.#principal?.arn ?? "anonymous",
+      ...(key === undefined ? {} : { accessKeyId: key }),
+      action,
+      resource,
+      region: this.#region,
+      sourceIp,
+      userAgent: userAgent.slice(0, 256),
+      parameters,
+      outcome,
+    };
+  }
+}
+
+function withoutValues(sensitive: readonly string[] | undefined, input: object): object {
+  if (!sensitive || sensitive.length === 0) return input;
+  return Object.fromEntries(Object.entries(input).filter(([name]) => !sensitive.includes(name)));
+}

@@ -1,0 +1,37 @@
+import type { Logger } from "pino";
+import type { Audit } from "../core/audit.ts";
+import type { ServiceError } from "../core/error.ts";
+import type { SealedValue, Secret } from "../core/secret.ts";
+import type { Envelope } from "../crypto/envelope.ts";
+import type { KeyRing } from "../crypto/key-ring.ts";
+import type { SecretCache } from "../store/secret-cache.ts";
+import type { Sql } from "../store/sql.ts";
+
+/** A function that RotationLambdaARN may name, as far as configuring a rotation needs to know it. */
+export interface FunctionDirectory {
+  /** Whether the service may invoke it for this secret: undefined when it may; else the refusal for the caller. */
+  refusal(functionArn: string, secret: Secret): ServiceError | undefined;
+}
+
+/** What operations work with; made once in `server.ts`. */
+export interface Services {
+  readonly sql: Sql;
+  readonly envelope: Envelope;
+  readonly keys: KeyRing;
+  readonly secrets: SecretCache;
+  readonly audit: Audit<Sql>;
+  readonly log: Logger;
+  readonly account: string;
+  readonly region: string;
+  readonly functions: FunctionDirectory;
+  readonly extendedSchedules: boolean;
+  /** Keyed digest of a value under its context: tells a repeated request from a different one without opening values. */
+  digest(value: Uint8Array, context: string): Uint8Array;
+  now(): number;
+  /** Tells the engine that work may be due. A hint: the engine finds it anyway. */
+  wakeEngine(): void;
+  /** Notes a read for LastAccessedDate and last reads; written in batches. */
+  noteRead(secretId: string, versionId: string, principalArn: string, atMs: number): void;
+}
+
+export type { SealedValue };

@@ -1,0 +1,249 @@
+import { randomUUID } from "node:crypto";
+import type { SealedValue, Secret, SecretVersion, ValueKind } from "../core/secret.ts";
+import type { Row, Sql, SqlValue } from "./sql.ts";
+
+type SecretFields = Omit<Secret, "versions">;
+
+/** Column of each field; JSON text and 0/1 columns are named below. */
+const columnOf = {
+  id: "id",
+  region: "region",
+  name: "name",
+  arn: "arn",
+  description: "description",
+  kmsKeyId: "kms_key_id",
+  policy: "policy",
+  tags: "tags",
+  type: "type",
+  owningService: "owning_service",
+  createdAt: "created_at",
+  lastChangedAt: "last_changed_at",
+  lastAccessedAt: "last_accessed_at",
+  deletedAt: "deleted_at",
+  purgeAt: "purge_at",
+  primaryRegion: "primary_region",
+  generation: "generation",
+  rowVersion: "row_version",
+  switchingUntil: "switching_until",
+  rotationEnabled: "rotation_enabled",
+  rotationFunctionArn: "rotation_function_arn",
+  rotationRules: "rotation_rules",
+  rotationPrincipal: "rotation_principal",
+  externalRotation: "external_rotation",
+  lastRotatedAt: "last_rotated_at",
+  nextRotationAt: "next_rotation_at",
+  rotationDueAt: "rotation_due_at",
+} as const satisfies Record<keyof SecretFields, string>;
+const fields = Object.entries(columnOf) as [keyof SecretFields, string][];
+const jsonFields: ReadonlySet<string> = new Set(["tags", "rotationRules", "externalRotation"]);
+
+interface VersionRow {
+  secret_id: string;
+  version_id: string;
+  created_at: number;
+  last_accessed_at: number | null;
+  kind: ValueKind | null;
+  key_id: string | null;
+  digest: Uint8Array | null;
+  stages: string | null;
+}
+
+/** Never part of a label (see the input schema). */
+const separator = "\u001f";
+const versionColumns = `v.secret_id, v.version_id, v.created_at, v.last_accessed_at, v.kind, v.key_id, v.digest,
+  (select string_agg(l.label, '${separator}') from labels l where l.secret_id = v.secret_id and l.version_id = v.version_id) as stages`;
+
+/** The secret that a SecretId names in this region: a name, a full ARN, or an ARN without its suffix. */
+export async function findSecret(sql: Sql, region: string, secretId: string): Promise<Secret | undefined> {
+  const id = await findSecretId(sql, region, secretId);
+  return id === undefined ? undefined : loadSecret(sql, id);
+}
+
+async function findSecretId(sql: Sql, region: string, secretId: string): Promise<string | undefined> {
+  if (!secretId.startsWith("arn:")) return idByName(sql, region, secretId);
+  const [, , service, arnRegion, , type, ...rest] = secretId.split(":");
+  if (service !== "secretsmanager" || type !== "secret" || arnRegion !== region) return undefined;
+  const [exact] = await sql.query<{ id: string }>("select id from secrets where arn = $1", [secretId]);
+  if (exact) return exact.id;
+  const name = rest.join(":");
+  // An ARN that ends like a full one is read as a full one. Source: user guide, troubleshooting, "partial ARN".
+  if (/-[A-Za-z0-9]{6}$/.test(name)) return undefined;
+  const id = await idByName(sql, region, name);
+  if (id === undefined) return undefined;
+  const [row] = await sql.query<{ arn: string }>("select arn from secrets where id = $1", [id]);
+  return row?.arn.startsWith(`${secretId}-`) ? id : undefined;
+}
+
+async function idByName(sql: Sql, region: string, name: string): Promise<string | undefined> {
+  const [row] = await sql.query<{ id: string }>("select id from secrets where region = $1 and name = $2", [region, name]);
+  return row?.id;
+}
+
+export async function loadSecret(sql: Sql, id: string): Promise<Secret | undefined> {
+  const [row] = await sql.query("select * from secrets where id = $1", [id]);
+  if (!row) return undefined;
+  const versions = await sql.query<VersionRow>(
+    `select ${versionColumns} from versions v where v.secret_id = $1 order by v.created_at, v.version_id`,
+    [id],
+  );
+  return toSecret(row, versions);
+}
+
+/** Loads with two statements however many ids there are (at most 1,000). Order is that of `ids`; absent ones are left out. */
+export async function loadSecrets(sql: Sql, ids: readonly string[]): Promise<Secret[]> {
+  if (ids.length === 0) return [];
+  const list = JSON.stringify(ids);
+  const source = sql.dialect === "sqlite" ? "(select value from json_each($1))" : "(select json_array_elements_text($1::json))";
+  const rows = await sql.query(`select * from secrets where id in ${source}`, [list]);
+  const versions = await sql.query<VersionRow>(
+    `select ${versionColumns} from versions v where v.secret_id in ${source} order by v.created_at, v.version_id`,
+    [list],
+  );
+  const versionsOf = Map.groupBy(versions, (version) => version.secret_id);
+  const byId = new Map(rows.map((row) => [row.id, toSecret(row, versionsOf.get(String(row.id)) ?? [])]));
+  return ids.flatMap((id) => byId.get(id) ?? []);
+}
+
+/** The stored value of a version; absent when the version is, or has no value yet. */
+export async function loadValue(sql: Sql, secretId: string, versionId: string): Promise<SealedValue | undefined> {
+  const [row] = await sql.query<{
+    kind: ValueKind | null;
+    sealed: Uint8Array;
+    wrapped_data_key: Uint8Array;
+    key_id: string;
+    key_version: number;
+    digest: Uint8Array;
+  }>(
+    "select kind, sealed, wrapped_data_key, key_id, key_version, digest from versions where secret_id = $1 and version_id = $2",
+    [secretId, versionId],
+  );
+  if (!row?.kind) return undefined;
+  return {
+    kind: row.kind,
+    sealed: row.sealed,
+    wrappedDataKey: row.wrapped_data_key,
+    keyId: row.key_id,
+    keyVersion: row.key_version,
+    digest: row.digest,
+  };
+}
+
+/** Locks the secret, lets `decide` (pure) say what it becomes, saves. Returns what was saved; `undefined` when it is gone. */
+export async function changeSecret(tx: Sql, id: string, decide: (before: Secret) => Secret): Promise<Secret | undefined> {
+  if (tx.dialect === "postgres") await tx.query("select id from secrets where id = $1 for update", [id]);
+  const before = await loadSecret(tx, id);
+  if (!before) return undefined;
+  const after = decide(before);
+  return after === before ? before : saveSecret(tx, before, after);
+}
+
+/** Writes a new secret. A name that is taken makes the database refuse: look before, in the same transaction. */
+export async function insertSecret(tx: Sql, secret: Secret): Promise<Secret> {
+  const columns = toRow(secret);
+  const names = Object.keys(columns);
+  await tx.query(
+    `insert into secrets (${names.join(", ")}) values (${names.map((_, i) => `$${i + 1}`).join(", ")})`,
+    Object.values(columns),
+  );
+  await saveVersions(tx, { ...secret, versions: [] }, secret);
+  return secret;
+}
+
+/** Removes a secret with its versions, labels, rotations and replica rows at once. */
+export async function deleteSecretRow(tx: Sql, id: string): Promise<void> {
+  await tx.query("delete from secrets where id = $1", [id]);
+}
+
+export const newSecretId = (): string => randomUUID();
+
+async function saveSecret(tx: Sql, before: Secret, changed: Secret): Promise<Secret> {
+  const after = { ...changed, rowVersion: before.rowVersion + 1 };
+  const { id, region, name, arn, created_at, ...columns } = toRow(after);
+  const names = Object.keys(columns);
+  await tx.query(`update secrets set ${names.map((column, i) => `${column} = $${i + 2}`).join(", ")} where id = $1`, [
+    before.id,
+    ...Object.values(columns),
+  ]);
+  await saveVersions(tx, before, after);
+  return { ...after, versions: after.versions.map(({ newValue, ...version }) => version) };
+}
+
+async function saveVersions(tx: Sql, before: Secret, after: Secret): Promise<void> {
+  const kept = new Map(after.versions.map((version) => [version.id, version]));
+  const known = new Map(before.versions.map((version) => [version.id, version]));
+  for (const version of before.versions)
+    if (!kept.has(version.id))
+      await tx.query("delete from versions where secret_id = $1 and version_id = $2", [before.id, version.id]);
+  for (const version of after.versions) if (version.newValue || !known.has(version.id)) await saveVersion(tx, after.id, version);
+  await saveLabels(tx, before, after);
+}
+
+async function saveVersion(tx: Sql, secretId: string, { id, createdAt, newValue }: SecretVersion): Promise<void> {
+  await tx.query(
+    `insert into versions (secret_id, version_id, created_at, kind, sealed, wrapped_data_key, key_id, key_version, digest)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+     on conflict (secret_id, version_id) do update set kind = excluded.kind, sealed = excluded.sealed,
+       wrapped_data_key = excluded.wrapped_data_key, key_id = excluded.key_id, key_version = excluded.key_version, digest = excluded.digest`,
+    [
+      secretId,
+      id,
+      createdAt,
+      newValue?.kind ?? null,
+      newValue?.sealed ?? null,
+      newValue?.wrappedDataKey ?? null,
+      newValue?.keyId ?? null,
+      newValue?.keyVersion ?? null,
+      newValue?.digest ?? null,
+    ],
+  );
+}
+
+async function saveLabels(tx: Sql, before: Secret, after: Secret): Promise<void> {
+  const [old, now] = [labelsOf(before), labelsOf(after)];
+  for (const label of old.keys())
+    if (!now.has(label)) await tx.query("delete from labels where secret_id = $1 and label = $2", [before.id, label]);
+  for (const [label, versionId] of now)
+    if (old.get(label) !== versionId)
+      await tx.query(
+        `insert into labels (secret_id, label, version_id) values ($1, $2, $3)
+         on conflict (secret_id, label) do update set version_id = excluded.version_id`,
+        [after.id, label, versionId],
+      );
+}
+
+function labelsOf(secret: Secret): Map<string, string> {
+  return new Map(secret.versions.flatMap((version) => version.stages.map((label) => [label, version.id] as const)));
+}
+
+function toSecret(row: Row, versions: readonly VersionRow[]): Secret {
+  const read = fields.map(([field, column]) => [field, fromColumn(field, row[column] ?? null)]);
+  return { ...Object.fromEntries(read), versions: versions.map(toVersion) };
+}
+
+function fromColumn(field: keyof SecretFields, value: SqlValue): unknown {
+  if (value === null) return undefined;
+  if (jsonFields.has(field)) return JSON.parse(String(value));
+  return field === "rotationEnabled" ? value === 1 : value;
+}
+
+function toVersion(row: VersionRow): SecretVersion {
+  return {
+    id: row.version_id,
+    createdAt: row.created_at,
+    lastAccessedAt: row.last_accessed_at ?? undefined,
+    stages: row.stages ? row.stages.split(separator).sort() : [],
+    kind: row.kind ?? undefined,
+    keyId: row.key_id ?? undefined,
+    digest: row.digest ?? undefined,
+  };
+}
+
+function toRow(secret: Secret): Record<string, SqlValue> {
+  return Object.fromEntries(fields.map(([field, column]) => [column, toColumn(field, secret[field])]));
+}
+
+function toColumn(field: keyof SecretFields, value: SecretFields[keyof SecretFields]): SqlValue {
+  if (value === undefined) return null;
+  if (jsonFields.has(field)) return JSON.stringify(value);
+  return typeof value === "boolean" ? Number(value) : (value as SqlValue);
+}

@@ -38,3 +38,25 @@ export interface RingKeySnapshot {
   readonly versions: readonly RingKeyVersionRow[];
   readonly aliases: readonly KeyAliasRow[];
 }
+
+/** A key with its first version, and the wrapped root secret that the version belongs to. */
+export interface NewRingKey {
+  readonly key: RingKeyRow;
+  readonly version: RingKeyVersionRow;
+  readonly alias?: string | undefined;
+  readonly rootSecret: Uint8Array;
+}
+
+/** What is absent stays; `policy: ""` removes the policy. */
+export interface RingKeyChange {
+  readonly state?: RingKeyRow["state"];
+  readonly description?: string;
+  readonly policy?: string;
+}
+
+/** All that the root key wraps, wrapped anew; `expected` is the wrapped root secret before. */
+export interface RootReplacement {
+  readonly expected: Uint8Array;
+  readonly rootSecret: Uint8Array;
+  readonly versions: readonly RingKeyVersionRow[];
+}

@@ -80,15 +80,21 @@ export const migration = {
     `create table function_policies (region text not null, function_arn text not null, policy text not null, execution_role text, primary key (region, function_arn))`,
 
     // Audit. A change writes its record here in its own transaction; the audit writer then chains it (segment or table).
-    "create table audit_outbox (request_id text not null, sequence integer not null, record text not null, primary key (request_id, sequence))",
+    "create table audit_outbox (id serial_key, record text not null)",
+    // PostgreSQL: the chains themselves. SQLite: a copy of the segments, for searching.
     `create table audit_records (writer text not null, sequence bigint not null, at bigint not null, request_id text not null,
       principal text not null, action text not null, resource text not null, outcome text not null, record text not null, mac text not null,
       primary key (writer, sequence))`,
     "create index audit_records_by_time on audit_records (at)",
     "create index audit_records_by_resource on audit_records (resource, at)",
     "create index audit_records_by_principal on audit_records (principal, at)",
-    // The last record known of each writing process: what verify compares the chain's end with.
+    "create index audit_records_by_action on audit_records (action, at)",
+    // How far each segment had come: what verify compares the chain's end with; `seal` needs the audit key. `followed_by` is
+    // the writer whose first record names this head. `shipped_…`: how much of the file is in audit_records.
     `create table audit_anchors (writer text not null, segment integer not null, sequence bigint not null, mac text not null,
-      at bigint not null, primary key (writer, segment))`,
+      at bigint not null, state text not null, seal text not null, followed_by text,
+      shipped_sequence bigint not null, shipped_bytes bigint not null, primary key (writer, segment))`,
+    "create index audit_anchors_unshipped on audit_anchors (at) where shipped_sequence < sequence",
+    "create index audit_anchors_unfollowed on audit_anchors (at) where followed_by is null",
   ],
 };

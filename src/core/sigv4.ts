@@ -173,20 +173,20 @@ function checkDate(sentDate: string, scopeDate: string, nowMs: number): string {
   if (signedAt === undefined) {
     throw incomplete(`Date must be in ISO-8601 'basic format'. Got '${sentDate}'. See http://en.wikipedia.org/wiki/ISO_8601`);
   }
-  const amzDate = basicDate(signedAt);
-  if (!amzDate.startsWith(`${scopeDate}T`)) {
+  const amzDate = sentDate.endsWith("Z") ? sentDate : basicDate(signedAt);
+  const day = amzDate.slice(0, 8);
+  if (day !== scopeDate) {
     throw invalid(
-      `Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '${scopeDate}' != '${amzDate.slice(0, 8)}', from '${amzDate}'.`,
+      `Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '${scopeDate}' != '${day}', from '${amzDate}'.`,
     );
   }
-  const now = basicDate(nowMs);
-  const secondNow = nowMs - (nowMs % 1000);
-  if (signedAt < secondNow - windowMs) {
-    throw invalid(`Signature expired: ${amzDate} is now earlier than ${basicDate(secondNow - windowMs)} (${now} - 5 min.)`);
+  const now = nowMs - (nowMs % 1000);
+  if (signedAt < now - windowMs) {
+    throw invalid(`Signature expired: ${amzDate} is now earlier than ${basicDate(now - windowMs)} (${basicDate(now)} - 5 min.)`);
   }
-  if (signedAt > secondNow + windowMs) {
+  if (signedAt > now + windowMs) {
     throw invalid(
-      `Signature not yet current: ${amzDate} is still later than ${basicDate(secondNow + windowMs)} (${now} + 5 min.)`,
+      `Signature not yet current: ${amzDate} is still later than ${basicDate(now + windowMs)} (${basicDate(now)} + 5 min.)`,
     );
   }
   return amzDate;
@@ -197,9 +197,18 @@ function basicDate(at: number): string {
 }
 
 function parseBasicDate(text: string): number | undefined {
-  const [, year, month, day, hour, minute, second] = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(text) ?? [];
-  const at = Date.parse(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`);
-  return Number.isNaN(at) || basicDate(at) !== text ? undefined : at;
+  if (!/^\d{8}T([01]\d|2[0-3])[0-5]\d[0-5]\dZ$/.test(text)) return undefined;
+  const [month, day] = [Number(text.slice(4, 6)), Number(text.slice(6, 8))];
+  const at = Date.UTC(
+    Number(text.slice(0, 4)),
+    month - 1,
+    day,
+    Number(text.slice(9, 11)),
+    Number(text.slice(11, 13)),
+    Number(text.slice(13, 15)),
+  );
+  const date = new Date(at);
+  return date.getUTCMonth() + 1 === month && date.getUTCDate() === day ? at : undefined;
 }
 
 /** `Sun, 06 Nov 1994 08:49:37 GMT`. Source: RFC 9110 section 5.6.7. */

@@ -1,7 +1,7 @@
 /** Who calls. Resolved once per request by authentication; everything that authorization needs is in it. */
 export interface Principal {
-  readonly kind: "root" | "user" | "role" | "service";
-  /** `arn:aws:iam::…:root`, `…:user/NAME`, `arn:aws:sts::…:assumed-role/ROLE/SESSION`, or a service name. */
+  readonly kind: "root" | "user" | "role" | "service" | "federated";
+  /** `arn:aws:iam::…:root`, `…:user/NAME`, `arn:aws:sts::…:assumed-role/ROLE/SESSION`, `…:oidc-provider/ISSUER`, or a service name. */
   readonly arn: string;
   /** Of an assumed role: the role itself. */
   readonly roleArn?: string;
@@ -16,6 +16,10 @@ export interface Principal {
   readonly sessionPolicies?: readonly PolicyText[];
   readonly accessKeyId?: string;
   readonly tokenIssuedAt?: number;
+  /** Of a session: keys of its tags that go on to sessions made from it. */
+  readonly transitiveTagKeys?: readonly string[];
+  /** Condition keys that its credential brings along, e.g. `issuer.example:sub` of a web identity. */
+  readonly context?: Readonly<Record<string, readonly string[]>>;
 }
 
 export interface PolicyText {

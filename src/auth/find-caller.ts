@@ -1,0 +1,80 @@
+import { ServiceError } from "../core/error.ts";
+import { roleArn, sessionArn } from "../core/identity.ts";
+import { Plaintext } from "../core/plaintext.ts";
+import type { PolicyText, Principal } from "../core/principal.ts";
+import type { Session } from "../core/session.ts";
+import { findAccessKey, findToken, type SealedSecret } from "../store/credentials.ts";
+import { findRole, loadPrincipal } from "../store/identity.ts";
+import { defaultDocument } from "../store/policies.ts";
+import type { Sql } from "../store/sql.ts";
+
+interface Place {
+  readonly sql: Sql;
+  readonly account: string;
+}
+
+/** A caller as found by its credential. */
+export interface Known {
+  readonly principal: Principal;
+  readonly expiresAt?: number;
+}
+
+export const invalidToken = () =>
+  new ServiceError("UnrecognizedClientException", "The security token included in the request is invalid.");
+export const expiredToken = () =>
+  new ServiceError("ExpiredTokenException", "The security token included in the request is expired");
+
+/** Whose long-term access key it is, and its sealed secret; undefined when unknown, disabled, or of nobody. */
+export async function findKey({ sql, account }: Place, id: string): Promise<(Known & { secret: SealedSecret }) | undefined> {
+  const key = await findAccessKey(sql, id);
+  if (key?.state !== "Active") return undefined;
+  const principal = await loadPrincipal(sql, account, key.principalArn);
+  return principal && { principal: { ...principal, accessKeyId: id }, secret: key };
+}
+
+/** Whose bearer token has this hash; undefined when unknown, disabled, or of nobody. An expired one is found. */
+export async function findTokenHolder({ sql, account }: Place, hash: string): Promise<Known | undefined> {
+  const token = await findToken(sql, hash);
+  if (token?.state !== "Active") return undefined;
+  const principal = await loadPrincipal(sql, account, token.principalArn);
+  const expiry = token.expiresAt === undefined ? {} : { expiresAt: token.expiresAt };
+  return principal && { principal: { ...principal, accessKeyId: token.id }, ...expiry };
+}
+
+/** The role behind a session, as it is now; undefined when it was deleted, even if another has its name. */
+export async function findSession(
+  { sql, account }: Place,
+  session: Session,
+): Promise<(Known & { secret: Plaintext }) | undefined> {
+  const arn = roleArn(account, session.roleName);
+  const role = await findRole(sql, session.roleName);
+  const rights = role?.id === session.roleId ? await loadPrincipal(sql, account, arn) : undefined;
+  if (rights?.userId !== session.roleId) return undefined;
+  const limits = await sessionPolicies(sql, session);
+  const principal: Principal = {
+    ...rights,
+    arn: sessionArn(account, session.roleName, session.sessionName),
+    userId: `${session.roleId}:${session.sessionName}`,
+    tags: mergeTags(rights.tags, session.tags ?? {}),
+    ...(limits === undefined ? {} : { sessionPolicies: limits }),
+    accessKeyId: session.accessKeyId,
+    tokenIssuedAt: session.issuedAt,
+    transitiveTagKeys: session.transitiveTagKeys ?? [],
+  };
+  return { principal, secret: new Plaintext(session.secretAccessKey), expiresAt: session.expiresAt };
+}
+
+const nothing = '{"Version":"2012-10-17","Statement":[]}';
+
+/** A named policy that is gone allows nothing: it must not lift the session's limits. */
+async function sessionPolicies(sql: Sql, { policy, policyArns = [] }: Session): Promise<PolicyText[] | undefined> {
+  if (policy === undefined && policyArns.length === 0) return undefined;
+  const named = policyArns.map(async (arn) => ({ name: arn, document: (await defaultDocument(sql, arn)) ?? nothing }));
+  return [...(policy === undefined ? [] : [{ name: "session policy", document: policy }]), ...(await Promise.all(named))];
+}
+
+/** Keys are compared without case; the session's spelling and value stay. */
+function mergeTags(own: Readonly<Record<string, string>>, session: Readonly<Record<string, string>>): Record<string, string> {
+  const replaced = new Set(Object.keys(session).map((key) => key.toLowerCase()));
+  return { ...Object.fromEntries(Object.entries(own).filter(([key]) => !replaced.has(key.toLowerCase()))), ...session };
+}

@@ -1,18 +1,7 @@
 import { join } from "node:path";
 import { ConfigError } from "./core/error.ts";
-import {
-  choice,
-  count,
-  type Listen,
-  listen,
-  onOff,
-  path,
-  pattern,
-  postgresUrl,
-  rootKey,
-  type Setting,
-  webUrl,
-} from "./setting.ts";
+import { isRegion } from "./core/region.ts";
+import { choice, count, type Listen, listen, onOff, path, postgresUrl, rootKey, type Setting, text, webUrl } from "./setting.ts";
 
 /**
  * Every setting of server and client. `databaseUrl` is the flag `--database-url` and the variable `REKEY_DATABASE_URL`;
@@ -22,13 +11,13 @@ export const settings = {
   data: path("DIR", { parts: ["server", "store"], default: "./.rekey", about: "folder of the embedded store and its keys" }),
   databaseUrl: postgresUrl({ parts: ["server", "store"], about: "keep everything in this PostgreSQL instead" }),
   listen: listen({ parts: ["server"], default: "127.0.0.1:7353", about: "where to answer; port 0 picks a free one" }),
-  region: pattern("REGION", /^[a-z]{2}(-[a-z]+)+-\d+$/, {
-    parts: ["server", "store"],
+  region: text("REGION", isRegion, {
+    parts: ["server", "store", "client"],
     default: "us-east-1",
-    range: "a region name such as eu-central-1",
-    about: "default region of commands",
+    range: "an AWS region such as eu-central-1",
+    about: "region of secrets when a request names none",
   }),
-  account: pattern("ID", /^\d{12}$/, {
+  account: text("ID", (value) => /^\d{12}$/.test(value), {
     parts: ["server", "store"],
     default: "000000000000",
     range: "12 digits",
@@ -64,7 +53,7 @@ export const settings = {
   readBarrierMs: count("MS", 0, 10_000, { parts: ["server"], default: "1000", about: "longest wait of a read during a switch" }),
   drainSeconds: count("N", 0, 600, { parts: ["server"], default: "20", about: "longest wait for open requests when stopping" }),
   endpoint: webUrl({ parts: ["client"], about: "address of the server" }),
-  token: pattern("TOKEN", /^dp\.[a-z]+\.[A-Za-z0-9]{8,}$/, {
+  token: text("TOKEN", (value) => /^dp\.[a-z]+\.[A-Za-z0-9]{8,}$/.test(value), {
     parts: ["client"],
     range: "a token that begins with dp.",
     about: "who you are",

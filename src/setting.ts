@@ -35,8 +35,8 @@ export const path = <G extends Given>(placeholder: string, given: G) =>
     parse: (text) => (text === "" || text.includes("\0") ? undefined : text),
   });
 
-export const pattern = <G extends Given & { range: string }>(placeholder: string, expression: RegExp, given: G) =>
-  make<string, G>(given, { placeholder, range: given.range, parse: (text) => (expression.test(text) ? text : undefined) });
+export const text = <G extends Given & { range: string }>(placeholder: string, allowed: (text: string) => boolean, given: G) =>
+  make<string, G>(given, { placeholder, range: given.range, parse: (value) => (allowed(value) ? value : undefined) });
 
 export const count = <G extends Given>(placeholder: string, min: number, max: number, given: G) =>
   make<number, G>(given, {

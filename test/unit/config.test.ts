@@ -51,7 +51,7 @@ test("everything wrong is told at once, in the order of the table, without the v
   const problems = problemsOf(env, { engine: marked });
   assert.deepEqual(problems, [
     "REKEY_DATABASE_URL must be an address that begins with postgres://.",
-    "REKEY_REGION must be a region name such as eu-central-1.",
+    "REKEY_REGION must be an AWS region such as eu-central-1.",
     "--engine must be on or off.",
     "REKEY_PROCESSES must be a whole number from 1 to 64.",
     "REKEY_PORT is not a setting; `rekey server --help` lists all of them.",

@@ -1,0 +1,118 @@
+import { randomUUID } from "node:crypto";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { ServiceError } from "../core/error.ts";
+import { isRegion } from "../core/region.ts";
+import type { Operation } from "../operations/operation.ts";
+import { type Api, type ApiRequest, dispatch, type Identified } from "./dispatch.ts";
+import { type Shape, shapeOf, toMembers, toNative } from "./member-names.ts";
+import { describeApi } from "./openapi.ts";
+import { toProblem } from "./problem.ts";
+import { type RawRequest, rawRequest } from "./raw-request.ts";
+
+export interface RekeyApiDoor {
+  readonly api: Api;
+  readonly operations: Iterable<Operation>;
+  readonly maxBodyBytes: number;
+  /** Bearer token or SigV4. @throws ServiceError when it cannot be told who calls. */
+  authenticate(request: RawRequest): Identified | Promise<Identified>;
+}
+
+const root = "/rekey/v1";
+
+/**
+ * The native API: `POST /rekey/v1/<noun>/<verb>` for every operation, and `GET /rekey/v1/openapi.json`. JSON in camelCase,
+ * ISO times, problems as RFC 9457 has them. Header `Rekey-Region` chooses a region when the caller shows a bearer token.
+ */
+export function rekeyApi(app: FastifyInstance, door: RekeyApiDoor): void {
+  const operations = [...door.operations];
+  void app.register(async (scope) => {
+    scope.removeAllContentTypeParsers(); // a signature covers the bytes as they came
+    scope.addContentTypeParser("*", { parseAs: "buffer", bodyLimit: door.maxBodyBytes }, (_request, body, done) =>
+      done(null, body),
+    );
+    scope.setErrorHandler((error, request, reply) => sendProblem(reply, fromFastify(error, door.maxBodyBytes), request.id));
+    const description = JSON.stringify(describeApi(root, operations));
+    scope.get(`${root}/openapi.json`, (_request, reply) => reply.type("application/json").send(description));
+    for (const operation of operations) {
+      const shape = shapeOf(operation.input);
+      scope.post(`${root}/${operation.noun}/${operation.verb}`, (request, reply) =>
+        answer(request, reply, { door, operation, shape }),
+      );
+    }
+    scope.all(`${root}/*`, (request, reply) => {
+      const text = `There is no ${request.method} ${request.url.split("?")[0]?.slice(0, 200)}. ${root}/openapi.json lists what there is.`;
+      return sendProblem(reply, new ServiceError("UnknownOperationException", text), request.id);
+    });
+  });
+}
+
+interface Route {
+  readonly door: RekeyApiDoor;
+  readonly operation: Operation;
+  readonly shape: Shape;
+}
+
+async function answer(request: FastifyRequest, reply: FastifyReply, { door, operation, shape }: Route): Promise<FastifyReply> {
+  const raw = rawRequest(request.raw, Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0));
+  const apiRequest: ApiRequest = {
+    requestId: raw.requestId,
+    sourceIp: raw.sourceIp,
+    userAgent: raw.userAgent,
+    secure: raw.secure,
+    authenticate: async () => inRegion(await door.authenticate(raw), raw),
+    operation: () => operation,
+    body: () => withToken(toMembers(readJson(raw.body), shape), shape, raw.headers["idempotency-key"]),
+  };
+  try {
+    const output = await dispatch(apiRequest, door.api);
+    return reply
+      .headers(headersOf(raw.requestId))
+      .type("application/json")
+      .send(JSON.stringify(toNative(output)));
+  } catch (error) {
+    return sendProblem(reply, error, raw.requestId);
+  }
+}
+
+const headersOf = (requestId: string) => ({ "rekey-request-id": requestId, "cache-control": "no-store" });
+
+function sendProblem(reply: FastifyReply, error: unknown, requestId: string): FastifyReply {
+  const problem = toProblem(error, requestId);
+  if (problem.status === 401) reply.header("www-authenticate", 'Bearer realm="rekey"');
+  return reply.code(problem.status).headers(headersOf(requestId)).type("application/problem+json").send(JSON.stringify(problem));
+}
+
+/** Fastify's own refusals; what else gets here is a bug and told as one. */
+function fromFastify(error: unknown, maxBodyBytes: number): unknown {
+  const status = error instanceof Error && "statusCode" in error ? error.statusCode : undefined;
+  if (status === 413) return new ServiceError("RequestEntityTooLarge", `The request body is larger than ${maxBodyBytes} bytes.`);
+  return status === 400 ? new ServiceError("SerializationException", "The request could not be read.") : error;
+}
+
+/** A signature names its region; a bearer token leaves it to the header, else to the server's default. */
+function inRegion(caller: Identified, { headers }: RawRequest): Identified {
+  const region = headers["rekey-region"];
+  if (region === undefined || !headers.authorization?.startsWith("Bearer ")) return caller;
+  if (typeof region !== "string" || !isRegion(region))
+    throw new ServiceError("ValidationException", "Header Rekey-Region must be an AWS region such as eu-central-1.");
+  return { ...caller, region };
+}
+
+function readJson(body: Buffer): object {
+  try {
+    const parsed: unknown = JSON.parse(body.length === 0 ? "{}" : body.toString("utf8"));
+    if (typeof parsed === "object" && parsed !== null && !Array.isArray(parsed)) return parsed;
+  } catch {
+    // Answered below, without the text: it may hold a secret value.
+  }
+  throw new ServiceError("SerializationException", "The request body is not a JSON object.");
+}
+
+/** `Idempotency-Key` is the ClientRequestToken of operations that have one; without either they get a fresh one. */
+function withToken(members: unknown, shape: Shape, key: string | string[] | undefined): unknown {
+  if (shape.properties?.ClientRequestToken === undefined) return members;
+  const given = (members as { ClientRequestToken?: unknown }).ClientRequestToken;
+  if (given !== undefined && key !== undefined && given !== key)
+    throw new ServiceError("ValidationException", "Idempotency-Key and clientRequestToken differ; send one of them.");
+  return { ...(members as object), ClientRequestToken: given ?? key ?? randomUUID() };
+}

@@ -53,7 +53,7 @@ export const settings = {
   readBarrierMs: count("MS", 0, 10_000, { parts: ["server"], default: "1000", about: "longest wait of a read during a switch" }),
   drainSeconds: count("N", 0, 600, { parts: ["server"], default: "20", about: "longest wait for open requests when stopping" }),
   endpoint: webUrl({ parts: ["client"], about: "address of the server" }),
-  token: text("TOKEN", (value) => /^dp\.[a-z]+\.[A-Za-z0-9]{8,}$/.test(value), {
+  token: text("TOKEN", (value) => /^dp\.[a-z]+\.[A-Za-z0-9.]{40,128}$/.test(value), {
     parts: ["client"],
     range: "a token that begins with dp.",
     about: "who you are",

@@ -61,7 +61,10 @@ test("everything wrong is told at once, in the order of the table, without the v
 
 test("a name that is nearly right is pointed at", () => {
   assert.match(problemsOf({ REKEY_LISTNE: "x" })[0] ?? "", /did you mean REKEY_LISTEN\?/);
-  assert.match(problemsOf({ REKEY_TOKEN: "dp.pt.abcdefghij", REKEY_ENDPOINTS: "x" }, {}, "client")[0] ?? "", /REKEY_ENDPOINT\?/);
+  assert.match(
+    problemsOf({ REKEY_TOKEN: "dp.pt.AbcdefghijAbcdefghijAbcdefghijAbcdefghij", REKEY_ENDPOINTS: "x" }, {}, "client")[0] ?? "",
+    /REKEY_ENDPOINT\?/,
+  );
 });
 
 test("the variable that holds the root key may have any name", () => {

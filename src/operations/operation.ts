@@ -12,6 +12,8 @@ export interface Resource {
   readonly shown?: string;
   /** The resource policy's document. */
   readonly policy?: string;
+  /** Permission must come from that policy, or from an identity policy of an account that it names: roles' trust policies. */
+  readonly isTrustPolicy?: boolean;
   /** Condition keys of the request and the resource; names as in IAM (compared without case). */
   readonly context: Readonly<Record<string, readonly string[]>>;
 }

@@ -2,6 +2,7 @@ import type { Logger } from "pino";
 import type { Audit } from "../core/audit.ts";
 import type { ServiceError } from "../core/error.ts";
 import type { SealedValue, Secret } from "../core/secret.ts";
+import type { SessionTokens } from "../core/session.ts";
 import type { Envelope } from "../crypto/envelope.ts";
 import type { KeyRing } from "../crypto/key-ring.ts";
 import type { SecretCache } from "../store/secret-cache.ts";
@@ -20,6 +21,7 @@ export interface Services {
   readonly keys: KeyRing;
   readonly secrets: SecretCache;
   readonly audit: Audit<Sql>;
+  readonly sessionTokens: SessionTokens;
   readonly log: Logger;
   readonly account: string;
   readonly region: string;

@@ -14,6 +14,8 @@ export interface AuditRecord {
   readonly parameters: object;
   /** `ok`, or the error code answered. */
   readonly outcome: string;
+  /** Set by `inTransaction`: tells records of one request apart, so that none is moved into the trail twice. */
+  readonly change?: number;
 }
 
 /** Where audit records go. A call's answer leaves only after its record is durable; if it cannot be, the call fails. */

@@ -1,0 +1,167 @@
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
+import type { AuditPage, AuditQuery, AuditRecord } from "../core/audit.ts";
+import { readChainLine } from "../core/audit-chain.ts";
+import { ServiceError } from "../core/error.ts";
+import { readLines, segmentFileName } from "./audit-file.ts";
+import type { Sql, SqlValue } from "./sql.ts";
+
+/** Where the records are that audit_records does not have yet. */
+export interface AuditTail {
+  readonly folder: string;
+  /** Segments that may have no anchor yet. */
+  readonly young: readonly { readonly writer: string; readonly segment: number }[];
+}
+
+interface Found {
+  readonly writer: string;
+  readonly sequence: number;
+  readonly at: number;
+  readonly record: string;
+}
+
+interface Wanted {
+  readonly query: AuditQuery;
+  /** Only what stands behind this place in the order. */
+  readonly after: Position | undefined;
+  readonly limit: number;
+}
+
+/** The order is newest first, then by writer and sequence. */
+type Position = readonly [at: number, writer: string, sequence: number];
+
+/** All that one search reads of what is not shipped yet. */
+const maxTailBytes = 32 * 1024 * 1024;
+const defaultLimit = 100;
+const maxLimit = 1000;
+
+/** A page of audit records, newest first. @throws ServiceError InvalidNextTokenException for a cursor that no search gave. */
+export async function searchAudit(sql: Sql, query: AuditQuery, tail?: AuditTail): Promise<AuditPage> {
+  const limit = Math.min(Math.max(query.limit ?? defaultLimit, 1), maxLimit);
+  const wanted = { query, after: query.cursor === undefined ? undefined : readCursor(query.cursor), limit: limit + 1 };
+  // The tail first: what is shipped in the meantime is then found twice, never missed.
+  const unshipped = tail ? await searchTail(sql, tail, wanted) : { found: [], complete: true };
+  const found = new Map<string, Found>();
+  for (const entry of [...unshipped.found, ...(await searchTable(sql, wanted))])
+    found.set(`${entry.writer} ${entry.sequence}`, entry);
+  const shown = [...found.values()].sort(newestFirst).slice(0, wanted.limit);
+  const records = shown.slice(0, limit).map((entry) => JSON.parse(entry.record) as AuditRecord);
+  const last = shown.length > limit ? shown[limit - 1] : undefined;
+  return { records, complete: unshipped.complete, ...(last && { cursor: writeCursor(last) }) };
+}
+
+async function searchTable(sql: Sql, { query, after, limit }: Wanted): Promise<Found[]> {
+  const values: SqlValue[] = [];
+  const conditions = ["1 = 1"];
+  const need = (condition: (...names: string[]) => string, ...given: SqlValue[]) => {
+    conditions.push(condition(...given.map((value) => `$${values.push(value)}`)));
+  };
+  for (const column of ["principal", "action", "resource", "outcome"] as const) {
+    const value = query[column];
+    if (value !== undefined) need((name) => `${column} = ${name}`, value);
+  }
+  if (query.from !== undefined) need((from) => `at >= ${from}`, query.from);
+  if (query.to !== undefined) need((to) => `at < ${to}`, query.to);
+  // The comparison of rows alone would not let the index on `at` be used on SQLite.
+  if (after)
+    need(
+      (at, writer, sequence, most) => `at <= ${most} and (at, writer, sequence) < (${at}, ${writer}, ${sequence})`,
+      ...after,
+      after[0],
+    );
+  return sql.query<Found>(
+    `select writer, sequence, at, record from audit_records where ${conditions.join(" and ")}
+      order by at desc, writer desc, sequence desc limit $${values.push(limit)}`,
+    values,
+  );
+}
+
+/** Reads the newest `maxTailBytes` of what is not shipped; `complete` is false when there is more. */
+async function searchTail(sql: Sql, tail: AuditTail, wanted: Wanted): Promise<{ found: Found[]; complete: boolean }> {
+  const found: Found[] = [];
+  let left = maxTailBytes;
+  for (const part of await unshippedParts(sql, tail)) {
+    const start = Math.max(part.start, part.size - left);
+    if (start < part.size) await searchPart({ ...part, start }, wanted, found);
+    if (start > part.start) return { found, complete: false };
+    left -= part.size - start;
+  }
+  return { found, complete: true };
+}
+
+async function searchPart({ path, writer, start }: Part, wanted: Wanted, found: Found[]): Promise<void> {
+  for await (const { text, finished } of readLines(path, start)) {
+    const entry = finished ? matching(writer, text, wanted) : undefined;
+    if (entry) found.push(entry);
+    if (found.length > 2 * maxLimit) found.sort(newestFirst).length = wanted.limit;
+  }
+}
+
+interface Part {
+  readonly path: string;
+  readonly writer: string;
+  readonly start: number;
+  readonly size: number;
+}
+
+async function unshippedParts(sql: Sql, { folder, young }: AuditTail): Promise<Part[]> {
+  const rows = await sql.query<{ writer: string; segment: number; shipped_bytes: number }>(
+    `select writer, segment, shipped_bytes from audit_anchors
+      where shipped_sequence < sequence or state = 'open' order by at desc limit 1000`,
+  );
+  const known = new Set(rows.map((row) => segmentFileName(row.writer, row.segment)));
+  const unknown = young.filter((segment) => !known.has(segmentFileName(segment.writer, segment.segment)));
+  const parts: (Part & { changedAt: number })[] = [];
+  for (const { writer, segment, shipped_bytes: start } of [...unknown.map((part) => ({ ...part, shipped_bytes: 0 })), ...rows]) {
+    const path = join(folder, segmentFileName(writer, segment));
+    const { size, mtimeMs } = await stat(path).catch(() => ({ size: 0, mtimeMs: 0 }));
+    if (size > start) parts.push({ path, writer, start, size, changedAt: mtimeMs });
+  }
+  return parts.sort((a, b) => b.changedAt - a.changedAt);
+}
+
+function matching(writer: string, line: string, { query, after }: Wanted): Found | undefined {
+  const entry = readChainLine(line);
+  if (!entry) return undefined;
+  const record = parse(entry.record);
+  if (!record || !matches(record, query)) return undefined;
+  const found = { writer, sequence: entry.sequence, at: record.at, record: entry.record };
+  if (after && newestFirst(found, { writer: after[1], sequence: after[2], at: after[0] }) <= 0) return undefined;
+  return found;
+}
+
+function parse(record: string): AuditRecord | undefined {
+  try {
+    return JSON.parse(record) as AuditRecord;
+  } catch {
+    return undefined; // damaged: for verify to report
+  }
+}
+
+function matches(record: AuditRecord, query: AuditQuery): boolean {
+  for (const member of ["principal", "action", "resource", "outcome"] as const) {
+    if (query[member] !== undefined && query[member] !== record[member]) return false;
+  }
+  return record.at >= (query.from ?? 0) && record.at < (query.to ?? Number.POSITIVE_INFINITY);
+}
+
+function newestFirst(a: Omit<Found, "record">, b: Omit<Found, "record">): number {
+  if (a.at !== b.at) return b.at - a.at;
+  if (a.writer !== b.writer) return a.writer < b.writer ? 1 : -1;
+  return b.sequence - a.sequence;
+}
+
+function writeCursor({ at, writer, sequence }: Found): string {
+  return Buffer.from(JSON.stringify([at, writer, sequence])).toString("base64url");
+}
+
+function readCursor(cursor: string): Position {
+  try {
+    const [at, writer, sequence] = JSON.parse(Buffer.from(cursor, "base64url").toString()) as unknown[];
+    if (Number.isSafeInteger(at) && typeof writer === "string" && !writer.includes("\0") && Number.isSafeInteger(sequence))
+      return [at as number, writer, sequence as number];
+  } catch {
+    // not made here, like any other wrong content
+  }
+  throw new ServiceError("InvalidNextTokenException", "The cursor is not one that a search gave.");
+}

@@ -11,7 +11,7 @@ export interface Resource {
   /** How AccessDenied names it: exactly as the caller did. Absent: not named. */
   readonly shown?: string;
   /** The resource policy's document. */
-  readonly policy?: string;
+  readonly policy?: string | undefined;
   /** Permission must come from that policy, or from an identity policy of an account that it names: roles' trust policies. */
   readonly isTrustPolicy?: boolean;
   /** Condition keys of the request and the resource; names as in IAM (compared without case). */

@@ -1,7 +1,7 @@
 import type { Logger } from "pino";
 import type { Audit } from "../core/audit.ts";
 import type { ServiceError } from "../core/error.ts";
-import type { SealedValue, Secret } from "../core/secret.ts";
+import type { Secret } from "../core/secret.ts";
 import type { SessionTokens } from "../core/session.ts";
 import type { Envelope } from "../crypto/envelope.ts";
 import type { KeyRing } from "../crypto/key-ring.ts";
@@ -30,10 +30,10 @@ export interface Services {
   /** Keyed digest of a value under its context: tells a repeated request from a different one without opening values. */
   digest(value: Uint8Array, context: string): Uint8Array;
   now(): number;
+  /** The secret with its next rotation planned from this moment; see `planRotation`. */
+  reschedule(secret: Secret, fromMs: number): Secret;
   /** Tells the engine that work may be due. A hint: the engine finds it anyway. */
   wakeEngine(): void;
   /** Notes a read for LastAccessedDate and last reads; written in batches. */
   noteRead(secretId: string, versionId: string, principalArn: string, atMs: number): void;
 }
-
-export type { SealedValue };

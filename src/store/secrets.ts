@@ -165,6 +165,9 @@ async function saveSecret(tx: Sql, before: Secret, changed: Secret): Promise<Sec
     ...Object.values(columns),
   ]);
   await saveVersions(tx, before, after);
+  // Of a primary with replicas: every change is to be copied, so each copy is due at once.
+  if (after.primaryRegion === after.region)
+    await tx.query("update replicas set due_at = 0 where secret_id = $1 and due_at is null", [after.id]);
   return { ...after, versions: after.versions.map(({ newValue, ...version }) => version) };
 }
 

@@ -36,7 +36,11 @@ export async function secretResource({ SecretId }: { SecretId: string }, call: C
 }
 
 /** For the read path: the same from the cache, without a promise where nothing changed. */
-export function cachedSecretResource({ SecretId }: { SecretId: string }, call: Call, parameters = none): SecretResource | Promise<SecretResource> {
+export function cachedSecretResource(
+  { SecretId }: { SecretId: string },
+  call: Call,
+  parameters = none,
+): SecretResource | Promise<SecretResource> {
   const found = call.services.secrets.find(call.region, SecretId);
   if (found instanceof Promise) return found.then((secret) => new SecretResource(SecretId, secret, call, parameters));
   return new SecretResource(SecretId, found, call, parameters);
@@ -122,7 +126,9 @@ function secretContext(secret: Secret | undefined, arn: string): Context {
 }
 
 /** Condition keys of request parameters: those that the caller sent, under `secretsmanager:`. */
-export function parameterContext(parameters: Readonly<Record<string, string | number | boolean | readonly string[] | undefined>>): Context {
+export function parameterContext(
+  parameters: Readonly<Record<string, string | number | boolean | readonly string[] | undefined>>,
+): Context {
   const present = Object.entries(parameters).flatMap(([name, value]) => {
     if (value === undefined) return [];
     return [[`secretsmanager:${name}`, Array.isArray(value) ? value : [String(value)]]];

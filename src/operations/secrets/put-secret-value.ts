@@ -1,0 +1,79 @@
+import { z } from "zod";
+import { ServiceError } from "../../core/error.ts";
+import { addVersion, type Secret, versionOf } from "../../core/secret.ts";
+import { addEvent } from "../../store/events.ts";
+import { abandonRotation } from "../../store/rotations.ts";
+import { changeSecret } from "../../store/secrets.ts";
+import type { Sql } from "../../store/sql.ts";
+import { clientRequestToken, requireToken, secretBinary, secretId, secretString, stagingLabels } from "../input.ts";
+import { type Call, defineOperation } from "../operation.ts";
+import { notFound, parameterContext, requireWritable, type SecretResource, secretResource, usable } from "./secret-resource.ts";
+import { givenValue, sealValue, valueMembers } from "./value.ts";
+
+const input = z.object({
+  SecretId: secretId,
+  ClientRequestToken: clientRequestToken,
+  SecretBinary: secretBinary,
+  SecretString: secretString,
+  VersionStages: stagingLabels.optional(),
+  RotationToken: z.string().min(36).max(256).optional(),
+});
+
+/** Adds a version; the same token and value again changes nothing. Source: AWS API reference, PutSecretValue. */
+export const putSecretValue = defineOperation<z.infer<typeof input>, SecretResource>({
+  name: "PutSecretValue",
+  action: "secretsmanager:PutSecretValue",
+  noun: "secrets",
+  verb: "put-value",
+  mode: "write",
+  summary: "Adds a version to a secret; it becomes AWSCURRENT unless other staging labels are named.",
+  input,
+  sensitive: [...valueMembers, "RotationToken"],
+  check(request) {
+    requireToken(request.ClientRequestToken, "InvalidRequestException");
+    if (!givenValue(request))
+      throw new ServiceError("InvalidRequestException", "You must provide either SecretString or SecretBinary.");
+  },
+  resource: (request, call) => secretResource(request, call, parameterContext({})),
+  async run(request, found, call) {
+    const secret = usable(found);
+    requireWritable(secret);
+    const token = requireToken(request.ClientRequestToken, "InvalidRequestException");
+    const given = givenValue(request);
+    if (!given) throw new ServiceError("InvalidRequestException", "You must provide either SecretString or SecretBinary.");
+    const value = await sealValue(call, secret, token, given);
+    const saved = await call.transaction((tx) =>
+      addValue(tx, secret.id, call, { id: token, stages: request.VersionStages, value }),
+    );
+    return { ARN: saved.arn, Name: saved.name, VersionId: token, VersionStages: versionOf(saved, token)?.stages };
+  },
+});
+
+/** Adds the version; when AWSCURRENT moves, a rotation under way is abandoned and subscribers are told. */
+export async function addValue(
+  tx: Sql,
+  secretRowId: string,
+  call: Call,
+  added: Omit<Parameters<typeof addVersion>[1], "createdAt">,
+  alsoChange: (secret: Secret) => Secret = (secret) => secret,
+): Promise<Secret> {
+  let moved = false;
+  const saved = await changeSecret(tx, secretRowId, (before) => {
+    requireWritable(before);
+    const { secret, changed } = addVersion(before, { ...added, createdAt: call.startedAt });
+    moved = changed && secret.generation !== before.generation;
+    return changed ? alsoChange(moved ? countAsRotation(secret, call) : secret) : alsoChange(before);
+  });
+  if (!saved) throw notFound();
+  if (moved) {
+    await abandonRotation(tx, saved.id, call.startedAt);
+    const detail = { versionId: added.id };
+    await addEvent(tx, { at: call.startedAt, type: "secret.changed", resource: saved.arn, generation: saved.generation, detail });
+  }
+  return saved;
+}
+
+/** A value put by hand counts as a rotation for the next date. Source: user guide, rotation schedules. */
+function countAsRotation(secret: Secret, call: Call): Secret {
+  return call.services.reschedule(secret, call.startedAt);
+}

@@ -1,0 +1,91 @@
+import { ServiceError } from "../../core/error.ts";
+import { Plaintext } from "../../core/plaintext.ts";
+import type { SealedValue, Secret, ValueKind } from "../../core/secret.ts";
+import type { RingKey } from "../../crypto/key-ring.ts";
+import type { Call, Resource } from "../operation.ts";
+
+const maxValueBytes = 65_536;
+
+export interface ValueInput {
+  readonly SecretString?: string | undefined;
+  readonly SecretBinary?: string | undefined;
+}
+
+export interface GivenValue {
+  readonly kind: ValueKind;
+  readonly plaintext: Plaintext;
+}
+
+/** Members that must never reach the audit trail. */
+export const valueMembers = ["SecretString", "SecretBinary"] as const;
+
+/** The value that a request carries, if any. @throws ServiceError when it carries two, or one that is too long. */
+export function givenValue({ SecretString, SecretBinary }: ValueInput): GivenValue | undefined {
+  const text = SecretString || undefined;
+  const binary = SecretBinary || undefined;
+  if (text !== undefined && binary !== undefined)
+    throw new ServiceError(
+      "InvalidParameterException",
+      "You can't specify both a binary secret value and a string secret value in the same secret.",
+    );
+  if (text !== undefined) return { kind: "string", plaintext: bounded(new Plaintext(text), "secretString") };
+  if (binary === undefined) return undefined;
+  const bytes = Buffer.from(binary, "base64");
+  if (bytes.length === 0 || !/^[A-Za-z0-9+/_-]*={0,2}$/.test(binary))
+    throw new ServiceError("SerializationException", "secretBinary is not base64 text.");
+  return { kind: "binary", plaintext: bounded(new Plaintext(bytes), "secretBinary") };
+}
+
+function bounded(plaintext: Plaintext, member: string): Plaintext {
+  if (plaintext.length <= maxValueBytes) return plaintext;
+  throw new ServiceError(
+    "ValidationException",
+    `1 validation error detected: Value at '${member}' failed to satisfy constraint: Member must have length less than or equal to ${maxValueBytes}`,
+  );
+}
+
+/** Encrypts a value for one version of one secret, with the rights of the caller on the key. */
+export async function sealValue(
+  call: Call,
+  secret: Pick<Secret, "arn" | "kmsKeyId" | "region">,
+  versionId: string,
+  { kind, plaintext }: GivenValue,
+): Promise<SealedValue> {
+  const { keys, envelope, digest } = call.services;
+  const key = await keys.resolve(secret.kmsKeyId, secret.region);
+  requireKeyAccess(call, key, "kms:GenerateDataKey", secret.arn);
+  const sealed = await envelope.seal(plaintext, encryptionContext(secret.arn, versionId), key.id);
+  return { kind, ...sealed, digest: digest(plaintext.reveal(), `${kind} ${secret.arn} ${versionId}`) };
+}
+
+/** Decrypts, at once where the keys are at hand. @throws ServiceError AccessDeniedException or DecryptionFailure */
+export function openValue(call: Call, secret: Secret, versionId: string, value: SealedValue): Plaintext | Promise<Plaintext> {
+  const key = call.services.keys.find(value.keyId);
+  if (key) requireKeyAccess(call, key, "kms:Decrypt", secret.arn);
+  const context = encryptionContext(secret.arn, versionId);
+  return call.services.envelope.openCached(value, context) ?? call.services.envelope.open(value, context);
+}
+
+export function encryptionContext(secretArn: string, versionId: string): Record<string, string> {
+  return { SecretARN: secretArn, SecretVersionId: versionId };
+}
+
+/** The default key is everybody's of the account, who may use the secret; other keys need rights of their own. */
+export function requireKeyAccess(call: Call, key: RingKey, action: string, secretArn: string): void {
+  if (key.isDefault) return;
+  const refusal = call.may(action, keyResource(key, { "kms:EncryptionContext:SecretARN": [secretArn] }));
+  if (refusal) throw new ServiceError("AccessDeniedException", "Access to KMS is not allowed", { cause: refusal });
+}
+
+function keyResource(key: RingKey, context: Record<string, readonly string[]>): Resource {
+  return {
+    arn: key.arn,
+    ...(key.policy === undefined ? {} : { policy: key.policy }),
+    context: { "kms:ViaService": [`secretsmanager.${key.region}.amazonaws.com`], ...context },
+  };
+}
+
+/** Of a value that is to be answered. */
+export function wireValue(kind: ValueKind, plaintext: Plaintext): { SecretString: string } | { SecretBinary: Buffer } {
+  return kind === "string" ? { SecretString: plaintext.revealText() } : { SecretBinary: plaintext.reveal() };
+}

@@ -1,0 +1,68 @@
+import type { Sql } from "./sql.ts";
+
+/** A rotation that begins now. */
+export interface NewRotation {
+  readonly id: string;
+  /** The secret's row id. */
+  readonly secretId: string;
+  readonly versionId: string;
+  readonly generation: number;
+  readonly origin: "request" | "schedule" | "retry";
+  /** Only testSecret, against a copy of the current value. */
+  readonly testOnly: boolean;
+  readonly functionArn: string;
+  /** Whose rights a built-in function acts with. */
+  readonly principal: string;
+  readonly runAt: number;
+  readonly windowEndsAt: number;
+  readonly startedAt: number;
+}
+
+/** Queues a rotation; false, and nothing done, when one is running for the secret. */
+export async function insertRotation(tx: Sql, added: NewRotation): Promise<boolean> {
+  const rows = await tx.query(
+    `insert into rotations (id, secret_id, version_id, generation, origin, test_only, function_arn, principal, step, state,
+       attempt, step_attempt, run_at, window_ends_at, fence, started_at)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'running', 0, 0, $10, $11, 0, $12)
+     on conflict (secret_id) where state = 'running' do nothing returning id`,
+    [
+      added.id,
+      added.secretId,
+      added.versionId,
+      added.generation,
+      added.origin,
+      Number(added.testOnly),
+      added.functionArn,
+      added.principal,
+      added.testOnly ? "testSecret" : "createSecret",
+      added.runAt,
+      added.windowEndsAt,
+      added.startedAt,
+    ],
+  );
+  return rows.length > 0;
+}
+
+/** Ends the running rotation because a new current value was put by hand; whoever works on it is fenced out. */
+export async function abandonRotation(tx: Sql, secretId: string, nowMs: number): Promise<void> {
+  await endRunning(tx, secretId, "abandoned", nowMs);
+}
+
+/** Ends the running rotation on request. Returns its version id, if there was one. */
+export async function cancelRotation(tx: Sql, secretId: string, nowMs: number): Promise<string | undefined> {
+  return endRunning(tx, secretId, "canceled", nowMs);
+}
+
+async function endRunning(
+  tx: Sql,
+  secretId: string,
+  state: "abandoned" | "canceled",
+  nowMs: number,
+): Promise<string | undefined> {
+  const [row] = await tx.query<{ version_id: string }>(
+    `update rotations set state = $2, ended_at = $3, fence = fence + 1, target_account = null
+     where secret_id = $1 and state = 'running' returning version_id`,
+    [secretId, state, nowMs],
+  );
+  return row?.version_id;
+}

@@ -198,17 +198,11 @@ function basicDate(at: number): string {
 
 function parseBasicDate(text: string): number | undefined {
   if (!/^\d{8}T([01]\d|2[0-3])[0-5]\d[0-5]\dZ$/.test(text)) return undefined;
-  const [month, day] = [Number(text.slice(4, 6)), Number(text.slice(6, 8))];
-  const at = Date.UTC(
-    Number(text.slice(0, 4)),
-    month - 1,
-    day,
-    Number(text.slice(9, 11)),
-    Number(text.slice(11, 13)),
-    Number(text.slice(13, 15)),
-  );
-  const date = new Date(at);
-  return date.getUTCMonth() + 1 === month && date.getUTCDate() === day ? at : undefined;
+  const month = Number(text.slice(4, 6));
+  const [year, day] = [Number(text.slice(0, 4)), Number(text.slice(6, 8))];
+  const at = Date.UTC(year, month - 1, day, Number(text.slice(9, 11)), Number(text.slice(11, 13)), Number(text.slice(13, 15)));
+  // A day or month that does not exist lands in another month.
+  return new Date(at).getUTCMonth() + 1 === month ? at : undefined;
 }
 
 /** `Sun, 06 Nov 1994 08:49:37 GMT`. Source: RFC 9110 section 5.6.7. */

@@ -110,8 +110,13 @@ test("all orders of the shuffle are reached by equally many random choices", () 
   const counts = new Map<string, number>();
   // Calls: one of {a}, one of {0}, one of {a, 0}, then the shuffle's choices among 3 and among 2 places.
   for (let code = 0; code < 2 * 3 * 2; code++) {
+    const maxima: number[] = [];
     const draws = [0, 0, code % 2, Math.floor(code / 2) % 3, Math.floor(code / 6)];
-    const password = generatePassword(onlyDigitAndLower, () => draws.shift() ?? assert.fail("one draw too many"));
+    const password = generatePassword(onlyDigitAndLower, (max) => {
+      maxima.push(max);
+      return draws.shift() ?? assert.fail("one draw too many");
+    });
+    assert.deepEqual(maxima, [1, 1, 2, 3, 2]);
     counts.set(password, (counts.get(password) ?? 0) + 1);
   }
   assert.deepEqual(new Map([...counts].sort()), new Map(["00a", "0a0", "0aa", "a00", "a0a", "aa0"].map((order) => [order, 2])));

@@ -36,7 +36,8 @@ function received({ request }: Vector): SignedRequest & { headers: Record<string
   const headers: Record<string, string> = {};
   for (const [name, value] of request.headers) {
     const key = name.toLowerCase();
-    headers[key] = key in headers ? `${headers[key]}, ${value.trim()}` : value.trim();
+    const sent = value.replace(/^ +| +$/g, "");
+    headers[key] = key in headers ? `${headers[key]}, ${sent}` : sent;
   }
   return { ...request, headers, rawHeaders: request.headers.flat(), body: Buffer.from(request.body, "utf8") };
 }

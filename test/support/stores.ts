@@ -17,6 +17,22 @@ export function forEachStore(suite: (name: Sql["dialect"], open: OpenStore) => v
   describe("postgres", { skip: postgresSkip }, () => suite("postgres", openerOf(postgresStores())));
 }
 
+/** A new empty database of each kind, for tests that compare the two. */
+export async function openBoth(): Promise<{ sqlite: Sql; postgres: Sql } & AsyncDisposable> {
+  const [ours, theirs] = [sqliteStores(), postgresStores()];
+  const [sqlite, postgres] = [await ours.create(), await theirs.create()];
+  return {
+    sqlite,
+    postgres,
+    async [Symbol.asyncDispose]() {
+      await sqlite.close();
+      await postgres.close();
+      await ours.dispose();
+      await theirs.dispose();
+    },
+  };
+}
+
 interface Stores {
   create(): Promise<Sql>;
   dispose(): Promise<void>;

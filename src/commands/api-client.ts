@@ -1,0 +1,112 @@
+import { readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Flags } from "../config.ts";
+import { CommandError, isUnreachable } from "./command-error.ts";
+import type { Answer } from "./output.ts";
+import { readSettings } from "./settings-options.ts";
+
+/** A server and who we are there. */
+export interface Connection {
+  readonly endpoint: string;
+  readonly token: string;
+  /** Absent: the server's default. */
+  readonly region?: string;
+}
+
+const localCredentials = "./.rekey/root-credentials.json";
+const timeoutMs = 60_000;
+const maxTries = 4;
+
+/**
+ * From flags and environment, else from the file that the server's first start left in ./.rekey.
+ * @throws CommandError for usage when there is neither.
+ */
+export function connectionFrom(flags: Flags): Connection {
+  const { endpoint, token } = readSettings("client", flags);
+  const region = typeof flags.region === "string" ? flags.region : process.env.REKEY_REGION;
+  const found = endpoint && token ? undefined : readLocalCredentials();
+  const from = { endpoint: endpoint ?? found?.endpoint, token: token ?? found?.token };
+  if (from.endpoint === undefined || from.token === undefined)
+    throw new CommandError(
+      2,
+      `there is no ${localCredentials} here: set REKEY_ENDPOINT and REKEY_TOKEN, or give --endpoint and --token`,
+    );
+  return { endpoint: from.endpoint, token: from.token, ...(region ? { region } : {}) };
+}
+
+function readLocalCredentials(): { endpoint?: string; token?: string } | undefined {
+  try {
+    const read: unknown = JSON.parse(readFileSync(localCredentials, "utf8"));
+    return typeof read === "object" && read !== null ? read : undefined;
+  } catch (error) {
+    if (error instanceof SyntaxError)
+      throw new CommandError(2, `${localCredentials} is damaged: set REKEY_ENDPOINT and REKEY_TOKEN`);
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+    throw new CommandError(2, `${localCredentials} cannot be read: set REKEY_ENDPOINT and REKEY_TOKEN`, { cause: error });
+  }
+}
+
+/**
+ * One operation of the native API, named `noun/verb`. A throttled call is made again a few times.
+ * @throws CommandError when refused (1) or when nobody answers (3).
+ */
+export async function callApi(connection: Connection, operation: string, input: object = {}): Promise<Answer> {
+  for (let tries = 1; ; tries++) {
+    const response = await post(connection, operation, JSON.stringify(input));
+    const answer = await readAnswer(response, connection);
+    if (response.ok) return answer;
+    if (response.status !== 429 || tries === maxTries) throw refusal(answer, response.status);
+    await sleep(200 * 2 ** tries);
+  }
+}
+
+async function post({ endpoint, token, region }: Connection, operation: string, body: string): Promise<Response> {
+  const headers = {
+    authorization: `Bearer ${token}`,
+    "content-type": "application/json",
+    ...(region && { "rekey-region": region }),
+  };
+  const url = `${endpoint}/rekey/v1/${operation}`;
+  try {
+    return await fetch(url, { method: "POST", headers, body, redirect: "error", signal: AbortSignal.timeout(timeoutMs) });
+  } catch (error) {
+    const late = error instanceof Error && error.name === "TimeoutError";
+    if (!late && !isUnreachable(error)) {
+      const detail = error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error);
+      throw new CommandError(3, `the server at ${endpoint} could not be asked (${detail}); is this its address?`, {
+        cause: error,
+      });
+    }
+    const what = late ? `did not answer within ${timeoutMs / 1000} s` : "does not answer";
+    throw new CommandError(3, `the server at ${endpoint} ${what}; start it with rekey server, or set REKEY_ENDPOINT`, {
+      cause: error,
+    });
+  }
+}
+
+async function readAnswer(response: Response, { endpoint }: Connection): Promise<Answer> {
+  try {
+    const answer: unknown = JSON.parse(await response.text());
+    if (typeof answer === "object" && answer !== null) return answer as Answer;
+  } catch (error) {
+    if (!(error instanceof SyntaxError))
+      throw new CommandError(3, `the connection to ${endpoint} broke; try again`, { cause: error });
+  }
+  throw new CommandError(1, `what answers at ${endpoint} is not Rekey (HTTP ${response.status}); check REKEY_ENDPOINT`);
+}
+
+/** What to do about each refusal that the server's own sentence does not tell. */
+const advice: Readonly<Record<string, string>> = {
+  UnrecognizedClientException: " Check REKEY_TOKEN, or make another token.",
+  ExpiredTokenException: " Make another token.",
+  AccessDeniedException: " `rekey policy simulate` tells which statement decides.",
+  ThrottlingException: " Wait a little and try again.",
+  InternalServiceError: " The server's log has the reason under this id.",
+};
+
+function refusal(problem: Answer, status: number): CommandError {
+  const code = String(problem.code ?? `HTTP ${status}`);
+  const detail = typeof problem.detail === "string" ? problem.detail : "the server refused";
+  const text = /[.!?]$/.test(detail) ? detail : `${detail}.`;
+  return new CommandError(1, `${code}: ${text}${advice[code] ?? ""}`);
+}

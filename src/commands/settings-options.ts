@@ -1,0 +1,27 @@
+import { type Command, Option } from "commander";
+import { type Config, type Flags, flagOf, loadConfig, settingsOf, variableOf } from "../config.ts";
+import { ConfigError } from "../core/error.ts";
+import { CommandError } from "./command-error.ts";
+
+type Part = Parameters<typeof settingsOf>[0];
+
+/** Adds the flags of all settings that a part of Rekey reads; help shows each one's variable and default. */
+export function addSettings(command: Command, part: Part): Command {
+  for (const [name, setting] of settingsOf(part)) {
+    const value = setting.placeholder === undefined ? "" : ` <${setting.placeholder}>`;
+    const standard = setting.default === undefined || value === "" ? "" : `, default ${setting.default}`;
+    const option = new Option(`${flagOf(name)}${value}`, `${setting.about} (${variableOf(name)}${standard})`);
+    command.addOption(part === "client" ? option.helpGroup("Connection:") : option);
+  }
+  return command;
+}
+
+/** The settings of a part. @throws CommandError for usage, with everything that is wrong. */
+export function readSettings(part: Part, flags: Flags): Config {
+  try {
+    return loadConfig(part, process.env, flags);
+  } catch (error) {
+    if (error instanceof ConfigError) throw new CommandError(2, error.problems.join("\n"));
+    throw error;
+  }
+}

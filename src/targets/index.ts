@@ -1,0 +1,14 @@
+import type { Rotator } from "./target.ts";
+
+/** A secret's JSON value, when a rotator's own shape for it is not known. */
+export type AnyCredential = Record<string, unknown>;
+
+/** By the kind that functions name; drivers are loaded on first use. */
+const rotators: Readonly<Record<string, () => Promise<Rotator<AnyCredential>>>> = {
+  postgres: async () => (await import("./postgres.ts")).postgres as unknown as Rotator<AnyCredential>,
+};
+
+/** `undefined` for a kind that Rekey does not know. */
+export async function findRotator(kind: string): Promise<Rotator<AnyCredential> | undefined> {
+  return rotators[kind]?.();
+}

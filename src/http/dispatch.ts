@@ -1,6 +1,7 @@
 import type { AuditRecord } from "../core/audit.ts";
 import { ServiceError } from "../core/error.ts";
 import type { Principal } from "../core/principal.ts";
+import type { RequestFacts } from "../core/request-context.ts";
 import { parseInput } from "../operations/input.ts";
 import type { Call, Operation, Resource } from "../operations/operation.ts";
 import type { Services } from "../operations/services.ts";
@@ -27,15 +28,6 @@ export interface Identified {
 export interface Api {
   readonly services: Services;
   authorize(principal: Principal, action: string, resource: Resource, facts: RequestFacts): ServiceError | undefined;
-}
-
-/** What policies may ask about a request beside its principal and resource. */
-export interface RequestFacts {
-  readonly sourceIp: string;
-  readonly userAgent: string;
-  readonly secure: boolean;
-  readonly region: string;
-  readonly now: number;
 }
 
 /** The way of every request, whichever door it came by. Nothing is answered before its audit record is durable. */
@@ -104,7 +96,9 @@ function toServiceError(error: unknown, request: ApiRequest, { log }: Services):
     return error;
   }
   log.error({ requestId: request.requestId, err: error }, "internal error");
-  return new ServiceError("InternalServiceError", `An error occurred on the server side. Request id: ${request.requestId}`, { cause: error });
+  return new ServiceError("InternalServiceError", `An error occurred on the server side. Request id: ${request.requestId}`, {
+    cause: error,
+  });
 }
 
 /** The audit records of one call while it runs. */
@@ -154,8 +148,11 @@ class Journal {
   }
 
   async close(outcome: string): Promise<void> {
-    const own = this.#committed && outcome === "ok" ? [] : [this.#record(this.#action, this.#resource, outcome, this.#parameters)];
-    for (const record of [...this.#notes, ...own]) await this.#services.audit.append(record);
+    const own =
+      this.#committed && outcome === "ok" ? [] : [this.#record(this.#action, this.#resource, outcome, this.#parameters)];
+    const records = [...this.#notes, ...own];
+    if (records.length === 1 && records[0]) return this.#services.audit.append(records[0]);
+    await Promise.all(records.map((record) => this.#services.audit.append(record)));
   }
 
   #record(action: string, resource: string, outcome: string, parameters: object): AuditRecord {

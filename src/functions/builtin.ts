@@ -1,0 +1,31 @@
+import { ServiceError } from "../core/error.ts";
+import type { Secret } from "../core/secret.ts";
+import type { Strategy } from "../targets/target.ts";
+
+/** What a built-in function does: the rotator it uses and the strategy. */
+export interface BuiltinFunction {
+  /** Kind of the rotator, as in the secret's `engine` key. */
+  readonly kind: string;
+  readonly strategy: Strategy;
+}
+
+/** By the names of AWS's own rotation templates. */
+const builtinFunctions: ReadonlyMap<string, BuiltinFunction> = new Map([
+  ["SecretsManagerRDSPostgreSQLRotationSingleUser", { kind: "postgres", strategy: "single-user" }],
+  ["SecretsManagerRDSPostgreSQLRotationMultiUser", { kind: "postgres", strategy: "alternating-users" }],
+]);
+
+/** The built-in function that an ARN names in its region and account; `undefined` for any other. */
+export function builtinFunction(functionArn: string): BuiltinFunction | undefined {
+  return builtinFunctions.get(functionArn.split(":")[6] ?? "");
+}
+
+/** Whether the service may invoke the function for the secret: the refusal that AWS gives, if not. */
+export function functionRefusal(functionArn: string, secret: Secret, account: string): ServiceError | undefined {
+  const [, , , region, owner] = functionArn.split(":");
+  if (builtinFunction(functionArn) && region === secret.region && owner === account) return undefined;
+  return new ServiceError(
+    "AccessDeniedException",
+    "Secrets Manager cannot invoke the specified Lambda function. Ensure that the function policy grants access to the principal secretsmanager.amazonaws.com.",
+  );
+}

@@ -1,0 +1,64 @@
+import type { Sql } from "./sql.ts";
+
+const dayMs = 86_400_000;
+const maxPerTransaction = 200;
+
+interface Read {
+  readonly secretId: string;
+  readonly versionId: string;
+  readonly principal: string;
+  readonly atMs: number;
+}
+
+/**
+ * Reads since the last flush, the latest of each principal and version: what LastAccessedDate and the evidence for retiring
+ * old versions are made of. A crash loses what was not flushed; the audit trail does not.
+ */
+export class LastReads {
+  readonly #maxEntries: number;
+  #reads = new Map<string, Read>();
+
+  constructor(maxEntries = 50_000) {
+    this.#maxEntries = maxEntries;
+  }
+
+  note(secretId: string, versionId: string, principal: string, atMs: number): void {
+    if (this.#reads.size >= this.#maxEntries) return;
+    this.#reads.set(`${secretId} ${versionId} ${principal}`, { secretId, versionId, principal, atMs });
+  }
+
+  /** What was noted since the last time this was asked. */
+  take(): Read[] {
+    const taken = [...this.#reads.values()];
+    this.#reads = new Map();
+    return taken;
+  }
+}
+
+/** Writes reads in transactions of bounded size. Reads of secrets that are gone meanwhile are dropped. */
+export async function saveReads(sql: Sql, reads: readonly Read[]): Promise<void> {
+  for (let start = 0; start < reads.length; start += maxPerTransaction) {
+    const page = reads.slice(start, start + maxPerTransaction);
+    await sql.transaction(async (tx) => {
+      for (const read of page) await saveRead(tx, read);
+    });
+  }
+}
+
+async function saveRead(tx: Sql, { secretId, versionId, principal, atMs }: Read): Promise<void> {
+  // AWS shows the day only, so most reads change nothing here.
+  const day = atMs - (atMs % dayMs);
+  const stale = "and (last_accessed_at is null or last_accessed_at < $2)";
+  await tx.query(`update secrets set last_accessed_at = $2 where id = $1 ${stale}`, [secretId, day]);
+  await tx.query(`update versions set last_accessed_at = $2 where secret_id = $1 and version_id = $3 ${stale}`, [
+    secretId,
+    day,
+    versionId,
+  ]);
+  await tx.query(
+    `insert into last_reads (secret_id, version_id, principal, last_read_at)
+     select id, $2, $3, $4 from secrets where id = $1
+     on conflict (secret_id, version_id, principal) do update set last_read_at = excluded.last_read_at`,
+    [secretId, versionId, principal, atMs],
+  );
+}

@@ -144,7 +144,7 @@ function copyCheck(sql: Sql, { writer, anchors }: WriterFacts, findings: Finding
     /** A running server may have shipped more since the end of the file was read: such rows continue the chain. */
     async end(check: ChainCheck): Promise<void> {
       if (!started) await step();
-      for (; row; await step()) if (check.next(row) !== undefined || rowProblem(writer, row, row)) strange(row);
+      for (; row; await step()) if (!started || check.next(row) !== undefined || rowProblem(writer, row, row)) strange(row);
     },
   };
 }

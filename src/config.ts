@@ -31,10 +31,10 @@ export const settings = {
   tlsCert: path("FILE", { parts: ["server"], about: "certificate chain in PEM" }),
   tlsKey: path("FILE", { parts: ["server"], about: "its private key in PEM" }),
   insecureListen: onOff({ parts: ["server"], default: "off", flag: true, about: "allow plain HTTP beyond loopback" }),
-  logLevel: choice(["trace", "debug", "info", "warn", "error", "fatal"], {
-    parts: ["server", "store"],
+  logLevel: choice("LEVEL", ["trace", "debug", "info", "warn", "error", "fatal"], {
+    parts: ["server"],
     default: "info",
-    about: "least important log line shown",
+    about: "least important log lines shown: trace, debug, info, warn, error, fatal",
   }),
   maxBodyBytes: count("BYTES", 131_072, 16_777_216, { parts: ["server"], default: "1048576", about: "largest request body" }),
   maxConnections: count("N", 16, 65_536, { parts: ["server"], default: "2048", about: "most open connections" }),

@@ -48,9 +48,9 @@ export const count = <G extends Given>(placeholder: string, min: number, max: nu
     },
   });
 
-export const choice = <const V extends string, G extends Given>(values: readonly V[], given: G) =>
+export const choice = <const V extends string, G extends Given>(placeholder: string, values: readonly V[], given: G) =>
   make<V, G>(given, {
-    placeholder: values.join("|"),
+    placeholder,
     range: `one of ${values.join(", ")}`,
     parse: (text) => values.find((value) => value === text),
   });

@@ -39,9 +39,9 @@ export function addNoun(program: Command, name: string, about: string, commands:
 }
 
 function addApiCommand(noun: Command, spec: ApiCommand): void {
-  const command = noun.command(spec.usage).description(spec.about);
+  const command = noun.command(spec.usage).description(spec.about.slice(0, 1).toUpperCase() + spec.about.slice(1));
   for (const [flag, about] of Object.entries(spec.options ?? {})) {
-    if (flag.includes("...")) command.option(flag, about, collect, []);
+    if (flag.includes("...")) command.option(flag, about, collect);
     else command.option(flag, about);
   }
   addClientOptions(command);
@@ -67,7 +67,7 @@ export function addClientOptions(command: Command): Command {
   return addSettings(command, "client").option("--json", "print the whole answer as JSON");
 }
 
-const collect = (value: string, all: readonly string[]): string[] => [...all, value];
+const collect = (value: string, all: readonly string[] = []): string[] => [...all, value];
 
 async function ask(connection: Connection, { operation, pages }: ApiCommand, input: object, { max }: Flags): Promise<Answer> {
   const first = await callApi(connection, operation, input);

@@ -46,7 +46,7 @@ const create: ApiCommand = {
     name: args[0],
     ...pickOptions(options, { description: "description", kmsKeyId: "key" }),
     tags: tagsOf(options.tag),
-    ...(options.value === false ? {} : await valueOf(options)),
+    ...(options.value === false ? {} : await valueMembers(options)),
   }),
   show: fields({ Name: "name", ARN: "arn", Version: "versionId" }),
 };
@@ -90,7 +90,7 @@ const put: ApiCommand = {
   input: async ({ args, options }) => ({
     secretId: args[0],
     ...pickOptions(options, { versionStages: "stage" }),
-    ...(await valueOf(options)),
+    ...(await valueMembers(options)),
   }),
   show: fields({ Name: "name", Version: "versionId", Stages: "versionStages" }),
 };
@@ -258,7 +258,7 @@ function tagged(_answer: Answer, { args }: Typed): void {
 }
 
 /** The value as text or bytes. @throws CommandError for usage when bytes are not text and --binary is missing. */
-async function valueOf(options: Flags): Promise<object> {
+async function valueMembers(options: Flags): Promise<object> {
   const path = typeof options.valueFile === "string" ? options.valueFile : undefined;
   const bytes = await secretBytes(path, "Value of the secret");
   if (options.binary) return { secretBinary: bytes.toString("base64") };

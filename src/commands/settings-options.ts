@@ -9,7 +9,8 @@ type Part = Parameters<typeof settingsOf>[0];
 export function addSettings(command: Command, part: Part): Command {
   for (const [name, setting] of settingsOf(part)) {
     const value = setting.placeholder === undefined ? "" : ` <${setting.placeholder}>`;
-    const standard = setting.default === undefined || value === "" ? "" : `, default ${setting.default}`;
+    // Clients leave it to the server.
+    const standard = setting.default === undefined || value === "" || part === "client" ? "" : `, default ${setting.default}`;
     const option = new Option(`${flagOf(name)}${value}`, `${setting.about} (${variableOf(name)}${standard})`);
     command.addOption(part === "client" ? option.helpGroup("Connection:") : option);
   }

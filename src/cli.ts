@@ -1,0 +1,86 @@
+#!/usr/bin/env node
+import { readFileSync } from "node:fs";
+import { Command, CommanderError } from "commander";
+import { addAccessKeyCommands } from "./commands/access-key.ts";
+import { CommandError, isUnreachable } from "./commands/command-error.ts";
+import { addInitCommand } from "./commands/init.ts";
+import { addMigrateCommand } from "./commands/migrate.ts";
+import { addRoleCommands } from "./commands/role.ts";
+import { addRootKeyCommand } from "./commands/root-key.ts";
+import { addSecretCommands } from "./commands/secret.ts";
+import { addServerCommand } from "./commands/server.ts";
+import { addTokenCommands } from "./commands/token.ts";
+import { addUserCommands } from "./commands/user.ts";
+import { ConfigError, ServiceError } from "./core/error.ts";
+
+// Command files are light: what they need of stores, keys and servers is imported when they run.
+const program = new Command("rekey")
+  .description("Keeps secrets, and changes the credentials behind them without downtime.")
+  .usage("<command>")
+  .version(version(), "--version", "print the version")
+  .helpCommand(false)
+  .exitOverride()
+  .configureOutput({ outputError: () => undefined })
+  .showSuggestionAfterError()
+  .addHelpText(
+    "after",
+    `
+To begin: rekey server, then in another terminal rekey secret create my/first and rekey secret get my/first.
+Commands that talk to a server take --endpoint and --token, REKEY_ENDPOINT and REKEY_TOKEN, or ./.rekey/root-credentials.json.
+Exit codes: 0 done, 1 refused or failed, 2 wrongly called, 3 nobody answered.`,
+  );
+
+program.commandsGroup("Server and store:");
+addServerCommand(program);
+addInitCommand(program);
+addMigrateCommand(program);
+addRootKeyCommand(program);
+program.commandsGroup("Secrets:");
+addSecretCommands(program);
+program.commandsGroup("Who may do what:");
+addUserCommands(program);
+addRoleCommands(program);
+addAccessKeyCommands(program);
+addTokenCommands(program);
+
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code === "EPIPE") process.exit(0); // whoever read our output has seen enough
+  throw error;
+});
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.exitCode = report(error);
+}
+
+/** Says on standard error what went wrong and what to do, and gives the exit code. */
+function report(error: unknown): number {
+  if (error instanceof CommanderError) return reportUsage(error);
+  const lines = error instanceof ConfigError ? error.problems : [describe(error)];
+  for (const line of lines.join("\n").split("\n")) process.stderr.write(`rekey: ${line}\n`);
+  if (error instanceof CommandError) return error.exitCode;
+  return isUnreachable(error) ? 3 : 1;
+}
+
+/** Help asked for is no error; help shown because a command is missing is. */
+function reportUsage({ code, message }: CommanderError): number {
+  if (code === "commander.helpDisplayed" || code === "commander.version") return 0;
+  if (code === "commander.help") return 2;
+  // An option that does not exist may hold a secret after its `=`.
+  const said = message.replace(/^error: /, "").replace(/(option '[^'=]*)=[^']*'/, "$1'");
+  const hint = code === "commander.excessArguments" ? "; values of secrets come from a file, standard input or a prompt" : "";
+  process.stderr.write(`rekey: ${said.replaceAll("\n", " ")}${hint}; --help shows what there is\n`);
+  return 2;
+}
+
+function describe(error: unknown): string {
+  if (error instanceof CommandError) return error.message;
+  if (error instanceof ServiceError) return `${error.code}: ${error.message}`;
+  return error instanceof Error ? error.message : String(error);
+}
+
+function version(): string {
+  const read: unknown = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"));
+  return typeof read === "object" && read !== null && "version" in read ? String(read.version) : "unknown";
+}

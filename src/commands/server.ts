@@ -1,0 +1,27 @@
+import type { Command } from "commander";
+import { printLine } from "./output.ts";
+import { addSettings, readSettings } from "./settings-options.ts";
+
+/** `rekey server` */
+export function addServerCommand(program: Command): void {
+  const command = program
+    .command("server")
+    .description("Run the server: the AWS Secrets Manager API, the native API and the rotation engine")
+    .addHelpText(
+      "after",
+      `
+The first start makes the store, its root key and the root user's credentials in DIR/root-credentials.json.
+Each flag is also an environment variable, as shown; a flag wins. SIGTERM finishes open requests, then stops.`,
+    );
+  addSettings(command, "server").action(async () => {
+    const config = readSettings("server", command.opts());
+    const { startServer } = await import("../server.ts");
+    const stopped = Promise.withResolvers<void>();
+    // Before the server starts: a signal during a slow start must not be lost.
+    for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => stopped.resolve());
+    const server = await startServer(config);
+    printLine(`rekey: listening on ${server.endpoint}`);
+    await stopped.promise;
+    await server.close();
+  });
+}

@@ -64,13 +64,15 @@ export async function findSession(
   return { principal, secret: new Plaintext(session.secretAccessKey), expiresAt: session.expiresAt };
 }
 
-const nothing = '{"Version":"2012-10-17","Statement":[]}';
-
-/** A named policy that is gone allows nothing: it must not lift the session's limits. */
+/** A named policy that is gone allows nothing; the empty list that may be left does so, too. */
 async function sessionPolicies(sql: Sql, { policy, policyArns = [] }: Session): Promise<PolicyText[] | undefined> {
   if (policy === undefined && policyArns.length === 0) return undefined;
-  const named = policyArns.map(async (arn) => ({ name: arn, document: (await defaultDocument(sql, arn)) ?? nothing }));
-  return [...(policy === undefined ? [] : [{ name: "session policy", document: policy }]), ...(await Promise.all(named))];
+  const texts: PolicyText[] = policy === undefined ? [] : [{ name: "session policy", document: policy }];
+  for (const arn of policyArns) {
+    const document = await defaultDocument(sql, arn);
+    if (document !== undefined) texts.push({ name: arn, document });
+  }
+  return texts;
 }
 
 /** Keys are compared without case; the session's spelling and value stay. */

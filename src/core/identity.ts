@@ -68,15 +68,7 @@ export function newPersonalToken(random: (bytes: number) => Uint8Array): string 
   return `dp.pt.${text}`;
 }
 
-/** The account's owner: everything is allowed, but a resource policy may still deny. */
+/** The account's owner: may do everything without a policy, but a resource policy may still deny. */
 export function rootPrincipal(account: string): Principal {
-  const document = '{"Version":"2012-10-17","Statement":[{"Sid":"Root","Effect":"Allow","Action":"*","Resource":"*"}]}';
-  return {
-    kind: "root",
-    arn: rootArn(account),
-    accountId: account,
-    userId: account,
-    tags: {},
-    policies: [{ name: "root", document }],
-  };
+  return { kind: "root", arn: rootArn(account), accountId: account, userId: account, tags: {}, policies: [] };
 }

@@ -5,8 +5,8 @@ import type { Sql } from "./sql.ts";
 
 /** The only words of a migration in which the databases differ. */
 const typeWords = {
-  sqlite: { bytes: "blob", serial_key: "integer primary key autoincrement" },
-  postgres: { bytes: "bytea", serial_key: "bigint generated always as identity primary key" },
+  sqlite: { bytes: "blob", serial_key: "integer primary key autoincrement", byte_ordered: "text" },
+  postgres: { bytes: "bytea", serial_key: "bigint generated always as identity primary key", byte_ordered: 'text collate "C"' },
 } as const;
 
 /** Any number will do, as long as every node takes the same one. */

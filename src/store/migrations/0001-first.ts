@@ -18,7 +18,7 @@ export const migration = {
 
     // Secrets. `row_version` rises with every change of the secret, its versions, labels or policy: caches compare it.
     // `generation` rises when AWSCURRENT moves. Rotation settings are columns of the secret; its runs are `rotations`.
-    `create table secrets (id text primary key, region text not null, name text not null, arn text not null unique,
+    `create table secrets (id text primary key, region text not null, name byte_ordered not null, arn text not null unique,
       description text, kms_key_id text, policy text, tags text, type text, owning_service text,
       created_at bigint not null, last_changed_at bigint not null, last_accessed_at bigint,
       deleted_at bigint, purge_at bigint,

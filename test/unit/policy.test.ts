@@ -40,6 +40,7 @@ const identityRefusals: readonly (readonly [text: string, message: RegExp])[] = 
   [JSON.stringify({ Id: 1, Statement: [allow] }), /Id: must be a string/],
   [JSON.stringify({ Statement: [allow], Comment: "" }), /"Comment" is not an element of a policy/],
   [`{"Statement":{"Effect":"Deny","Effect":"Allow","Action":"*","Resource":"*"}}`, /"Effect" stands twice/],
+  ['{"Statement":{"Effect":"Deny","Condition":{},"Effect":"Allow","Action":"*","Resource":"*"}}', /"Effect" stands twice/],
   [`{"Statement":{"Effect":"Deny","\\u0045ffect":"Allow","Action":"*","Resource":"*"}}`, /"Effect" stands twice/],
   [document({ ...allow, effect: "Allow" }), /Statement\[0\]: "effect" is not an element/],
   [document(without(allow, "Effect")), /Statement\[0\]\.Effect: must be Allow or Deny/],

@@ -34,7 +34,7 @@ export interface Decision {
   readonly missing?: PolicyKind;
 }
 
-export interface DecidingStatement {
+interface DecidingStatement {
   readonly policyKind: PolicyKind;
   readonly policyName: string;
   readonly statementIndex: number;

@@ -7,7 +7,7 @@ export { isPublic } from "./policy-public.ts";
 export type { PolicyKind, Statement } from "./policy-statement.ts";
 
 /** The statements of a policy that name an action. */
-export interface Candidates {
+interface Candidates {
   readonly deny: readonly Statement[];
   readonly allow: readonly Statement[];
 }

@@ -1,6 +1,7 @@
-import { constants, createReadStream } from "node:fs";
+import { constants, createReadStream, fdatasync, writeSync } from "node:fs";
 import { chmod, type FileHandle, mkdir, open, readdir } from "node:fs/promises";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { readChainLine } from "../core/audit-chain.ts";
 
 /** One segment being written. Positions are bytes from its start. */
@@ -29,6 +30,8 @@ export interface SegmentLine {
   readonly end: number;
   readonly finished: boolean;
 }
+
+const dataSync = promisify(fdatasync);
 
 const segmentPattern = /^([a-z0-9]+-[0-9]+-[a-z0-9]+)-(0|[1-9][0-9]{0,8})\.log$/;
 
@@ -65,9 +68,10 @@ async function syncFolder(path: string): Promise<void> {
 function auditFile(handle: FileHandle): AuditFile {
   return {
     async write(bytes, position) {
+      // Into the system's memory at once: that takes less time than handing it to another thread, and the sync begins sooner.
       let done = 0;
-      while (done < bytes.length) done += (await handle.write(bytes, done, bytes.length - done, position + done)).bytesWritten;
-      await handle.datasync();
+      while (done < bytes.length) done += writeSync(handle.fd, bytes, done, bytes.length - done, position + done);
+      await dataSync(handle.fd);
     },
     truncate: (length) => handle.truncate(length),
     close: () => handle.close(),

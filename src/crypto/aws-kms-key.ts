@@ -15,7 +15,8 @@ export async function openAwsKmsKey(arn: string): Promise<RootKeyProvider> {
   if (region === undefined)
     throw new ConfigError(["The root key aws-kms:… must name a key by ARN: arn:aws:kms:REGION:ACCOUNT:key/ID."]);
   const sdk = await loadSdk();
-  const client = new sdk.KMSClient({ region, requestHandler: { connectionTimeout: 2_000, requestTimeout: callTimeoutMs } });
+  const requestHandler = { connectionTimeout: 2_000, requestTimeout: callTimeoutMs, throwOnRequestTimeout: true };
+  const client = new sdk.KMSClient({ region, requestHandler });
   const name = `aws-kms:${arn}`;
   return {
     name,

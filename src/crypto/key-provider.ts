@@ -36,7 +36,8 @@ const kinds: Record<string, (rest: string, options: OpenRootKeyOptions) => Promi
  */
 export async function openRootKey(setting: string, options: OpenRootKeyOptions): Promise<RootKeyProvider> {
   const colon = setting.indexOf(":");
-  const open = kinds[setting.slice(0, Math.max(colon, 0))];
+  const kind = setting.slice(0, Math.max(colon, 0));
+  const open = Object.hasOwn(kinds, kind) ? kinds[kind] : undefined;
   const rest = setting.slice(colon + 1);
   if (!open || rest === "") throw new ConfigError(["The root key must be file:PATH, env:NAME or aws-kms:KEY_ARN."]);
   return open(rest, options);

@@ -1,5 +1,5 @@
 import { createHmac, createSecretKey, hkdfSync, type KeyObject, randomBytes } from "node:crypto";
-import { type FileHandle, link, open, unlink } from "node:fs/promises";
+import { link, open, unlink } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { ConfigError, ServiceError } from "../core/error.ts";
 import { additionalData, type EncryptionContext, keyBytes, keyFrom, openBytes, sealBytes } from "./aead.ts";
@@ -64,28 +64,17 @@ function subkey(root: KeyObject, purpose: string): KeyObject {
 }
 
 async function readKeyFile(path: string): Promise<string | undefined> {
-  const file = await openExisting(path);
-  if (!file) return undefined;
   try {
+    await using file = await open(path, "r");
     // Asked of the open file: the path could be exchanged in between.
     const { mode } = await file.stat();
-    if ((mode & 0o077) !== 0) {
-      const shown = (mode & 0o777).toString(8).padStart(4, "0");
-      throw new ConfigError([`The root key file ${path} has mode ${shown}; others could read it. Run: chmod 600 ${path}`]);
-    }
-    return await file.readFile("utf8");
-  } finally {
-    await file.close();
-  }
-}
-
-async function openExisting(path: string): Promise<FileHandle | undefined> {
-  try {
-    return await open(path, "r");
+    if ((mode & 0o077) === 0) return await file.readFile("utf8");
+    const shown = (mode & 0o777).toString(8).padStart(4, "0");
+    throw new ConfigError([`The root key file ${path} has mode ${shown}; others could use it. Run: chmod 600 ${path}`]);
   } catch (error) {
     const code = errorCode(error);
-    if (code === "ENOENT") return undefined;
     if (code === undefined) throw error;
+    if (code === "ENOENT") return undefined;
     throw new ConfigError([`The root key file ${path} cannot be read (${code}).`]);
   }
 }
@@ -97,8 +86,7 @@ async function createKeyFile(path: string): Promise<string> {
   const draft = `${resolve(path)}.${randomBytes(6).toString("hex")}.new`;
   try {
     await writeFlushed(draft, text);
-    const linked = await linkIfFree(draft, path);
-    await unlink(draft);
+    const linked = await linkIfFree(draft, path).finally(() => unlink(draft));
     await flushFolder(folder);
     if (linked) return text;
   } catch (error) {
@@ -112,13 +100,9 @@ async function createKeyFile(path: string): Promise<string> {
 }
 
 async function writeFlushed(path: string, text: string): Promise<void> {
-  const file = await open(path, "wx", 0o600);
-  try {
-    await file.writeFile(text);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
+  await using file = await open(path, "wx", 0o600);
+  await file.writeFile(text);
+  await file.sync();
 }
 
 async function linkIfFree(from: string, to: string): Promise<boolean> {
@@ -132,12 +116,8 @@ async function linkIfFree(from: string, to: string): Promise<boolean> {
 }
 
 async function flushFolder(path: string): Promise<void> {
-  const folder = await open(path, "r");
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
+  await using folder = await open(path, "r");
+  await folder.sync();
 }
 
 function errorCode(error: unknown): string | undefined {

@@ -2,9 +2,13 @@
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { addAccessKeyCommands } from "./commands/access-key.ts";
+import { addAuditCommands } from "./commands/audit.ts";
 import { CommandError, isUnreachable } from "./commands/command-error.ts";
 import { addInitCommand } from "./commands/init.ts";
+import { addKeyCommands } from "./commands/key.ts";
 import { addMigrateCommand } from "./commands/migrate.ts";
+import { addOidcProviderCommands } from "./commands/oidc-provider.ts";
+import { addPolicyCommands } from "./commands/policy.ts";
 import { addRoleCommands } from "./commands/role.ts";
 import { addRootKeyCommand } from "./commands/root-key.ts";
 import { addSecretCommands } from "./commands/secret.ts";
@@ -37,11 +41,15 @@ addMigrateCommand(program);
 addRootKeyCommand(program);
 program.commandsGroup("Secrets:");
 addSecretCommands(program);
+addKeyCommands(program);
 program.commandsGroup("Who may do what:");
 addUserCommands(program);
 addRoleCommands(program);
+addPolicyCommands(program);
 addAccessKeyCommands(program);
 addTokenCommands(program);
+addOidcProviderCommands(program);
+addAuditCommands(program);
 
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   if (error.code === "EPIPE") process.exit(0); // whoever read our output has seen enough

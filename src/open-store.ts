@@ -9,6 +9,9 @@ type StoreConfig = Pick<Config, "data" | "databaseUrl">;
 /** File of the embedded store. */
 export const databaseFile = (config: StoreConfig): string => join(config.data, "rekey.db");
 
+/** What the audit trail's key is derived for. */
+export const auditKeyPurpose = "audit";
+
 /** Makes the data folder, which only its owner may enter. */
 export function makeDataFolder(config: StoreConfig): void {
   if (existsSync(config.data)) return;

@@ -92,7 +92,7 @@ async function createForRoot({
   const config = readSettings("store", flags);
   const { addRootCredentials } = await import("../initialise.ts");
   const { account, region } = config;
-  const made = await withKeys(config, { create: false }, (store) =>
+  const made = await withKeys(config, "write", (store) =>
     addRootCredentials({ ...store, account, region, endpoint: "", now: Date.now }, replace === true),
   );
   const { endpoint: _none, ...credentials } = made;

@@ -24,7 +24,7 @@ start of the server as well, and keeps them in DIR/root-credentials.json.`,
 
 async function init(config: Config, { json, endpoint }: { json: boolean; endpoint: string }): Promise<void> {
   const { credentialsFile, initialise, writeCredentialsFile } = await import("../initialise.ts");
-  const made = await withKeys(config, { create: true }, ({ sql, keys, envelope }) =>
+  const made = await withKeys(config, "create", ({ sql, keys, envelope }) =>
     initialise({ sql, keys, envelope, account: config.account, region: config.region, endpoint, now: Date.now }, (fresh) => {
       if (config.databaseUrl === undefined) writeCredentialsFile(config.data, fresh);
     }),

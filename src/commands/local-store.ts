@@ -1,8 +1,8 @@
-import { join } from "node:path";
 import type { Config } from "../config.ts";
 import { ConfigError } from "../core/error.ts";
 import type { Envelope } from "../crypto/envelope.ts";
 import type { KeyRing } from "../crypto/key-ring.ts";
+import { checkAccount } from "../initialise.ts";
 import { databaseFile, openStore } from "../open-store.ts";
 import type { Sql } from "../store/sql.ts";
 
@@ -19,13 +19,15 @@ export interface LocalStore {
  */
 export async function withKeys<T>(
   config: Config,
-  { create }: { create: boolean },
+  mode: "create" | "write" | "read",
   work: (store: LocalStore) => Promise<T>,
 ): Promise<T> {
   const { migrate } = await import("../store/migrate.ts");
-  return withStore(config, { create }, async (sql) => {
+  const create = mode === "create";
+  return withStore(config, { create, readOnly: mode === "read" }, async (sql) => {
     if (create) await migrate(sql);
     else await requireSchema(sql);
+    await checkAccount(sql, config.account);
     const [{ openRootKey }, { openKeyRing }, { Envelope }, { ringKeyStore }] = await Promise.all([
       import("../crypto/key-provider.ts"),
       import("../crypto/key-ring.ts"),
@@ -67,6 +69,3 @@ export function storeName(config: Config): string {
   const { hostname, port, pathname } = new URL(config.databaseUrl);
   return `PostgreSQL at ${hostname}${port && `:${port}`}, database ${pathname.slice(1) || "(default)"}`;
 }
-
-/** Folder of the embedded store's audit segments. */
-export const auditFolder = (config: Config): string => join(config.data, "audit");

@@ -22,7 +22,7 @@ export function addRootKeyCommand(program: Command): void {
 
 async function rotate(config: Config, next: string, json: boolean): Promise<void> {
   const { openRootKey } = await import("../crypto/key-provider.ts");
-  await withKeys(config, { create: false }, async ({ keys }) => {
+  await withKeys(config, "write", async ({ keys }) => {
     await keys.rotateRootKey(await openRootKey(next, { env: process.env, create: true }));
   });
   if (json) printJson({ from: config.rootKey, to: next });

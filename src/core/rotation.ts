@@ -1,0 +1,130 @@
+import type { OutcomeClass } from "./error.ts";
+
+const steps = ["createSecret", "setSecret", "testSecret", "finishSecret"] as const;
+export type Step = (typeof steps)[number];
+
+/** `blocked`: nothing that Rekey may do would help; `remedy` says in words what would. */
+export type RotationState = "running" | "succeeded" | "failed" | "canceled" | "abandoned" | "blocked";
+
+/** One run of the four steps for one version of a secret. */
+export interface Rotation {
+  readonly id: string;
+  /** The secret's row id. */
+  readonly secretId: string;
+  /** Its AWSPENDING: the rotation's token. */
+  readonly versionId: string;
+  /** The secret's when the rotation began. */
+  readonly generation: number;
+  readonly origin: "request" | "schedule" | "retry";
+  /** Only testSecret, against a copy of the current value. */
+  readonly testOnly: boolean;
+  readonly functionArn: string;
+  /** ARN of the principal that configured the rotation: whose rights a built-in function acts with. */
+  readonly principal: string;
+  readonly step: Step;
+  readonly state: RotationState;
+  /** Tries that failed, in all and of this step. */
+  readonly attempt: number;
+  readonly stepAttempt: number;
+  readonly runAt: number;
+  /** No try begins after this. */
+  readonly windowEndsAt: number;
+  readonly startedAt: number;
+  readonly endedAt?: number | undefined;
+  readonly lastStepAt?: number | undefined;
+  /** What came of the last try; `error` and `remedy` in words, without values. */
+  readonly outcome?: OutcomeClass | undefined;
+  readonly error?: string | undefined;
+  readonly remedy?: string | undefined;
+}
+
+/** What came of one try of a step. `blocked` set: trying again would not help before somebody did what it says. */
+export interface StepOutcome {
+  readonly class: OutcomeClass;
+  readonly error?: string;
+  readonly blocked?: string;
+}
+
+export const maxAttempts = 60;
+const firstPauseMs = 1_000;
+const longestPauseMs = 15 * 60_000;
+
+/** Full jitter: anything from nothing to a pause that doubles with each failure. `seed` is in [0, 1). */
+export function pauseMs(failures: number, seed: number): number {
+  return Math.floor(seed * Math.min(firstPauseMs * 2 ** Math.min(failures, 20), longestPauseMs));
+}
+
+/** The rotation after one try of its step. The caller saves it under the fence of its claim. `seed` is in [0, 1). */
+export function advance(rotation: Rotation, outcome: StepOutcome, nowMs: number, seed: number): Rotation {
+  if (rotation.state !== "running") return rotation;
+  return outcome.class === "ok" ? onward(rotation, nowMs) : tryLater(rotation, outcome, nowMs, seed);
+}
+
+function onward(rotation: Rotation, nowMs: number): Rotation {
+  const done = {
+    ...rotation,
+    stepAttempt: 0,
+    runAt: nowMs,
+    lastStepAt: nowMs,
+    outcome: "ok",
+    error: undefined,
+    remedy: undefined,
+  } as const;
+  const next = rotation.testOnly ? undefined : steps[steps.indexOf(rotation.step) + 1];
+  return next ? { ...done, step: next } : { ...done, state: "succeeded", endedAt: nowMs };
+}
+
+function tryLater(rotation: Rotation, outcome: StepOutcome, nowMs: number, seed: number): Rotation {
+  const tried: Rotation = {
+    ...rotation,
+    attempt: rotation.attempt + 1,
+    stepAttempt: rotation.stepAttempt + 1,
+    lastStepAt: nowMs,
+    outcome: outcome.class,
+    error: outcome.error,
+    remedy: outcome.blocked ?? remedies[outcome.class],
+  };
+  if (outcome.blocked !== undefined) return { ...tried, state: "blocked", endedAt: nowMs };
+  const runAt = nowMs + pauseMs(rotation.stepAttempt, seed);
+  const over = rotation.testOnly || tried.attempt >= maxAttempts || runAt > rotation.windowEndsAt;
+  return over ? { ...tried, state: "failed", endedAt: nowMs } : { ...tried, runAt };
+}
+
+/** Whether what the target accepts must be found out before anything else is done there. */
+export function mustProbe(rotation: Rotation, takenOver: boolean): boolean {
+  return takenOver || rotation.outcome === "unknown" || rotation.outcome === "timeout" || rotation.outcome === "refused";
+}
+
+/** What each version met when it tried to log in; `undefined` where there is none. */
+export interface Probes {
+  readonly pending: OutcomeClass;
+  readonly current: OutcomeClass;
+  readonly previous?: OutcomeClass | undefined;
+  /** A superuser's credential may be used. */
+  readonly admin: boolean;
+}
+
+/** `set` again with what logs in, or `reset` with the superuser's credential; `wait` while any version may yet be in force. */
+export type Decision = "proceed" | "set" | "reset" | "wait" | "blocked";
+
+/** Only when both versions are refused for sure is anything forced; nothing is ever done because a target was silent. */
+export function decide({ pending, current, previous, admin }: Probes): Decision {
+  if (pending === "ok") return "proceed";
+  if (current === "ok" || previous === "ok") return "set";
+  if (pending !== "refused" || current !== "refused" || (previous ?? "refused") !== "refused") return "wait";
+  return admin ? "reset" : "blocked";
+}
+
+const remedies: Readonly<Partial<Record<OutcomeClass, string>>> = {
+  refused:
+    "The target accepts none of the secret's passwords: put the one that is in force as a new value, or name a superuser's secret in masterarn.",
+  locked: "Let the user log in again at the target.",
+  expired: "Extend the user's validity at the target.",
+  unreachable: "Check host, port, network and whether the target runs.",
+  timeout: "Check host, port, network and the target's load.",
+  tls: "Give the authority of the target's certificate in sslrootcert, or say ssl: false for a server without TLS.",
+  denied: "Give the rights that the error names.",
+  invalid: "Correct the secret's value, or the target's configuration, as the error says.",
+};
+
+export const blockedRemedy = remedies.refused ?? "";

@@ -62,7 +62,7 @@ async function findMissing(sql: Sql, migrations: readonly Migration[]): Promise<
 async function apply(tx: Sql, migration: Migration): Promise<void> {
   const words: Record<string, string> = typeWords[tx.dialect];
   for (const statement of migration.sql) {
-    await tx.query(statement.replace(/\b(bytes|serial_key)\b/g, (word) => words[word] ?? word));
+    await tx.query(statement.replace(/\w+/g, (word) => (Object.hasOwn(words, word) ? (words[word] ?? word) : word)));
   }
   const row = [migration.id, migration.name, Date.now()];
   await tx.query("insert into migrations (id, name, applied_at) values ($1, $2, $3)", row);

@@ -54,7 +54,7 @@ function takeClaim(dir: string): DatabaseSync {
     const pid = busy ? holderOf(database) : undefined;
     database.close();
     if (!busy) throw error;
-    const holder = pid === undefined ? "another process" : `process ${pid}`;
+    const holder = pid === undefined || pid === process.pid ? "another process" : `process ${pid}`;
     throw new ConfigError([
       `${dir} is in use by ${holder}: only one process may write there; stop it, or use another data folder`,
     ]);

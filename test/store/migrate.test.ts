@@ -43,6 +43,14 @@ forEachStore((_, open) => {
     assert.deepEqual(await add(), [{ id: 3 }]);
   });
 
+  test("byte_ordered text sorts by its bytes", async () => {
+    const sql = await open({ empty: true });
+    await migrate(sql, [{ id: 1, name: "words", sql: ["create table words (word byte_ordered primary key)"] }]);
+    await sql.query("insert into words values ('b'), ('a'), ('B'), ('é'), ('_')");
+    const rows = await sql.query<{ word: string }>("select word from words order by word");
+    assert.equal(rows.map(({ word }) => word).join(""), "B_abé");
+  });
+
   test("several starting at once apply each migration once", async () => {
     const sql = await open({ empty: true });
     const results = await Promise.all(Array.from({ length: 5 }, () => migrate(sql, [first, second])));

@@ -54,6 +54,11 @@ forEachStore((name, open) => {
     await sql.query("delete from parents");
   });
 
+  test("a number given for text is its digits", async () => {
+    assert.deepEqual(await sql.query("insert into items (id, words) values (1, $1) returning words", [5]), [{ words: "5" }]);
+    await sql.query("delete from items");
+  });
+
   test("values that the two would keep differently are refused, without being shown", async () => {
     for (const value of [1.5, Number.NaN, 2 ** 53, true, undefined, new Date(0), "secret\0text"]) {
       const asked = sql.query("insert into items (id, words) values (1, $1)", [value as SqlValue]);

@@ -51,8 +51,8 @@ export interface PostgresServer extends AsyncDisposable {
   stop(signal?: "SIGINT" | "SIGQUIT"): Promise<void>;
   /** Starts it again on the same port, after stopping it when it runs. */
   restart(): Promise<void>;
-  /** Makes an empty database; its URL. */
-  newDatabase(name?: string): Promise<string>;
+  /** Makes an empty database, or a copy of `template`, which nobody may be connected to; its URL. */
+  newDatabase(name?: string, template?: string): Promise<string>;
 }
 
 interface Account {
@@ -282,11 +282,11 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Post
       await stop();
       await start();
     },
-    async newDatabase(name = `db_${randomBytes(6).toString("hex")}`) {
+    async newDatabase(name = `db_${randomBytes(6).toString("hex")}`, template = "template1") {
       const client = new pg.Client({ host, port, user: "postgres", password, database: "postgres" });
       await client.connect();
       try {
-        await client.query(`create database ${pg.escapeIdentifier(name)}`);
+        await client.query(`create database ${pg.escapeIdentifier(name)} template ${pg.escapeIdentifier(template)}`);
       } finally {
         await client.end();
       }

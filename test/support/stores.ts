@@ -20,7 +20,7 @@ export function forEachStore(suite: (name: Sql["dialect"], open: OpenStore) => v
 /** A new empty database of each kind, for tests that compare the two. */
 export async function openBoth(): Promise<{ sqlite: Sql; postgres: Sql } & AsyncDisposable> {
   const [ours, theirs] = [sqliteStores(), postgresStores()];
-  const [sqlite, postgres] = [await ours.create(), await theirs.create()];
+  const [sqlite, postgres] = [await ours.create({ empty: true }), await theirs.create({ empty: true })];
   return {
     sqlite,
     postgres,
@@ -34,7 +34,7 @@ export async function openBoth(): Promise<{ sqlite: Sql; postgres: Sql } & Async
 }
 
 interface Stores {
-  create(): Promise<Sql>;
+  create(options: { empty: boolean }): Promise<Sql>;
   dispose(): Promise<void>;
 }
 
@@ -45,9 +45,8 @@ function openerOf(stores: Stores): OpenStore {
     await stores.dispose();
   });
   return async ({ empty = false } = {}) => {
-    const sql = await stores.create();
+    const sql = await stores.create({ empty });
     opened.push(sql);
-    if (!empty) await migrate(sql);
     return sql;
   };
 }
@@ -55,10 +54,12 @@ function openerOf(stores: Stores): OpenStore {
 function sqliteStores(): Stores {
   const folders: string[] = [];
   return {
-    async create() {
+    async create({ empty }) {
       const folder = mkdtempSync(join(tmpdir(), "rekey-store-"));
       folders.push(folder);
-      return openSqlite(join(folder, "rekey.db"));
+      const sql = openSqlite(join(folder, "rekey.db"));
+      if (!empty) await migrate(sql);
+      return sql;
     },
     async dispose() {
       for (const folder of folders) rmSync(folder, { recursive: true });
@@ -68,10 +69,20 @@ function sqliteStores(): Stores {
 
 function postgresStores(): Stores {
   let server: Promise<PostgresServer> | undefined;
+  let template: Promise<string> | undefined;
+  const makeTemplate = async ({ newDatabase }: PostgresServer): Promise<string> => {
+    const sql = openPostgres(await newDatabase("migrated"));
+    await migrate(sql);
+    await sql.close();
+    return "migrated";
+  };
   return {
-    async create() {
+    async create({ empty }) {
       server ??= startPostgres();
-      return openPostgres(await (await server).newDatabase());
+      const running = await server;
+      if (empty) return openPostgres(await running.newDatabase());
+      template ??= makeTemplate(running); // copied faster than migrated
+      return openPostgres(await running.newDatabase(undefined, await template));
     },
     async dispose() {
       await (await server)?.[Symbol.asyncDispose]();

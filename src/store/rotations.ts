@@ -1,3 +1,5 @@
+import type { Rotation } from "../core/rotation.ts";
+import { type RotationRow, toRotation } from "./rotation-claims.ts";
 import type { Sql } from "./sql.ts";
 
 /** A rotation that begins now. */
@@ -65,4 +67,41 @@ async function endRunning(
     [secretId, state, nowMs],
   );
   return row?.version_id;
+}
+
+/** A rotation as people see it, with the secret that it is of. */
+export interface ListedRotation extends Rotation {
+  readonly secretArn: string;
+  readonly secretName: string;
+  /** Node that works on it now. */
+  readonly claimedBy?: string | undefined;
+}
+
+export interface RotationQuery {
+  /** ARN of a secret. */
+  readonly secretArn?: string | undefined;
+  readonly state?: Rotation["state"] | undefined;
+  /** 1 to 1,000. */
+  readonly limit: number;
+}
+
+/** Newest first. */
+export async function listRotations(sql: Sql, { secretArn, state, limit }: RotationQuery): Promise<ListedRotation[]> {
+  const rows = await sql.query<RotationRow & { secret_arn: string; secret_name: string }>(
+    `select r.*, s.arn as secret_arn, s.name as secret_name from rotations r join secrets s on s.id = r.secret_id
+     where ($1 = '' or s.arn = $1) and ($2 = '' or r.state = $2) order by r.started_at desc, r.id limit $3`,
+    [secretArn ?? "", state ?? "", limit],
+  );
+  return rows.map((row) => ({
+    ...toRotation(row),
+    secretArn: row.secret_arn,
+    secretName: row.secret_name,
+    claimedBy: row.claim_until === null ? undefined : (row.claim_node ?? undefined),
+  }));
+}
+
+/** How many rotations are on record in each state. */
+export async function countRotations(sql: Sql): Promise<Map<string, number>> {
+  const rows = await sql.query<{ state: string; count: number }>("select state, count(*) as count from rotations group by state");
+  return new Map(rows.map(({ state, count }) => [state, count]));
 }

@@ -4,7 +4,7 @@ import { issuerName } from "../core/identity.ts";
 import type { Principal } from "../core/principal.ts";
 import { findOidcProvider, type OidcProvider } from "../store/oidc-providers.ts";
 import type { Sql } from "../store/sql.ts";
-import { boundedFetch, fetchJson } from "./bounded-fetch.ts";
+import { boundedFetch, fetchJson, isSafeUrl } from "./bounded-fetch.ts";
 
 /** Who the tokens of configured OIDC issuers speak of. */
 export interface WebIdentities {
@@ -29,30 +29,44 @@ export interface WebIdentityOptions {
 const algorithms = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"];
 const maxTokenChars = 20_000;
 const maxIssuers = 100;
+const rediscoverMs = 3_600_000;
+const retryMs = 1000;
 const clockToleranceSeconds = 60;
 
 export function createWebIdentities({ sql, account, now, timeoutMs = 5000 }: WebIdentityOptions): WebIdentities {
-  const keySets = new Map<string, Promise<RemoteJWKSet>>();
+  const keySets = new Map<string, { found: Promise<RemoteJWKSet>; freshUntil: number; isPause: boolean }>();
 
-  /** Found by the issuer's discovery document once; its keys are fetched again when a token names an unknown one. */
+  /** As the issuer's discovery document says; its keys are fetched again when a token names an unknown one. */
   function keySet(url: string): Promise<RemoteJWKSet> {
     const kept = keySets.get(url);
-    if (kept) return kept;
-    const made = discover(url, timeoutMs);
+    if (kept && now() < kept.freshUntil) return kept.found;
+    keySets.delete(url);
     const oldest = keySets.keys().next();
     if (keySets.size >= maxIssuers && !oldest.done) keySets.delete(oldest.value);
-    keySets.set(url, made);
-    made.catch(() => keySets.delete(url)); // the next token asks again
-    return made;
+    const entry = { found: discover(url, timeoutMs), freshUntil: now() + rediscoverMs, isPause: false };
+    keySets.set(url, entry);
+    return entry.found;
+  }
+
+  /** A silent issuer is asked anew, but not for every token that strangers may send meanwhile. */
+  function pause(url: string, error: ServiceError): void {
+    const found = Promise.reject(error);
+    found.catch(() => undefined); // perhaps nobody asks
+    keySets.set(url, { found, freshUntil: now() + retryMs, isPause: true });
   }
 
   return {
     async verify(token) {
       const provider = await findOidcProvider(sql, issuerOf(token));
       if (!provider) throw invalid("No OpenIDConnect provider found in your account for the token's issuer");
-      const keys = await keySet(provider.url);
-      const claims = await verifyToken(token, keys, provider, new Date(now()));
-      return toPrincipal(claims, provider, account);
+      try {
+        const claims = await verifyToken(token, await keySet(provider.url), provider, new Date(now()));
+        return toPrincipal(claims, provider, account);
+      } catch (error) {
+        const isSilent = error instanceof ServiceError && error.code === "IDPCommunicationError";
+        if (isSilent && !keySets.get(provider.url)?.isPause) pause(provider.url, error);
+        throw error;
+      }
     },
   };
 }
@@ -74,7 +88,7 @@ async function discover(url: string, timeoutMs: number): Promise<RemoteJWKSet> {
   try {
     const document = await fetchJson(fetch, `${url.replace(/\/$/, "")}/.well-known/openid-configuration`);
     if (document.issuer !== url) throw new Error("the discovery document is of another issuer");
-    if (typeof document.jwks_uri !== "string") throw new Error("the discovery document has no jwks_uri");
+    if (typeof document.jwks_uri !== "string" || !isSafeUrl(document.jwks_uri)) throw new Error("jwks_uri is no https address");
     return createRemoteJWKSet(new URL(document.jwks_uri), { timeoutDuration: timeoutMs, [customFetch]: fetch });
   } catch (error) {
     throw new ServiceError("IDPCommunicationError", `Couldn't retrieve verification key from your identity provider, ${url}`, {

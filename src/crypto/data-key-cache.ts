@@ -5,10 +5,19 @@ interface CachedKey {
   readonly ringKeyId: string;
 }
 
-/** Unwrapped data keys, the least recently used dropped first. A dropped KeyObject's bytes are overwritten when it is freed. */
+interface Entry extends CachedKey {
+  /** Read since it was last passed over for dropping. */
+  used: boolean;
+}
+
+/**
+ * Unwrapped data keys, within a bound: the oldest that was not read of late goes first. Reading only sets a mark, since
+ * reordering a large map on every read costs as much as the rest of opening a value. A dropped KeyObject's bytes are
+ * overwritten when it is freed.
+ */
 export class DataKeyCache {
   readonly #max: number;
-  readonly #keys = new Map<string, CachedKey>();
+  readonly #keys = new Map<string, Entry>();
 
   constructor(max: number) {
     this.#max = max;
@@ -19,26 +28,29 @@ export class DataKeyCache {
   }
 
   get(wrapped: Uint8Array): CachedKey | undefined {
-    const id = identity(wrapped);
-    const cached = this.#keys.get(id);
-    if (!cached) return undefined;
-    this.#keys.delete(id);
-    this.#keys.set(id, cached);
-    return cached;
+    const entry = this.#keys.get(identity(wrapped));
+    if (entry) entry.used = true;
+    return entry;
   }
 
-  put(wrapped: Uint8Array, cached: CachedKey): void {
-    this.#keys.set(identity(wrapped), cached);
-    if (this.#keys.size <= this.#max) return;
-    for (const oldest of this.#keys.keys()) {
-      this.#keys.delete(oldest);
-      return;
-    }
+  put(wrapped: Uint8Array, { key, ringKeyId }: CachedKey): void {
+    const id = identity(wrapped);
+    if (!this.#keys.has(id)) this.#makeRoom();
+    this.#keys.set(id, { key, ringKeyId, used: false });
   }
 
   /** Drops every data key that this ring key wraps. */
   dropUnder(ringKeyId: string): void {
-    for (const [id, cached] of this.#keys) if (cached.ringKeyId === ringKeyId) this.#keys.delete(id);
+    for (const [id, entry] of this.#keys) if (entry.ringKeyId === ringKeyId) this.#keys.delete(id);
+  }
+
+  /** A marked entry loses its mark and goes to the end, so that one pass finds an entry to drop. */
+  #makeRoom(): void {
+    for (const [id, entry] of this.#keys) {
+      if (this.#keys.size < this.#max) return;
+      this.#keys.delete(id);
+      if (entry.used) this.#keys.set(id, { ...entry, used: false });
+    }
   }
 }
 

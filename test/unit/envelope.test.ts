@@ -189,7 +189,22 @@ test("rewrap to another key: the value opens under it, whatever becomes of the f
   await assert.rejects(envelope.rewrap(value.wrappedDataKey, context, second.id), refusal("DecryptionFailure", /is disabled/));
 });
 
-test("data keys in memory stay within their bound, the last used ones kept", async () => {
+test("a data key that is in use stays while many others pass through memory", async () => {
+  const { store, rootKey, ring, envelope } = await freshKeys({ maxDataKeys: 3 });
+  const { id } = await ring.create({ region });
+  const often = await envelope.seal(new Plaintext("often"), context, id);
+  const others = [];
+  for (let count = 0; count < 20; count++) {
+    assert.ok(envelope.openCached(often, context));
+    others.push(await envelope.seal(new Plaintext("once"), context, (await ring.resolve(undefined, region)).id));
+    assert.equal(envelope.cachedDataKeys, Math.min(count + 2, 3));
+  }
+  await (await openRing(store, rootKey)).change(id, { state: "disabled" });
+  await ring.refresh();
+  assert.equal(envelope.cachedDataKeys, 2, "the data key in use was still there to be dropped with its ring key");
+});
+
+test("data keys in memory stay within their bound", async () => {
   const { envelope, keyId } = await freshKeys({ maxDataKeys: 3 });
   const values = [];
   for (let count = 0; count < 10; count++) values.push(await envelope.seal(new Plaintext(String(count)), context, keyId));

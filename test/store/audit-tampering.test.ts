@@ -93,6 +93,16 @@ describe("segments", () => {
       const strange = pick(["{}", "", "x", '{"sequence":1,"record":{},"mac":"x"}'], other);
       put(pick(files, file), `${lines.toSpliced(line % (lines.length + 1), 0, strange).join("\n")}\n`);
     },
+    "another writer's line of the same number": ([line = 0]) => {
+      const [mine, other] = [files[0] ?? "", files.find((name) => name.startsWith("b-")) ?? ""];
+      const at = 1 + (line % (Math.min(linesOf(mine).length, linesOf(other).length) - 1));
+      put(
+        mine,
+        `${linesOf(mine)
+          .with(at, linesOf(other)[at] ?? "")
+          .join("\n")}\n`,
+      );
+    },
     "more bytes at the end": ([file = 0, byte = 0]) =>
       put(pick(files, file), Buffer.concat([contentOf(pick(files, file)), Buffer.of(byte % 256)])),
     "a missing file": ([file = 0]) => rmSync(join(folder, pick(files, file))),

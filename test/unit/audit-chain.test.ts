@@ -84,6 +84,14 @@ test("removed, repeated and swapped records and those of another key are found",
   assert.equal(problems(chainOf([{ a: 1 }, { a: 2 }], createSecretKey(randomBytes(32)))), 2);
 });
 
+test("a record of another chain under the same number is found", () => {
+  const mine = chainOf([{ a: 1 }, { a: 2 }, { a: 3 }]);
+  const other = chainOf([{ b: 1 }, { a: 2 }, { a: 3 }]);
+  assert.equal(problems(other), 0);
+  assert.ok(problems([...mine.slice(0, 1), ...other.slice(1)]) >= 1);
+  assert.ok(problems([...mine.slice(0, 2), ...other.slice(2)]) >= 1);
+});
+
 test("an opening record is told from any other", () => {
   const opening = { writer: "a-1-b", segment: 3, previous: [{ writer: "c-1-d", segment: 0, sequence: 4, mac: "m" }] };
   assert.deepEqual(readOpening(JSON.stringify(openingRecord(opening, 1))), opening);

@@ -2,7 +2,6 @@ import type { Config } from "../config.ts";
 import { ConfigError } from "../core/error.ts";
 import type { Envelope } from "../crypto/envelope.ts";
 import type { KeyRing } from "../crypto/key-ring.ts";
-import { checkAccount } from "../initialise.ts";
 import { databaseFile, openStore } from "../open-store.ts";
 import type { Sql } from "../store/sql.ts";
 
@@ -14,15 +13,17 @@ export interface LocalStore {
 }
 
 /**
- * Runs `work` on the store that the settings name, and closes it. `create` makes what is missing: folder, schema, root key.
- * @throws ConfigError when there is no store, a server holds it, its schema is older, or the root key is not its own.
+ * Runs `work` on the store that the settings name, and closes it. `create` makes what is missing: folder, schema, root key;
+ * `read` may run beside the server.
+ * @throws ConfigError when there is no store, a server holds what is to be written, its schema is older, or the root key or
+ * the account is not its own.
  */
 export async function withKeys<T>(
   config: Config,
   mode: "create" | "write" | "read",
   work: (store: LocalStore) => Promise<T>,
 ): Promise<T> {
-  const { migrate } = await import("../store/migrate.ts");
+  const [{ migrate }, { checkAccount }] = await Promise.all([import("../store/migrate.ts"), import("../initialise.ts")]);
   const create = mode === "create";
   return withStore(config, { create, readOnly: mode === "read" }, async (sql) => {
     if (create) await migrate(sql);

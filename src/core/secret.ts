@@ -108,7 +108,9 @@ export function addVersion(secret: Secret, added: NewVersion): { secret: Secret;
     );
   }
   const stages = new Set(added.stages ?? ["AWSCURRENT"]);
-  if (secret.versions.length === 0) stages.add("AWSCURRENT");
+  const former = versionWith(secret, "AWSCURRENT");
+  // The first value is current whatever was asked for: a version without value beside it, as of a rotation, is none.
+  if (!former) stages.add("AWSCURRENT");
   const fresh: SecretVersion = {
     id: added.id,
     createdAt: existing?.createdAt ?? added.createdAt,
@@ -124,6 +126,8 @@ export function addVersion(secret: Secret, added: NewVersion): { secret: Secret;
     next = putCurrent(next, added.id);
     if (!stages.has("AWSPENDING")) next = detach(next, "AWSPENDING");
   }
+  // Where AWSCURRENT moves, AWSPREVIOUS is the former one's: else the way back would be lost.
+  if (stages.has("AWSCURRENT") && former) stages.delete("AWSPREVIOUS");
   for (const stage of stages) if (stage !== "AWSCURRENT") next = attach(next, stage, added.id);
   checkLabels(next);
   return { secret: prune(next, added.createdAt, added.id), changed: true };
@@ -133,7 +137,7 @@ export function addVersion(secret: Secret, added: NewVersion): { secret: Secret;
 export function addPending(secret: Secret, versionId: string, nowMs: number): Secret {
   const known = versionOf(secret, versionId);
   const versions = known ? secret.versions : [...secret.versions, { id: versionId, createdAt: nowMs, stages: [] }];
-  const next = attach({ ...secret, versions }, "AWSPENDING", versionId);
+  const next = attach({ ...secret, versions, lastChangedAt: nowMs }, "AWSPENDING", versionId);
   checkLabels(next);
   return prune(next, nowMs, versionId);
 }
@@ -158,7 +162,10 @@ export function moveLabel(secret: Secret, { label, moveTo, removeFrom }: LabelMo
   checkMove(label, holder, moveTo, removeFrom);
   if (holder === moveTo) return secret;
   if (label === "AWSCURRENT" && versionOf(secret, moveTo)?.kind === undefined)
-    throw new ServiceError("InvalidRequestException", `You can't move staging label AWSCURRENT to version ${moveTo} because it has no value.`);
+    throw new ServiceError(
+      "InvalidRequestException",
+      `You can't move staging label AWSCURRENT to version ${moveTo} because it has no value.`,
+    );
   const moved = label === "AWSCURRENT" ? putCurrent(secret, moveTo) : attach(secret, label, moveTo);
   checkLabels(moved);
   return { ...moved, lastChangedAt: nowMs };

@@ -30,7 +30,9 @@ export interface AwsJsonDoor {
 /** The operation that `X-Amz-Target` names, if there is one. */
 export function targetOperation(request: RawRequest, operations: ReadonlyMap<string, Operation>): Operation | undefined {
   const target = request.headers["x-amz-target"];
-  return typeof target === "string" && target.startsWith(targetPrefix) ? operations.get(target.slice(targetPrefix.length)) : undefined;
+  return typeof target === "string" && target.startsWith(targetPrefix)
+    ? operations.get(target.slice(targetPrefix.length))
+    : undefined;
 }
 
 /** AWS JSON 1.1: `POST /` with `X-Amz-Target: secretsmanager.<Operation>`. */
@@ -58,14 +60,21 @@ export async function answerAwsJson(request: RawRequest, response: ServerRespons
 }
 
 export function sendAwsError(response: ServerResponse, error: unknown, requestId: string): void {
-  const failure = error instanceof ServiceError ? error : new ServiceError("InternalServiceError", `An error occurred on the server side. Request id: ${requestId}`);
+  const failure =
+    error instanceof ServiceError
+      ? error
+      : new ServiceError("InternalServiceError", `An error occurred on the server side. Request id: ${requestId}`);
   const text = frontCodes.has(failure.code) ? { message: failure.message } : { Message: failure.message };
   send(response, failure.status, JSON.stringify({ __type: failure.code, ...text }), requestId);
 }
 
 function send(response: ServerResponse, status: number, body: string, requestId: string): void {
   if (response.headersSent || response.destroyed) return;
-  response.writeHead(status, { "x-amzn-RequestId": requestId, "Content-Type": contentType, "Content-Length": Buffer.byteLength(body) });
+  response.writeHead(status, {
+    "x-amzn-RequestId": requestId,
+    "Content-Type": contentType,
+    "Content-Length": Buffer.byteLength(body),
+  });
   response.end(body);
 }
 
@@ -81,7 +90,8 @@ function readJson(body: Buffer): object {
 
 /** SDKs of some languages send absent members as null. */
 function withoutNulls(object: object): object {
-  for (const value of Object.values(object)) if (value === null) return Object.fromEntries(Object.entries(object).filter(([, v]) => v !== null));
+  for (const value of Object.values(object))
+    if (value === null) return Object.fromEntries(Object.entries(object).filter(([, v]) => v !== null));
   return object;
 }
 

@@ -39,15 +39,28 @@ export class SecretCache {
   }
 
   /** The stored value of one of the secret's versions. `secret` must come from `find` of this call. */
-  value(region: string, secretId: string, secret: Secret, versionId: string): SealedValue | undefined | Promise<SealedValue | undefined> {
+  value(
+    region: string,
+    secretId: string,
+    secret: Secret,
+    versionId: string,
+  ): SealedValue | undefined | Promise<SealedValue | undefined> {
     const entry = this.#entries.get(`${region}\n${secretId}`);
     const usable = entry?.secret === secret ? entry : undefined;
     return usable?.values.get(versionId) ?? this.#load(usable, secret, versionId);
   }
 
-  async #check(key: string, region: string, secretId: string, entry: Entry | undefined, counter: number | undefined): Promise<Secret | undefined> {
+  async #check(
+    key: string,
+    region: string,
+    secretId: string,
+    entry: Entry | undefined,
+    counter: number | undefined,
+  ): Promise<Secret | undefined> {
     if (entry) {
-      const [row] = await this.#sql.query<{ row_version: number }>("select row_version from secrets where id = $1", [entry.secret.id]);
+      const [row] = await this.#sql.query<{ row_version: number }>("select row_version from secrets where id = $1", [
+        entry.secret.id,
+      ]);
       if (row?.row_version === entry.secret.rowVersion) {
         entry.counter = counter;
         return entry.secret;

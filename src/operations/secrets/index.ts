@@ -40,5 +40,3 @@ export const awsOperations = [
   updateSecretVersionStage,
   validateResourcePolicy,
 ];
-
-export const secretOperations = awsOperations;

@@ -27,7 +27,7 @@ export interface Rotation {
   readonly attempt: number;
   readonly stepAttempt: number;
   readonly runAt: number;
-  /** No try begins after this. */
+  /** After a failure no further try begins later than this. */
   readonly windowEndsAt: number;
   readonly startedAt: number;
   readonly endedAt?: number | undefined;
@@ -90,9 +90,9 @@ function tryLater(rotation: Rotation, outcome: StepOutcome, nowMs: number, seed:
   return over ? { ...tried, state: "failed", endedAt: nowMs } : { ...tried, runAt };
 }
 
-/** Whether what the target accepts must be found out before anything else is done there. */
+/** Whether what the target accepts must be found out before anything else is done there: after every failure, and after a silence. */
 export function mustProbe(rotation: Rotation, takenOver: boolean): boolean {
-  return takenOver || rotation.outcome === "unknown" || rotation.outcome === "timeout" || rotation.outcome === "refused";
+  return takenOver || (rotation.outcome !== undefined && rotation.outcome !== "ok");
 }
 
 /** What each version met when it tried to log in; `undefined` where there is none. */

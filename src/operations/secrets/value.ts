@@ -1,6 +1,7 @@
 import { ServiceError } from "../../core/error.ts";
 import { Plaintext } from "../../core/plaintext.ts";
 import type { SealedValue, Secret, ValueKind } from "../../core/secret.ts";
+import { digestContext, encryptionContext } from "../../core/value-context.ts";
 import type { RingKey } from "../../crypto/key-ring.ts";
 import type { Call, Resource } from "../operation.ts";
 
@@ -55,7 +56,7 @@ export async function sealValue(
   const key = await keys.resolve(secret.kmsKeyId, secret.region);
   requireKeyAccess(call, key, "kms:GenerateDataKey", secret.arn);
   const sealed = await envelope.seal(plaintext, encryptionContext(secret.arn, versionId), key.id);
-  return { kind, ...sealed, digest: digest(plaintext.reveal(), `${kind} ${secret.arn} ${versionId}`) };
+  return { kind, ...sealed, digest: digest(plaintext.reveal(), digestContext(kind, secret.arn, versionId)) };
 }
 
 /** Decrypts, at once where the keys are at hand. @throws ServiceError AccessDeniedException or DecryptionFailure */
@@ -64,10 +65,6 @@ export function openValue(call: Call, secret: Secret, versionId: string, value: 
   if (key) requireKeyAccess(call, key, "kms:Decrypt", secret.arn);
   const context = encryptionContext(secret.arn, versionId);
   return call.services.envelope.openCached(value, context) ?? call.services.envelope.open(value, context);
-}
-
-export function encryptionContext(secretArn: string, versionId: string): Record<string, string> {
-  return { SecretARN: secretArn, SecretVersionId: versionId };
 }
 
 /** The default key is everybody's of the account, who may use the secret; other keys need rights of their own. */

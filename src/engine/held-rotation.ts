@@ -1,0 +1,146 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { advance, type Rotation, type StepOutcome } from "../core/rotation.ts";
+import { type Secret, versionWith } from "../core/secret.ts";
+import { addEvent } from "../store/events.ts";
+import { type Claim, recordRotation, renewClaim } from "../store/rotation-claims.ts";
+import { changeSecret } from "../store/secrets.ts";
+import type { Sql } from "../store/sql.ts";
+import type { RotatorTools } from "../targets/target.ts";
+import { barrierMs, type EngineParts } from "./parts.ts";
+
+/** Another node works on the rotation, or it was ended: this one may do nothing more. */
+export class Superseded extends Error {
+  override readonly name = "Superseded";
+}
+
+/** Kept between the end of the last call and that of the claim. */
+const marginMs = 2_000;
+
+interface Commit {
+  /** Keeps the claim for further steps. */
+  readonly hold?: boolean;
+  /** Decides what the secret becomes, in the same transaction. */
+  readonly secret?: (before: Secret) => Secret;
+  /** Type of the event that tells of it. */
+  readonly event?: string;
+  readonly also?: (tx: Sql) => Promise<void>;
+}
+
+/** A rotation under our claim: whatever is written of it counts only while the claim's fence is the newest. */
+export class HeldRotation {
+  readonly parts: EngineParts;
+  readonly takenOver: boolean;
+  /** As far as it has come; may be ahead of the row, which the next `commit` brings up to it. */
+  rotation: Rotation;
+  #committed: Rotation;
+  readonly #claim: Claim;
+  #until: number;
+
+  constructor(parts: EngineParts, claim: Claim) {
+    this.parts = parts;
+    this.takenOver = claim.takenOver;
+    this.rotation = claim.rotation;
+    this.#committed = claim.rotation;
+    this.#claim = claim;
+    this.#until = claim.until;
+  }
+
+  /** For calls at the target, which end before the claim does; extends it when too little is left. @throws Superseded */
+  async tools(): Promise<RotatorTools> {
+    const { now, settings, generatePassword } = this.parts;
+    if (this.#until - now() < settings.callMs + marginMs) {
+      const until = now() + settings.claimMs;
+      if (!(await renewClaim(this.parts.sql, this.#claim, until))) throw new Superseded();
+      this.#until = until;
+    }
+    const deadlineAt = Math.min(now() + settings.callMs, this.#until - marginMs);
+    return { rotationId: this.rotation.id, deadlineAt, generatePassword };
+  }
+
+  /** The step is done; not written yet. */
+  stepDone(): void {
+    this.rotation = advance(this.rotation, { class: "ok" }, this.parts.now(), 0);
+  }
+
+  /** Writes how far the rotation has come; when that fails it has not come there. @throws Superseded */
+  async commit(change: Commit): Promise<void> {
+    try {
+      await this.#write(change);
+      this.#committed = this.rotation;
+    } catch (error) {
+      this.rotation = this.#committed;
+      throw error;
+    }
+  }
+
+  async #write({ hold = false, secret: decide, event, also }: Commit): Promise<void> {
+    const { sql, now, settings } = this.parts;
+    const until = hold ? now() + settings.claimMs : undefined;
+    await sql.transaction(async (tx) => {
+      // The secret's row first, as operations do: two orders would wait for each other.
+      const secret = await changeSecret(tx, this.rotation.secretId, decide ?? ((before) => before));
+      if (!secret || !(await recordRotation(tx, this.rotation, this.#claim.fence, until))) throw new Superseded();
+      await also?.(tx);
+      if (event !== undefined) await this.#addEvent(tx, event, secret);
+    });
+    if (until !== undefined) this.#until = until;
+  }
+
+  /** Tells readers to wait while the password is switched, and lets those on their way arrive. */
+  async openBarrier(alreadyCommitted: boolean): Promise<void> {
+    if (!alreadyCommitted) await this.commit({ hold: true, secret: (before) => this.withBarrier(before) });
+    const { settleMs } = this.parts.settings;
+    if (settleMs > 0) await sleep(settleMs);
+  }
+
+  withBarrier(secret: Secret): Secret {
+    return { ...secret, switchingUntil: this.parts.now() + this.parts.settings.settleMs + barrierMs };
+  }
+
+  /** Tried in vain: again later, or ended. @throws Superseded */
+  async fail(outcome: StepOutcome): Promise<void> {
+    const { now, random } = this.parts;
+    const { step, testOnly } = this.rotation;
+    this.rotation = advance(this.rotation, outcome, now(), random());
+    const untouched = step !== "testSecret" && outcome.class !== "unknown" && outcome.class !== "timeout";
+    const ended = this.rotation.state !== "running";
+    await this.commit({
+      secret: (before) => {
+        const open = untouched && before.switchingUntil !== undefined ? { ...before, switchingUntil: undefined } : before;
+        return ended && testOnly ? withoutTestCopy(open, this.rotation.versionId) : open;
+      },
+      ...(ended && { event: testOnly ? "rotation.test-failed" : `rotation.${this.rotation.state}` }),
+    });
+  }
+
+  /** Not this rotation's fault: later, without counting a try. @throws Superseded */
+  async postpone(byMs: number, why: string): Promise<void> {
+    const { now } = this.parts;
+    const { outcome, windowEndsAt } = this.rotation;
+    const runAt = now() + byMs;
+    if (runAt > windowEndsAt) return this.fail({ class: "unreachable", error: why });
+    // Whoever claims it next must still learn that a claim before this one ended without a word.
+    this.rotation = { ...this.rotation, runAt, outcome: this.takenOver ? "unknown" : outcome };
+    await this.commit({});
+  }
+
+  /** Nothing is left to do: the secret is gone, or its AWSPENDING is another version. @throws Superseded */
+  async end(state: "abandoned" | "canceled"): Promise<void> {
+    this.rotation = { ...this.rotation, state, endedAt: this.parts.now() };
+    await this.commit({ event: `rotation.${state}` });
+  }
+
+  async #addEvent(tx: Sql, type: string, secret: Secret): Promise<void> {
+    const { id, versionId, step, state, outcome, error } = this.rotation;
+    const failure = state === "succeeded" ? {} : { step, outcome: outcome ?? null, error: error ?? null };
+    const detail = { rotationId: id, versionId, ...failure };
+    await addEvent(tx, { at: this.parts.now(), type, resource: secret.arn, generation: secret.generation, detail });
+  }
+}
+
+/** Without the version that a rotation that only tests had made, unless something else came to use it. */
+export function withoutTestCopy(secret: Secret, versionId: string): Secret {
+  const copy = versionWith(secret, "AWSPENDING");
+  if (copy?.id !== versionId || copy.stages.length > 1) return secret;
+  return { ...secret, versions: secret.versions.filter(({ id }) => id !== versionId) };
+}

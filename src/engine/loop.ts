@@ -1,0 +1,113 @@
+import { anyDue, nextDueAt } from "../store/due.ts";
+import { type Claim, claimDue, releaseAllClaims } from "../store/rotation-claims.ts";
+import { Caps } from "./caps.ts";
+import type { EngineParts } from "./parts.ts";
+import { purgePage } from "./purge.ts";
+import { copyDueReplicas } from "./replicate.ts";
+import { rotate } from "./rotate.ts";
+import { startDueRotations } from "./start-due.ts";
+
+/** Longest without looking, since other nodes and processes cannot wake this one. */
+const longestSleepMs = 1_000;
+const pauseAfterErrorMs = 1_000;
+
+export interface Engine extends AsyncDisposable {
+  /** Work may be due now. A hint: the engine looks about once a second anyway. */
+  wake(): void;
+  /** Takes no more work, and resolves when what is under way has been recorded. */
+  stop(): Promise<void>;
+}
+
+/** Starts what happens by itself: due rotations, purges and copies to replicas, found in the store; no timer for any row. */
+export function startEngine(parts: EngineParts): Engine {
+  const alarm = new Alarm();
+  const running = new Set<Promise<void>>();
+  const caps = new Caps(parts.settings.perTarget);
+  let stopping = false;
+
+  const work = (claim: Claim): void => {
+    const job = rotate(parts, claim, caps)
+      .catch((error: unknown) =>
+        parts.log.error({ err: error, rotationId: claim.rotation.id }, "a rotation could not be recorded"),
+      )
+      .finally(() => {
+        running.delete(job);
+        alarm.ring();
+      });
+    running.add(job);
+  };
+
+  const claimMore = async (): Promise<void> => {
+    const { node, claimMs, concurrency } = parts.settings;
+    while (!stopping && running.size < concurrency) {
+      const nowMs = parts.now();
+      if (!(await anyDue(parts.sql, "rotations", nowMs))) return;
+      const claim = await parts.sql.transaction((tx) => claimDue(tx, { node, nowMs, untilMs: nowMs + claimMs }));
+      if (!claim) return;
+      work(claim);
+    }
+  };
+
+  /** True when there is more to do at once. */
+  const round = async (): Promise<boolean> => {
+    const moreDue = await startDueRotations(parts);
+    await claimMore();
+    const morePurges = await purgePage(parts);
+    const moreCopies = await copyDueReplicas(parts);
+    return moreDue || morePurges || moreCopies;
+  };
+
+  const sleepMs = async (): Promise<number> => {
+    if (running.size >= parts.settings.concurrency) return longestSleepMs;
+    const dueAt = await nextDueAt(parts.sql);
+    return dueAt === undefined ? longestSleepMs : Math.min(Math.max(dueAt - parts.now(), 1), longestSleepMs);
+  };
+
+  const run = async (): Promise<void> => {
+    let released = !parts.settings.ownsStore;
+    while (!stopping) {
+      try {
+        if (!released) await releaseAllClaims(parts.sql);
+        released = true;
+        if (!(await round())) await alarm.sleep(await sleepMs());
+      } catch (error) {
+        parts.log.error({ err: error }, "the engine met an error and goes on");
+        await alarm.sleep(pauseAfterErrorMs);
+      }
+    }
+  };
+
+  const ended = run();
+  const stop = async (): Promise<void> => {
+    stopping = true;
+    alarm.ring();
+    await ended;
+    await Promise.all(running);
+  };
+  return { wake: () => alarm.ring(), stop, [Symbol.asyncDispose]: stop };
+}
+
+/** A sleep that can be ended; a ring while nobody sleeps ends the next sleep at once. */
+class Alarm {
+  #rung = false;
+  #end: (() => void) | undefined;
+
+  ring(): void {
+    this.#rung = true;
+    this.#end?.();
+  }
+
+  async sleep(ms: number): Promise<void> {
+    if (!this.#rung) {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, ms);
+        this.#end = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    }
+    this.#rung = false;
+    this.#end = undefined;
+  }
+}

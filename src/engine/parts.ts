@@ -1,0 +1,55 @@
+import type { Logger } from "pino";
+import type { Audit } from "../core/audit.ts";
+import type { ServiceError } from "../core/error.ts";
+import type { Secret } from "../core/secret.ts";
+import type { Envelope } from "../crypto/envelope.ts";
+import type { KeyRing } from "../crypto/key-ring.ts";
+import type { Sql } from "../store/sql.ts";
+import type { AnyCredential } from "../targets/index.ts";
+import type { Rotator, RotatorTools, Strategy } from "../targets/target.ts";
+
+/** What a built-in function stands for. */
+export interface BuiltinRotation {
+  readonly kind: string;
+  readonly strategy: Strategy;
+}
+
+/** What the engine works with; made once in `server.ts`. */
+export interface EngineParts {
+  readonly sql: Sql;
+  readonly envelope: Pick<Envelope, "seal" | "open">;
+  readonly keys: Pick<KeyRing, "resolve">;
+  readonly log: Logger;
+  readonly audit: Pick<Audit<Sql>, "append">;
+  /** Keyed digest of a value under its context, the same as operations use. */
+  digest(value: Uint8Array, context: string): Uint8Array;
+  now(): number;
+  /** In [0, 1). */
+  random(): number;
+  readonly generatePassword: RotatorTools["generatePassword"];
+  findRotator(kind: string): Promise<Rotator<AnyCredential> | undefined>;
+  findFunction(functionArn: string): BuiltinRotation | undefined;
+  /** Whether a principal may read a secret's value as things stand now, its key included; the refusal if not. */
+  mayRead(principalArn: string, secret: Secret): Promise<ServiceError | undefined>;
+  readonly settings: EngineSettings;
+}
+
+export interface EngineSettings {
+  /** Name of this process in claims. */
+  readonly node: string;
+  /** No other process writes this store, so that claims found at the start are of the dead. */
+  readonly ownsStore: boolean;
+  /** Between the barrier for readers and the switch of a single user's password. */
+  readonly settleMs: number;
+  /** Rotations at once, in all and for each target. */
+  readonly concurrency: number;
+  readonly perTarget: number;
+  /** A claim lasts longer than two calls at a target. */
+  readonly claimMs: number;
+  readonly callMs: number;
+}
+
+export const engineDefaults = { settleMs: 100, concurrency: 16, perTarget: 10, claimMs: 20_000, callMs: 8_000 } as const;
+
+/** How long readers of AWSCURRENT wait at most for a switch to end. */
+export const barrierMs = 1_000;

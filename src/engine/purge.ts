@@ -1,0 +1,19 @@
+import { anyDue, purgeDueSecrets } from "../store/due.ts";
+import { addEvent } from "../store/events.ts";
+import type { EngineParts } from "./parts.ts";
+
+/** Small enough that the versions and labels which go along stay few thousand rows at the very worst. */
+const pageSize = 25;
+
+/** Removes a page of secrets whose recovery window is over. True when there may be more. */
+export async function purgePage({ sql, now }: EngineParts): Promise<boolean> {
+  if (!(await anyDue(sql, "purges", now()))) return false;
+  const purged = await sql.transaction(async (tx) => {
+    const gone = await purgeDueSecrets(tx, now(), pageSize);
+    for (const { arn, generation } of gone) {
+      await addEvent(tx, { at: now(), type: "secret.removed", resource: arn, generation, detail: {} });
+    }
+    return gone.length;
+  });
+  return purged === pageSize;
+}

@@ -1,0 +1,48 @@
+import { RotatorError } from "../core/error.ts";
+import type { Secret } from "../core/secret.ts";
+import { findSecret } from "../store/secrets.ts";
+import type { AnyCredential } from "../targets/index.ts";
+import type { HeldRotation } from "./held-rotation.ts";
+import { labelledCredential } from "./values.ts";
+
+/**
+ * The credential that `masterarn` names, read with the rights of the principal that configured the rotation, as they are now:
+ * else whoever writes a secret could have Rekey use any other. `undefined` when the credential names none.
+ * @throws RotatorError `denied`, in the same words whether the secret is there or not.
+ */
+export async function readSuperuser(
+  held: HeldRotation,
+  secret: Secret,
+  current: AnyCredential,
+): Promise<AnyCredential | undefined> {
+  const { masterarn: arn } = current;
+  if (arn === undefined) return undefined;
+  if (typeof arn !== "string") throw new RotatorError("invalid", "masterarn must be the ARN of a secret");
+  const { parts, rotation } = held;
+  const master = arn.startsWith("arn:") ? await findSecret(parts.sql, secret.region, arn) : undefined;
+  const found = master?.deletedAt === undefined ? master : undefined;
+  const refusal = found && (await parts.mayRead(rotation.principal, found));
+  const allowed = found && !refusal;
+  await parts.audit.append({
+    requestId: rotation.id,
+    at: parts.now(),
+    principal: rotation.principal,
+    action: "secretsmanager:GetSecretValue",
+    resource: arn.slice(0, 2048),
+    region: secret.region,
+    sourceIp: "secretsmanager.amazonaws.com",
+    parameters: { SecretId: arn.slice(0, 2048), rotationOf: secret.arn },
+    outcome: allowed ? "ok" : "AccessDeniedException",
+  });
+  if (!allowed) {
+    const cause = refusal ?? new Error("there is no such secret");
+    throw new RotatorError(
+      "denied",
+      `${rotation.principal} may not read the superuser's secret that masterarn names, or there is none`,
+      { cause },
+    );
+  }
+  const credential = await labelledCredential(parts, found, "AWSCURRENT");
+  if (!credential) throw new RotatorError("invalid", "the superuser's secret has no current value");
+  return credential;
+}

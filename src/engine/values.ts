@@ -1,0 +1,63 @@
+import { RotatorError } from "../core/error.ts";
+import { Plaintext } from "../core/plaintext.ts";
+import { type SealedValue, type Secret, type ValueKind, versionWith } from "../core/secret.ts";
+import { digestContext, encryptionContext } from "../core/value-context.ts";
+import { loadValue } from "../store/secrets.ts";
+
+import type { AnyCredential } from "../targets/index.ts";
+import type { EngineParts } from "./parts.ts";
+
+export interface OpenedValue {
+  readonly kind: ValueKind;
+  readonly plaintext: Plaintext;
+}
+
+/** The value of a version; `undefined` when it has none. @throws ServiceError DecryptionFailure */
+export async function openVersion(parts: EngineParts, secret: Secret, versionId: string): Promise<OpenedValue | undefined> {
+  const stored = await loadValue(parts.sql, secret.id, versionId);
+  if (!stored) return undefined;
+  return { kind: stored.kind, plaintext: await parts.envelope.open(stored, encryptionContext(secret.arn, versionId)) };
+}
+
+/** Encrypts a value for one version under the secret's key. @throws ServiceError EncryptionFailure */
+export async function sealVersion(
+  parts: EngineParts,
+  secret: Secret,
+  versionId: string,
+  value: OpenedValue,
+): Promise<SealedValue> {
+  const key = await parts.keys.resolve(secret.kmsKeyId, secret.region);
+  const { kind, plaintext } = value;
+  const sealed = await parts.envelope.seal(plaintext, encryptionContext(secret.arn, versionId), key.id);
+  return { kind, ...sealed, digest: parts.digest(plaintext.reveal(), digestContext(kind, secret.arn, versionId)) };
+}
+
+/** The JSON object in the version that bears a label; `undefined` when there is no such version or value. */
+export async function labelledCredential(parts: EngineParts, secret: Secret, label: string): Promise<AnyCredential | undefined> {
+  const version = versionWith(secret, label);
+  const value = version && (await openVersion(parts, secret, version.id));
+  return value && parseCredential(value, `the value labelled ${label} of ${secret.name}`);
+}
+
+/** @throws RotatorError `invalid` */
+export function parseCredential({ kind, plaintext }: OpenedValue, what: string): AnyCredential {
+  const refusal = new RotatorError("invalid", `${what} is not a JSON object`);
+  if (kind !== "string") throw refusal;
+  try {
+    const parsed: unknown = JSON.parse(plaintext.revealText());
+    if (typeof parsed === "object" && parsed !== null && !Array.isArray(parsed)) return parsed as AnyCredential;
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error; // its text quotes the value: it is not kept as the cause
+  }
+  throw refusal;
+}
+
+export function credentialValue(credential: AnyCredential): OpenedValue {
+  return { kind: "string", plaintext: new Plaintext(JSON.stringify(credential)) };
+}
+
+/** Whether the rotation's version still waits to become current. */
+export function isPending(secret: Secret, versionId: string): boolean {
+  const pending = versionWith(secret, "AWSPENDING");
+  return pending?.id === versionId && !pending.stages.includes("AWSCURRENT");
+}

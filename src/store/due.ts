@@ -1,0 +1,48 @@
+import type { Sql } from "./sql.ts";
+
+/** Ids of secrets whose scheduled rotation is due, those due longest first. */
+export async function secretsDueForRotation(sql: Sql, nowMs: number, limit: number): Promise<string[]> {
+  const rows = await sql.query<{ id: string }>(
+    "select id from secrets where rotation_due_at <= $1 order by rotation_due_at limit $2",
+    [nowMs, limit],
+  );
+  return rows.map(({ id }) => id);
+}
+
+export interface Purged {
+  readonly id: string;
+  readonly arn: string;
+  readonly generation: number;
+}
+
+/** Removes secrets whose recovery window is over, at most `limit`. */
+export async function purgeDueSecrets(tx: Sql, nowMs: number, limit: number): Promise<Purged[]> {
+  const due = await tx.query<{ id: string; arn: string; generation: number }>(
+    `select id, arn, generation from secrets where purge_at <= $1 order by purge_at limit $2
+     ${tx.dialect === "postgres" ? "for update skip locked" : ""}`,
+    [nowMs, limit],
+  );
+  for (const { id } of due) await tx.query("delete from secrets where id = $1", [id]);
+  return due;
+}
+
+/** Whether a transaction that claims or purges would find anything: reads are cheaper. */
+export async function anyDue(sql: Sql, what: "rotations" | "purges", nowMs: number): Promise<boolean> {
+  const text =
+    what === "rotations"
+      ? "select 1 as due from rotations where state = 'running' and run_at <= $1 and (claim_until is null or claim_until <= $1) limit 1"
+      : "select 1 as due from secrets where purge_at <= $1 limit 1";
+  return (await sql.query(text, [nowMs])).length > 0;
+}
+
+/** When the next work of any kind is due; `undefined` when there is none. A claimed rotation is due when its claim ends. */
+export async function nextDueAt(sql: Sql): Promise<number | undefined> {
+  const [row] = await sql.query<{ at: number | null }>(
+    `select min(at) as at from (
+       select min(case when claim_until > run_at then claim_until else run_at end) as at from rotations where state = 'running'
+       union all select min(rotation_due_at) from secrets where rotation_due_at is not null
+       union all select min(purge_at) from secrets where purge_at is not null
+       union all select min(due_at) from replicas where due_at is not null) as due`,
+  );
+  return row?.at ?? undefined;
+}

@@ -1,0 +1,142 @@
+import type { OutcomeClass } from "../core/error.ts";
+import type { Rotation, RotationState, Step } from "../core/rotation.ts";
+import type { Sql } from "./sql.ts";
+
+/** A node's timed hold on a rotation. What it writes counts only while its fence is the newest. */
+export interface Claim {
+  readonly rotation: Rotation;
+  readonly fence: number;
+  readonly until: number;
+  /** An earlier claim ended without a word: what it did at the target is not known. */
+  readonly takenOver: boolean;
+}
+
+export interface RotationRow {
+  id: string;
+  secret_id: string;
+  version_id: string;
+  generation: number;
+  origin: Rotation["origin"];
+  test_only: number;
+  function_arn: string;
+  principal: string;
+  step: Step;
+  state: RotationState;
+  attempt: number;
+  step_attempt: number;
+  run_at: number;
+  window_ends_at: number;
+  claim_node: string | null;
+  claim_until: number | null;
+  fence: number;
+  outcome: OutcomeClass | null;
+  error: string | null;
+  remedy: string | null;
+  started_at: number;
+  ended_at: number | null;
+  last_step_at: number | null;
+}
+
+/** Takes the rotation that has been due longest and that nobody holds, until `untilMs`. */
+export async function claimDue(
+  tx: Sql,
+  { node, nowMs, untilMs }: { node: string; nowMs: number; untilMs: number },
+): Promise<Claim | undefined> {
+  const [due] = await tx.query<RotationRow>(
+    `select * from rotations where state = 'running' and run_at <= $1 and (claim_until is null or claim_until <= $1)
+     order by run_at limit 1 ${tx.dialect === "postgres" ? "for update skip locked" : ""}`,
+    [nowMs],
+  );
+  if (!due) return undefined;
+  const fence = due.fence + 1;
+  await tx.query("update rotations set fence = $2, claim_node = $3, claim_until = $4 where id = $1", [
+    due.id,
+    fence,
+    node,
+    untilMs,
+  ]);
+  return { rotation: toRotation(due), fence, until: untilMs, takenOver: due.claim_until !== null };
+}
+
+/** Holds on for longer. False when another has taken over, or the rotation was ended. */
+export async function renewClaim(sql: Sql, { rotation, fence }: Claim, untilMs: number): Promise<boolean> {
+  const rows = await sql.query(
+    "update rotations set claim_until = $3 where id = $1 and fence = $2 and state = 'running' returning id",
+    [rotation.id, fence, untilMs],
+  );
+  return rows.length > 0;
+}
+
+/**
+ * Writes what became of the rotation; `heldUntil` keeps the claim, else it is given back. False, and nothing written, when
+ * another has taken over or the rotation was ended.
+ */
+export async function recordRotation(tx: Sql, after: Rotation, fence: number, heldUntil?: number): Promise<boolean> {
+  const running = after.state === "running";
+  const held = running ? (heldUntil ?? null) : null;
+  const rows = await tx.query(
+    `update rotations set step = $3, state = $4, attempt = $5, step_attempt = $6, run_at = $7, outcome = $8, error = $9,
+       remedy = $10, ended_at = $11, last_step_at = $12, claim_until = $13,
+       target_account = case when $14 = 1 then target_account else null end
+     where id = $1 and fence = $2 and state = 'running' returning id`,
+    [
+      after.id,
+      fence,
+      after.step,
+      after.state,
+      after.attempt,
+      after.stepAttempt,
+      after.runAt,
+      after.outcome ?? null,
+      after.error ?? null,
+      after.remedy ?? null,
+      after.endedAt ?? null,
+      after.lastStepAt ?? null,
+      held,
+      Number(running),
+    ],
+  );
+  return rows.length > 0;
+}
+
+/** Notes which account at a target the rotation changes. False when another running rotation has it. */
+export async function holdAccount(tx: Sql, { id }: Rotation, account: string): Promise<boolean> {
+  const rows = await tx.query(
+    `update rotations set target_account = $2 where id = $1
+       and not exists (select 1 from rotations o where o.target_account = $2 and o.state = 'running' and o.id <> $1) returning id`,
+    [id, account],
+  );
+  return rows.length > 0;
+}
+
+/**
+ * Ends all claims at once, for a store that one process writes: whoever held them is gone. They count as taken over.
+ */
+export async function releaseAllClaims(sql: Sql): Promise<void> {
+  await sql.query("update rotations set claim_until = 0 where state = 'running' and claim_until is not null");
+}
+
+export function toRotation(row: RotationRow): Rotation {
+  return {
+    id: row.id,
+    secretId: row.secret_id,
+    versionId: row.version_id,
+    generation: row.generation,
+    origin: row.origin,
+    testOnly: row.test_only === 1,
+    functionArn: row.function_arn,
+    principal: row.principal,
+    step: row.step,
+    state: row.state,
+    attempt: row.attempt,
+    stepAttempt: row.step_attempt,
+    runAt: row.run_at,
+    windowEndsAt: row.window_ends_at,
+    startedAt: row.started_at,
+    endedAt: row.ended_at ?? undefined,
+    lastStepAt: row.last_step_at ?? undefined,
+    outcome: row.outcome ?? undefined,
+    error: row.error ?? undefined,
+    remedy: row.remedy ?? undefined,
+  };
+}

@@ -122,10 +122,7 @@ export function addVersion(secret: Secret, added: NewVersion): { secret: Secret;
   };
   const others = secret.versions.filter((version) => version.id !== added.id);
   let next: Secret = { ...secret, versions: [...others, fresh], lastChangedAt: added.createdAt };
-  if (stages.has("AWSCURRENT")) {
-    next = putCurrent(next, added.id);
-    if (!stages.has("AWSPENDING")) next = detach(next, "AWSPENDING");
-  }
+  if (stages.has("AWSCURRENT")) next = detach(putCurrent(next, added.id), "AWSPENDING");
   // Where AWSCURRENT moves, AWSPREVIOUS is the former one's: else the way back would be lost.
   if (stages.has("AWSCURRENT") && former) stages.delete("AWSPREVIOUS");
   for (const stage of stages) if (stage !== "AWSCURRENT") next = attach(next, stage, added.id);

@@ -310,16 +310,18 @@ class Model {
   move(label: string, to: string | undefined, from: string | undefined): boolean {
     const holder = this.labels.get(label);
     for (const id of [to, from]) if (id !== undefined && !this.known.has(id)) return false;
-    if (to === undefined) {
-      if (from === undefined || label === "AWSCURRENT" || holder !== from) return false;
-      this.labels.delete(label);
-      return true;
-    }
-    if (from === undefined ? holder !== undefined && holder !== to : holder !== from) return false;
+    if (to === undefined) return this.remove(label, holder, from);
+    if (holder !== (from ?? holder) || (from === undefined && holder !== undefined && holder !== to)) return false;
     if (holder === to) return true;
-    if (label !== "AWSCURRENT") this.labels.set(label, to);
-    else if (this.filled.has(to)) this.current(to);
-    else return false;
+    if (label === "AWSCURRENT" && !this.filled.has(to)) return false;
+    if (label === "AWSCURRENT") this.current(to);
+    else this.labels.set(label, to);
+    return true;
+  }
+
+  private remove(label: string, holder: string | undefined, from: string | undefined): boolean {
+    if (from === undefined || label === "AWSCURRENT" || holder !== from) return false;
+    this.labels.delete(label);
     return true;
   }
 }

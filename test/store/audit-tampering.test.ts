@@ -138,6 +138,26 @@ describe("segments", () => {
 });
 
 forEachStore((dialect, open) => {
+  test("a cut end is found even when the anchor is moved back to what is left", async () => {
+    const [sql, dir] = [await open(), dataFolder()];
+    await using log = await openAudit({ sql, key, dir, writer: "a-1-a" });
+    for (let id = 0; id < 5; id += 1) await log.append(auditRecord(id));
+    await log.close();
+    await log.ship();
+    const [left] = await sql.query<{ mac: string }>("select mac from audit_records where sequence = 3");
+    await sql.query("delete from audit_records where sequence > 3");
+    await sql.query("update audit_anchors set sequence = 3, shipped_sequence = 3, mac = $1", [left?.mac ?? ""]);
+    if (dialect === "sqlite") {
+      const path = join(dir, "audit", "a-1-a-0.log");
+      writeFileSync(path, readFileSync(path, "utf8").split("\n").slice(0, 3).concat("").join("\n"));
+    }
+    const { problems } = await verifyAudit({ sql, key, dir });
+    assert.deepEqual(
+      problems.map(({ sequence, what }) => [sequence, what.slice(0, 10)]),
+      [[3, "the anchor"]],
+    );
+  });
+
   const rows: [name: string, text: string][] = [
     ["a changed record", "update audit_records set record = replace(record, 'prod/db', 'prod/dc') where sequence = 5"],
     ["a changed principal", "update audit_records set principal = 'other' where sequence = 5 and writer = 'a-1-a'"],

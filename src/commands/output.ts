@@ -45,7 +45,7 @@ export function printFields(object: Answer, columns: Columns): void {
 const pick = (row: Answer, column: Columns[string]): unknown => (typeof column === "string" ? row[column] : column(row));
 
 /** Text for one cell; control characters cannot move the cursor or colour what follows. */
-function cell(value: unknown): string {
+export function cell(value: unknown): string {
   if (value === undefined || value === null) return "-";
   if (typeof value === "boolean") return value ? "yes" : "no";
   if (Array.isArray(value)) return value.length === 0 ? "-" : value.map(cell).join(", ");

@@ -3,7 +3,7 @@ import type { Flags } from "../config.ts";
 import { type Connection, callApi } from "./api-client.ts";
 import { type ApiCommand, addNoun, fields, pickOptions, sentence, type Typed, table } from "./api-command.ts";
 import { CommandError } from "./command-error.ts";
-import type { Answer } from "./output.ts";
+import { type Answer, cell } from "./output.ts";
 import { numberOf, secretBytes, tagsOf } from "./typed-values.ts";
 
 const valueOptions = {
@@ -184,7 +184,7 @@ const remove: ApiCommand = {
   show: sentence((answer, { options }) =>
     options.now
       ? `${answer.name} is deleted`
-      : `${answer.name} will be deleted on ${answer.deletionDate}; rekey secret restore takes it back`,
+      : `${answer.name} will be deleted on ${cell(answer.deletionDate)}; rekey secret restore takes it back`,
   ),
 };
 

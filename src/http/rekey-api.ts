@@ -92,7 +92,7 @@ function fromFastify(error: unknown, maxBodyBytes: number): unknown {
 /** A signature names its region; a bearer token leaves it to the header, else to the server's default. */
 function inRegion(caller: Identified, { headers }: RawRequest): Identified {
   const region = headers["rekey-region"];
-  if (region === undefined || !headers.authorization?.startsWith("Bearer ")) return caller;
+  if (region === undefined || !/^bearer /i.test(headers.authorization ?? "")) return caller;
   if (typeof region !== "string" || !isRegion(region))
     throw new ServiceError("ValidationException", "Header Rekey-Region must be an AWS region such as eu-central-1.");
   return { ...caller, region };

@@ -2,7 +2,7 @@ import { createHmac, type KeyObject } from "node:crypto";
 import type { AuditRecord } from "./audit.ts";
 
 /** The action of the first record of each segment (on PostgreSQL: of each writer): who writes, and what came before. */
-export const openingAction = "rekey:OpenAuditSegment";
+const openingAction = "rekey:OpenAuditSegment";
 
 /** A point of one writer's chain: `sequence` counts its records from 1, over all its segments. */
 export interface ChainHead {

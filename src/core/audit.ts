@@ -25,10 +25,8 @@ export interface Audit<Tx> {
    * @throws ServiceError InternalServiceError when the record cannot be kept; the next call tries again.
    */
   append(record: AuditRecord): Promise<void>;
-  /** Puts the record into the transaction of the change that it reports. Call `committed` when that has committed. */
+  /** Puts the record into the transaction of the change that it reports; it joins the trail soon after the commit. */
   inTransaction(tx: Tx, record: AuditRecord): Promise<void>;
-  /** Tells that records of `inTransaction` may wait to be moved into the trail. A hint: they are found anyway. */
-  committed(): void;
   /** Newest first. @throws ServiceError InvalidNextTokenException for a cursor that no search gave. */
   search(query: AuditQuery): Promise<AuditPage>;
 }

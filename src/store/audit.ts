@@ -15,7 +15,7 @@ import type { Sql } from "./sql.ts";
 
 /** How often a segment's head is anchored, when it has moved. */
 export const anchorSeconds = 5;
-const moveDelayMs = 100;
+const moveEveryMs = 200;
 const maxSegmentBytes = 16 * 1024 * 1024;
 
 export interface AuditOptions {
@@ -69,7 +69,8 @@ export async function openAudit(options: AuditOptions): Promise<AuditLog> {
   const group = batches((records) => trail.write(records));
   let changes = 0;
   let closed: Promise<void> | undefined;
-  let moving: NodeJS.Timeout | undefined;
+  /** Looks at the outbox that are worth it: the first may come before the commit. */
+  let movesDue = 0;
 
   const inBackground = (work: () => Promise<unknown>) => void work().catch(onError);
   const settle = async (state: AnchorState = "open") => {
@@ -81,10 +82,16 @@ export async function openAudit(options: AuditOptions): Promise<AuditLog> {
   };
   const ticking = setInterval(() => inBackground(settle), anchorSeconds * 1000);
   ticking.unref();
+  const moving = setInterval(() => {
+    if (movesDue === 0) return;
+    movesDue -= 1;
+    inBackground(() => trail.move());
+  }, moveEveryMs);
+  moving.unref();
 
   async function end(): Promise<void> {
     clearInterval(ticking);
-    clearTimeout(moving);
+    clearInterval(moving);
     await group.idle();
     try {
       await settle("closed");
@@ -109,16 +116,9 @@ export async function openAudit(options: AuditOptions): Promise<AuditLog> {
     },
     async inTransaction(tx, record) {
       changes += 1;
+      if (owner) movesDue = 2;
       const numbered: AuditRecord = { ...record, change: changes };
       await tx.query("insert into audit_outbox (record) values ($1)", [JSON.stringify(numbered)]);
-    },
-    committed() {
-      if (!owner || closed || moving) return;
-      moving = setTimeout(() => {
-        moving = undefined;
-        inBackground(() => trail.move());
-      }, moveDelayMs);
-      moving.unref();
     },
     search: (query) => searchAudit(sql, query, trail.tail()),
     settle: () => settle(),

@@ -24,7 +24,6 @@ forEachStore((_, open) => {
         throw new Error("undone");
       }),
     );
-    log.committed();
     await log.settle();
     const page = await log.search({ limit: 1000 });
     assert.equal(page.records.length, 153); // and the opening record
@@ -40,6 +39,18 @@ forEachStore((_, open) => {
       { ok: true, records: 153, writers: 1, problems: [], more: 0, notes: [], windowSeconds: 0 },
     );
     await assert.rejects(log.append(auditRecord("late")), { code: "InternalServiceError" });
+  });
+
+  test("the record of a change joins the trail by itself", async () => {
+    const [sql, dir] = [await open(), dataFolder()];
+    await using log = await openAudit({ sql, key, dir });
+    await sql.transaction((tx) => log.inTransaction(tx, auditRecord("change")));
+    while ((await sql.query("select id from audit_outbox")).length > 0) await new Promise((resolve) => setTimeout(resolve, 20));
+    const { records } = await log.search({ action: "secretsmanager:GetSecretValue" });
+    assert.deepEqual(
+      records.map((record) => record.requestId),
+      ["change"],
+    );
   });
 
   test("the trail goes on under the next writer, which names where the one before ended", async () => {

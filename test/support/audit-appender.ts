@@ -22,7 +22,6 @@ async function change(): Promise<void> {
   for (let count = 0; ; count += 1) {
     const id = `${run}-change-${count}`;
     await sql.transaction((tx) => log.inTransaction(tx, auditRecord(id, { at: Date.now() })));
-    log.committed();
     acknowledge(id);
     if (count % 5 === 0) await log.settle();
     if (count % 20 === 0) await log.ship(100);

@@ -85,7 +85,6 @@ export async function identityWorld(sql: Sql, { failedLogins = {} as LimiterOpti
     audit: {
       append,
       inTransaction: (_tx, record) => append(record),
-      committed: () => undefined,
       search: async () => ({ records, complete: true }),
     },
     sessionTokens,

@@ -35,7 +35,7 @@ const maxFindings = 1000;
 /**
  * Reads the whole trail, a line at a time, and finds any record that was changed, removed, reordered, repeated or cut off.
  * May run beside a running server. What it cannot see: records younger than `windowSeconds` cut from the end of a chain that
- * was not closed, and a trail that was put back as a whole, database and files together, to an earlier state.
+ * was not closed, a change's record deleted from the outbox before it was moved (moments after its commit), and a trail that was put back as a whole, database and files together, to an earlier state.
  */
 export async function verifyAudit({ sql, key, dir }: VerifyOptions): Promise<AuditVerdict> {
   const [problems, notes]: [AuditFinding[], AuditFinding[]] = [[], []];

@@ -117,7 +117,7 @@ export class HeldRotation {
   async postpone(byMs: number, why: string): Promise<void> {
     const { now } = this.parts;
     const { outcome, windowEndsAt } = this.rotation;
-    const runAt = now() + byMs;
+    const runAt = Math.ceil(now() + byMs);
     if (runAt > windowEndsAt) return this.fail({ class: "unreachable", error: why });
     // Whoever claims it next must still learn that a claim before this one ended without a word.
     this.rotation = { ...this.rotation, runAt, outcome: this.takenOver ? "unknown" : outcome };

@@ -1,0 +1,171 @@
+// A store with secrets in it and an engine over it, as the server would wire them.
+import { createHmac, randomBytes, randomUUID } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import { pino } from "pino";
+import { ServiceError } from "../../src/core/error.ts";
+import { Plaintext } from "../../src/core/plaintext.ts";
+import type { Rotation } from "../../src/core/rotation.ts";
+import { addPending, addVersion, type RotationRules, type Secret, versionWith } from "../../src/core/secret.ts";
+import { Envelope } from "../../src/crypto/envelope.ts";
+import { openRootKey } from "../../src/crypto/key-provider.ts";
+import { openKeyRing } from "../../src/crypto/key-ring.ts";
+import { type EngineParts, engineDefaults } from "../../src/engine/parts.ts";
+import { openVersion, sealVersion } from "../../src/engine/values.ts";
+import { builtinFunction } from "../../src/functions/builtin.ts";
+import { ringKeyStore } from "../../src/store/keys.ts";
+import { insertRotation, listRotations } from "../../src/store/rotations.ts";
+import { changeSecret, findSecret, insertSecret, loadSecret, newSecretId } from "../../src/store/secrets.ts";
+import type { Sql } from "../../src/store/sql.ts";
+import { findRotator } from "../../src/targets/index.ts";
+import type { PostgresCredential } from "../../src/targets/postgres.ts";
+
+export const account = "123456789012";
+export const region = "eu-central-1";
+export const owner = `arn:aws:iam::${account}:user/owner`;
+export const functionArn = (name: "SingleUser" | "MultiUser") =>
+  `arn:aws:lambda:${region}:${account}:function:SecretsManagerRDSPostgreSQLRotation${name}`;
+
+export interface World {
+  readonly sql: Sql;
+  readonly parts: EngineParts;
+  /** ARNs of secrets that `owner` may not read. */
+  readonly forbidden: Set<string>;
+  /** JSON lines of the log. */
+  readonly log: string[];
+  newSecret(name: string, credential: object, more?: Partial<Secret>): Promise<Secret>;
+  /** As RotateSecret queues it. Gives the rotation's id. */
+  begin(secret: Secret, how: Begin): Promise<string>;
+  rotationOf(id: string): Promise<Rotation>;
+  /** Waits for the engine to end it. */
+  ended(id: string): Promise<Rotation>;
+  reload(secret: Secret): Promise<Secret>;
+  credential(secret: Secret, label: string): Promise<PostgresCredential | undefined>;
+  put(secret: Secret, credential: object): Promise<void>;
+}
+
+interface Begin {
+  readonly function: "SingleUser" | "MultiUser";
+  readonly testOnly?: boolean;
+  readonly windowMs?: number;
+  readonly rules?: RotationRules;
+}
+
+export const newRootKey = (): string => randomBytes(32).toString("base64");
+
+export async function openWorld(
+  sql: Sql,
+  { rootKey = newRootKey(), settings = {} }: { rootKey?: string; settings?: Partial<EngineParts["settings"]> } = {},
+): Promise<World> {
+  const now = () => Date.now();
+  const key = await openRootKey("env:ROOT", { env: { ROOT: rootKey } });
+  const keys = await openKeyRing({ store: ringKeyStore(sql), rootKey: key, account, now, initialise: true });
+  const digestKey = keys.deriveKey("value digest");
+  const forbidden = new Set<string>();
+  const log: string[] = [];
+  const parts: EngineParts = {
+    sql,
+    keys,
+    envelope: new Envelope(keys, { maxDataKeys: 100 }),
+    log: pino({ level: "info" }, { write: (line: string) => void log.push(line) }),
+    audit: { append: async () => undefined },
+    digest: (value, context) => createHmac("sha256", digestKey).update(`${context}\n`).update(value).digest(),
+    now,
+    random: Math.random,
+    generatePassword: () => randomBytes(24).toString("base64url"),
+    findRotator,
+    findFunction: builtinFunction,
+    mayRead: async (_principal, { arn }) =>
+      forbidden.has(arn) ? new ServiceError("AccessDeniedException", "not authorized") : undefined,
+    settings: { ...engineDefaults, node: "test", ownsStore: true, settleMs: 0, ...settings },
+  };
+  const current = async (secret: Secret): Promise<Secret> => {
+    const found = await loadSecret(sql, secret.id);
+    if (!found) throw new Error(`${secret.name} is gone`);
+    return found;
+  };
+  const sealed = async (secret: Secret, versionId: string, credential: object) =>
+    sealVersion(parts, secret, versionId, { kind: "string", plaintext: new Plaintext(JSON.stringify(credential)) });
+  const rotationOf = async (id: string): Promise<Rotation> => {
+    const found = (await listRotations(sql, { limit: 1_000 })).find((rotation) => rotation.id === id);
+    if (!found) throw new Error("no such rotation");
+    return found;
+  };
+
+  return {
+    sql,
+    parts,
+    forbidden,
+    log,
+    rotationOf,
+    reload: current,
+    async newSecret(name, credential, more = {}) {
+      const id = newSecretId();
+      const arn = `arn:aws:secretsmanager:${region}:${account}:secret:${name}-${randomBytes(3).toString("hex")}`;
+      const at = Date.now();
+      const empty: Secret = {
+        id,
+        region,
+        name,
+        arn,
+        createdAt: at,
+        lastChangedAt: at,
+        generation: 0,
+        rowVersion: 1,
+        versions: [],
+        ...more,
+      };
+      const versionId = randomUUID();
+      const value = await sealed(empty, versionId, credential);
+      const { secret } = addVersion(empty, { id: versionId, value, createdAt: at });
+      await sql.transaction((tx) => insertSecret(tx, secret));
+      return current(secret);
+    },
+    async begin(secret, { function: name, testOnly = false, windowMs = 60_000, rules }) {
+      const [id, versionId, at] = [randomUUID(), randomUUID(), Date.now()];
+      await sql.transaction(async (tx) => {
+        const set = {
+          rotationEnabled: true,
+          rotationFunctionArn: functionArn(name),
+          rotationPrincipal: owner,
+          ...(rules && { rotationRules: rules }),
+        };
+        const saved = await changeSecret(tx, secret.id, (before) => addPending({ ...before, ...set }, versionId, at));
+        const about = {
+          secretId: secret.id,
+          versionId,
+          generation: saved?.generation ?? 0,
+          functionArn: functionArn(name),
+          principal: owner,
+        };
+        const times = { runAt: at, startedAt: at, windowEndsAt: at + windowMs };
+        if (!(await insertRotation(tx, { id, origin: "request", testOnly, ...about, ...times })))
+          throw new Error("one is running");
+      });
+      return id;
+    },
+    async ended(id) {
+      for (;;) {
+        const rotation = await rotationOf(id);
+        if (rotation.state !== "running") return rotation;
+        await sleep(5);
+      }
+    },
+    async credential(secret, label) {
+      const latest = await current(secret);
+      const version = versionWith(latest, label);
+      const value = version && (await openVersion(parts, latest, version.id));
+      return value && JSON.parse(value.plaintext.revealText());
+    },
+    async put(secret, credential) {
+      const versionId = randomUUID();
+      const value = await sealed(secret, versionId, credential);
+      await sql.transaction((tx) =>
+        changeSecret(tx, secret.id, (before) => addVersion(before, { id: versionId, value, createdAt: Date.now() }).secret),
+      );
+    },
+  };
+}
+
+export async function findByName(sql: Sql, name: string): Promise<Secret | undefined> {
+  return findSecret(sql, region, name);
+}

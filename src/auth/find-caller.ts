@@ -4,7 +4,7 @@ import { Plaintext } from "../core/plaintext.ts";
 import type { PolicyText, Principal } from "../core/principal.ts";
 import type { Session } from "../core/session.ts";
 import { findAccessKey, findToken, type SealedSecret } from "../store/credentials.ts";
-import { findRole, loadPrincipal } from "../store/identity.ts";
+import { loadPrincipal } from "../store/identity.ts";
 import { defaultDocument } from "../store/policies.ts";
 import type { Sql } from "../store/sql.ts";
 
@@ -46,9 +46,7 @@ export async function findSession(
   { sql, account }: Place,
   session: Session,
 ): Promise<(Known & { secret: Plaintext }) | undefined> {
-  const arn = roleArn(account, session.roleName);
-  const role = await findRole(sql, session.roleName);
-  const rights = role?.id === session.roleId ? await loadPrincipal(sql, account, arn) : undefined;
+  const rights = await loadPrincipal(sql, account, roleArn(account, session.roleName));
   if (rights?.userId !== session.roleId) return undefined;
   const limits = await sessionPolicies(sql, session);
   const principal: Principal = {

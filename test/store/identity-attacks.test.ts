@@ -47,7 +47,10 @@ forEachStore((_name, open) => {
     const { Token } = await w.call("tokens create", { UserName: "app", Name: "laptop" });
     assert.match(String(Token), /^dp\.pt\.[A-Za-z0-9]{40}$/);
     assert.equal((await w.authenticator.bearer(String(Token), "::1")).principal.arn, user("app"));
+    await w.signed(app);
     await w.call("users delete", { UserName: "app" });
+    await assert.rejects(w.signed(app), invalid);
+    await assert.rejects(w.authenticator.bearer(String(Token), "::1"), invalid);
     await w.call("users create", { UserName: "app" });
     await assert.rejects(w.signed(app), invalid);
     await assert.rejects(w.authenticator.bearer(String(Token), "::1"), invalid);
@@ -150,6 +153,7 @@ forEachStore((_name, open) => {
     const role = await w.newRole("reader", trusting("app"));
     const short = await w.assume(role, app, { DurationSeconds: "900" });
     const long = await w.assume(role, app);
+    await w.signed(short);
     w.clock.now += 900_000;
     const expired = { code: "ExpiredTokenException", message: "The security token included in the request is expired" };
     await assert.rejects(w.signed(short), expired);

@@ -1,9 +1,11 @@
 import type { Command } from "commander";
 import type { Flags } from "../config.ts";
+import { ServiceError } from "../core/error.ts";
 import { callApi, connectionFrom } from "./api-client.ts";
 import { type ApiCommand, addClientOptions, addNoun, sentence, table } from "./api-command.ts";
 import { CommandError } from "./command-error.ts";
 import { printCredentials } from "./init.ts";
+import { recordLocally } from "./local-audit.ts";
 import { withKeys } from "./local-store.ts";
 import { printFields, printJson } from "./output.ts";
 import { addSettings, readSettings } from "./settings-options.ts";
@@ -92,10 +94,16 @@ async function createForRoot({
   const config = readSettings("store", flags);
   const { addRootCredentials } = await import("../initialise.ts");
   const { account, region } = config;
-  const made = await withKeys(config, "write", (store) =>
-    addRootCredentials({ ...store, account, region, endpoint: "", now: Date.now }, replace === true),
-  );
+  const made = await withKeys(config, "write", async (store) => {
+    await recordLocally(config, store, "rekey:CreateRootCredentials", { Replace: replace === true });
+    return addRootCredentials({ ...store, account, region, endpoint: "", now: Date.now }, replace === true).catch(adviseReplace);
+  });
   const { endpoint: _none, ...credentials } = made;
   if (json) printJson(credentials);
   else printCredentials(credentials);
+}
+
+function adviseReplace(error: unknown): never {
+  if (!(error instanceof ServiceError) || error.code !== "LimitExceededException") throw error;
+  throw new CommandError(1, "root has as many access keys or tokens as it may; add --replace to end them", { cause: error });
 }

@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import type { Config } from "../config.ts";
+import { recordLocally } from "./local-audit.ts";
 import { withKeys } from "./local-store.ts";
 import { printJson, printLine } from "./output.ts";
 import { addSettings, readSettings } from "./settings-options.ts";
@@ -22,8 +23,9 @@ export function addRootKeyCommand(program: Command): void {
 
 async function rotate(config: Config, next: string, json: boolean): Promise<void> {
   const { openRootKey } = await import("../crypto/key-provider.ts");
-  await withKeys(config, "write", async ({ keys }) => {
-    await keys.rotateRootKey(await openRootKey(next, { env: process.env, create: true }));
+  await withKeys(config, "write", async (store) => {
+    await recordLocally(config, store, "rekey:RotateRootKey", { From: config.rootKey, To: next });
+    await store.keys.rotateRootKey(await openRootKey(next, { env: process.env, create: true }));
   });
   if (json) printJson({ from: config.rootKey, to: next });
   else printLine(`the store is under ${next} now; start servers with --root-key ${next}`);

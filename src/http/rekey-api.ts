@@ -30,7 +30,7 @@ export function rekeyApi(app: FastifyInstance, door: RekeyApiDoor): void {
     scope.addContentTypeParser("*", { parseAs: "buffer", bodyLimit: door.maxBodyBytes }, (_request, body, done) =>
       done(null, body),
     );
-    scope.setErrorHandler((error, request, reply) => sendProblem(reply, fromFastify(error, door.maxBodyBytes), request.id));
+    scope.setErrorHandler((error, request, reply) => sendProblem(reply, fromFastify(error, door.maxBodyBytes), randomUUID()));
     const description = JSON.stringify(describeApi(root, operations));
     scope.get(`${root}/openapi.json`, (_request, reply) => reply.type("application/json").send(description));
     for (const operation of operations) {
@@ -41,7 +41,7 @@ export function rekeyApi(app: FastifyInstance, door: RekeyApiDoor): void {
     }
     scope.all(`${root}/*`, (request, reply) => {
       const text = `There is no ${request.method} ${request.url.split("?")[0]?.slice(0, 200)}. ${root}/openapi.json lists what there is.`;
-      return sendProblem(reply, new ServiceError("UnknownOperationException", text), request.id);
+      return sendProblem(reply, new ServiceError("UnknownOperationException", text), randomUUID());
     });
   });
 }

@@ -31,10 +31,13 @@ export const region = z
   .max(128)
   .regex(/^([a-z]+-)+\d+$/);
 
-/** The checked input of an operation, in the order and wording of AWS's framework validation. */
+/** The checked input of an operation, in the order and wording of AWS's framework validation. `null` is absence. */
 export function parseInput<Input>(operation: Operation<Input>, body: unknown): Input {
-  const parsed = operation.input.safeParse(body);
-  if (!parsed.success) throw inputError(parsed.error, body, operation.sensitive ?? []);
+  const given = operation.input.safeParse(body);
+  const parsed = given.success ? given : operation.input.safeParse(withoutNulls(body));
+  const sensitive = operation.sensitive ?? [];
+  if (!parsed.success) throw inputError(parsed.error, body, sensitive);
+  refuseNul(parsed.data, sensitive);
   const named = (parsed.data as { SecretId?: string }).SecretId ?? "";
   if (named !== "" && !named.startsWith("arn:")) requireName(named);
   operation.check?.(parsed.data);
@@ -57,24 +60,65 @@ export function requireToken(token: string | undefined, code: "InvalidRequestExc
   return token;
 }
 
+function withoutNulls(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withoutNulls);
+  if (typeof value !== "object" || value === null) return value;
+  const present = Object.entries(value).filter(([, member]) => member !== null);
+  return Object.fromEntries(present.map(([name, member]) => [name, withoutNulls(member)]));
+}
+
+/** No database keeps a NUL in text. Values are kept as sealed bytes and may have one. */
+function refuseNul(input: unknown, sensitive: readonly string[]): void {
+  const path = pathOfNul(input, sensitive);
+  if (path)
+    throw new ServiceError(
+      "ValidationException",
+      `1 validation error detected: Value at '${memberName(path)}' failed to satisfy constraint: Member must not contain NUL characters`,
+    );
+}
+
+function pathOfNul(value: unknown, sensitive: readonly string[]): PropertyKey[] | undefined {
+  if (typeof value === "string") return value.includes("\0") ? [] : undefined;
+  if (typeof value !== "object" || value === null) return undefined;
+  for (const [name, member] of Object.entries(value)) {
+    const rest = sensitive.includes(name) ? undefined : pathOfNul(member, sensitive);
+    if (rest) return [Array.isArray(value) ? Number(name) : name, ...rest];
+  }
+  return undefined;
+}
+
 function inputError(error: z.ZodError, body: unknown, sensitive: readonly string[]): ServiceError {
-  const wrongType = error.issues.find((issue) => issue.code === "invalid_type" && valueAt(body, issue.path) != null);
-  if (wrongType)
-    return new ServiceError("SerializationException", `${memberName(wrongType.path)} has a JSON value of the wrong type.`);
+  const wrongType = error.issues.find((issue) => isWrongType(issue, valueAt(body, issue.path)));
+  if (wrongType) {
+    const what = wrongType.path.length === 0 ? "The request body" : memberName(wrongType.path);
+    return new ServiceError("SerializationException", `${what} has a JSON value of the wrong type.`);
+  }
   const texts = error.issues.map((issue) => {
     const hidden = issue.path.some((part) => sensitive.includes(String(part)));
     const value = valueAt(body, issue.path);
-    const shown = hidden ? "" : value == null ? " null" : ` '${String(value).slice(0, 512)}'`;
-    return `Value${shown} at '${memberName(issue.path)}' failed to satisfy constraint: ${constraint(issue)}`;
+    const shown = value == null ? " null" : hidden ? "" : shownValue(value);
+    const must = value == null ? "Member must not be null" : constraint(issue);
+    return `Value${shown} at '${memberName(issue.path)}' failed to satisfy constraint: ${must}`;
   });
   const count = texts.length === 1 ? "1 validation error" : `${texts.length} validation errors`;
   return new ServiceError("ValidationException", `${count} detected: ${texts.join("; ")}`);
 }
 
+/** An enum's text out of its set is no wrong type, a number in its place is. */
+function isWrongType(issue: z.core.$ZodIssue, value: unknown): boolean {
+  if (value == null) return issue.path.length === 0;
+  return issue.code === "invalid_type" || (issue.code === "invalid_value" && typeof value !== "string");
+}
+
+/** Lists of structures are not shown: their members may be long, and some are secret. */
+function shownValue(value: unknown): string {
+  const plain = (part: unknown) => typeof part !== "object";
+  if (Array.isArray(value)) return value.every(plain) ? ` '${`[${value.join(", ")}]`.slice(0, 512)}'` : "";
+  return plain(value) ? ` '${String(value).slice(0, 512)}'` : "";
+}
+
 function constraint(issue: z.core.$ZodIssue): string {
   switch (issue.code) {
-    case "invalid_type":
-      return "Member must not be null";
     case "too_big":
       return `Member must have ${measure(issue.origin)} less than or equal to ${issue.maximum}`;
     case "too_small":

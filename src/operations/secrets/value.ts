@@ -1,9 +1,10 @@
 import { ServiceError } from "../../core/error.ts";
 import { Plaintext } from "../../core/plaintext.ts";
 import type { SealedValue, Secret, ValueKind } from "../../core/secret.ts";
-import { digestContext, encryptionContext } from "../../core/value-context.ts";
+import { digestContext, digestContext, encryptionContext, encryptionContext } from "../../core/value-context.ts";
 import type { RingKey } from "../../crypto/key-ring.ts";
-import type { Call, Resource } from "../operation.ts";
+import type { Call } from "../operation.ts";
+import { keyUse } from "./key-use.ts";
 
 const maxValueBytes = 65_536;
 
@@ -29,6 +30,9 @@ export function givenValue({ SecretString, SecretBinary }: ValueInput): GivenVal
       "InvalidParameterException",
       "You can't specify both a binary secret value and a string secret value in the same secret.",
     );
+  // Half of a surrogate pair has no bytes of its own: kept, the value would come back as another one.
+  if (text !== undefined && !text.isWellFormed())
+    throw new ServiceError("SerializationException", "secretString is not well-formed Unicode text.");
   if (text !== undefined) return { kind: "string", plaintext: bounded(new Plaintext(text), "secretString") };
   if (binary === undefined) return undefined;
   const bytes = Buffer.from(binary, "base64");
@@ -70,16 +74,8 @@ export function openValue(call: Call, secret: Secret, versionId: string, value: 
 /** The default key is everybody's of the account, who may use the secret; other keys need rights of their own. */
 export function requireKeyAccess(call: Call, key: RingKey, action: string, secretArn: string): void {
   if (key.isDefault) return;
-  const refusal = call.may(action, keyResource(key, { "kms:EncryptionContext:SecretARN": [secretArn] }));
+  const refusal = call.may(action, keyUse(key, secretArn));
   if (refusal) throw new ServiceError("AccessDeniedException", "Access to KMS is not allowed", { cause: refusal });
-}
-
-function keyResource(key: RingKey, context: Record<string, readonly string[]>): Resource {
-  return {
-    arn: key.arn,
-    ...(key.policy === undefined ? {} : { policy: key.policy }),
-    context: { "kms:ViaService": [`secretsmanager.${key.region}.amazonaws.com`], ...context },
-  };
 }
 
 /** Of a value that is to be answered. */

@@ -30,7 +30,7 @@ export function rekeyApi(app: FastifyInstance, door: RekeyApiDoor): void {
     scope.addContentTypeParser("*", { parseAs: "buffer", bodyLimit: door.maxBodyBytes }, (_request, body, done) =>
       done(null, body),
     );
-    scope.setErrorHandler((error, request, reply) => sendProblem(reply, fromFastify(error, door.maxBodyBytes), randomUUID()));
+    scope.setErrorHandler((error, _request, reply) => sendProblem(reply, fromFastify(error, door.maxBodyBytes), randomUUID()));
     const description = JSON.stringify(describeApi(root, operations));
     scope.get(`${root}/openapi.json`, (_request, reply) => reply.type("application/json").send(description));
     for (const operation of operations) {

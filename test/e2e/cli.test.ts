@@ -141,6 +141,13 @@ describe("secrets", () => {
       await ask("secret describe rotated"),
       /\nRotation +on\nFunction +arn:aws:lambda:.*\nSchedule +rate\(10 days\) within 3h\n/,
     );
+    assert.match(await ask("rotation status rotated"), /^Secret +rotated\nVersion +\S+\nState +\w+\n/);
+    assert.match(await ask("rotation status"), /^(SECRET +STATE|no rotation runs)/);
+    assert.match(await ask("rotation history rotated"), /^BEGUN .*\n.* rotated +\w+ /);
+    const { rotations } = await askJson("rotation history --max 5");
+    assert.equal(Array.isArray(rotations) && rotations.length, 1);
+    assert.match(await ask("rotation cancel rotated"), /^rotation of rotated is off/);
+    await ask([...set, "--no-immediately"]);
   });
 });
 

@@ -1,0 +1,80 @@
+import type { Command } from "commander";
+import { type ApiCommand, addNoun, sentence, table } from "./api-command.ts";
+import { type Answer, type Columns, printFields, printLine, printTable } from "./output.ts";
+import { numberOf } from "./typed-values.ts";
+
+/** Commands on rotations. */
+export function addRotationCommands(program: Command): void {
+  addNoun(program, "rotation", "How rotations stand, and how they ended", [status, history, cancel]);
+}
+
+const stands: Columns = {
+  SECRET: "secretName",
+  STATE: "state",
+  STEP: "step",
+  TRIES: "failedTries",
+  BEGUN: "startedDate",
+  "NEXT TRY": "nextTryDate",
+  REASON: "reason",
+};
+
+const details: Columns = {
+  Secret: "secretName",
+  Version: "versionId",
+  State: "state",
+  Step: ({ state, step }) => (state === "succeeded" ? undefined : step),
+  "Only a test": ({ testOnly }) => testOnly || undefined,
+  "Failed tries": "failedTries",
+  Reason: "reason",
+  Remedy: "remedy",
+  Begun: "startedDate",
+  Ended: "endedDate",
+  "Next try": "nextTryDate",
+  "Gives up": "windowEndsDate",
+  "Worked on by": "claimedBy",
+  Function: "functionArn",
+};
+
+const status: ApiCommand = {
+  usage: "status [secret]",
+  about: "show a secret's newest rotation, or all that run or are blocked",
+  operation: "rotations/list",
+  input: ({ args }) => ({ ...(args[0] === undefined ? { limit: 1000 } : { secretId: args[0], limit: 1 }) }),
+  show: ({ rotations }, { args }) => {
+    const all = rotations as readonly Answer[];
+    const [newest] = all;
+    const open = all.filter(({ state }) => state === "running" || state === "blocked");
+    if (args[0] === undefined) printTable(open, stands, "no rotation runs or is blocked");
+    else if (newest) printFields(newest, details);
+    else printLine(`${args[0]} was never rotated`);
+  },
+};
+
+const history: ApiCommand = {
+  usage: "history [secret]",
+  about: "list the rotations of a secret, or of all, newest first",
+  operation: "rotations/list",
+  options: { "--max <number>": "how many, 1 to 1000, default 100", "--state <state>": "only those that are so, such as failed" },
+  input: ({ args, options }) => ({ secretId: args[0], state: options.state, limit: numberOf(options.max, "--max") }),
+  show: table(
+    "rotations",
+    {
+      BEGUN: "startedDate",
+      ENDED: "endedDate",
+      SECRET: "secretName",
+      STATE: "state",
+      TRIES: "failedTries",
+      VERSION: "versionId",
+      REASON: "reason",
+    },
+    "no rotations",
+  ),
+};
+
+const cancel: ApiCommand = {
+  usage: "cancel <secret>",
+  about: "turn a secret's rotation off and stop the one under way",
+  operation: "secrets/cancel-rotation",
+  input: ({ args }) => ({ secretId: args[0] }),
+  show: sentence(({ name }) => `rotation of ${name} is off; rekey secret rotate ${name} turns it on again`),
+};

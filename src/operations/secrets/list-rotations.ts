@@ -1,0 +1,70 @@
+import { z } from "zod";
+import { type ListedRotation, listRotations } from "../../store/rotations.ts";
+import { secretId } from "../input.ts";
+import { type Call, defineOperation, type Resource } from "../operation.ts";
+import { existing, type SecretResource, secretResource } from "./secret-resource.ts";
+
+const input = z.object({
+  SecretId: secretId.optional(),
+  State: z.enum(["running", "succeeded", "failed", "canceled", "abandoned", "blocked"]).optional(),
+  MaxResults: z.int().min(1).max(1000).default(100),
+});
+
+interface RotationsResource extends Resource {
+  readonly found?: SecretResource;
+}
+
+/** A secret's rotations may be seen by whoever may describe it; those of all secrets ask for a right of their own. */
+async function rotationsResource({ SecretId }: { SecretId?: string | undefined }, call: Call): Promise<RotationsResource> {
+  if (SecretId === undefined) return { arn: `arn:aws:rekey:${call.region}:${call.account}:rotation/*`, context: {} };
+  const found = await secretResource({ SecretId }, call);
+  const { arn, shown, policy, context } = found;
+  return { arn, shown, context, ...(policy === undefined ? {} : { policy }), found };
+}
+
+/** How rotations stand and how earlier ones ended, newest first, each with its reason and remedy in words. */
+export const listRotationsOperation = defineOperation<z.infer<typeof input>, RotationsResource>({
+  name: "ListRotations",
+  noun: "rotations",
+  verb: "list",
+  mode: "read",
+  summary: "Lists the rotations of a secret, or of all, newest first: how they stand, why, and what would help.",
+  input,
+  resource: rotationsResource,
+  permissions: ({ SecretId }, found) => [
+    { action: SecretId === undefined ? "rekey:ListRotations" : "secretsmanager:DescribeSecret", resource: found },
+  ],
+  async run({ State, MaxResults }, { found }, { sql }) {
+    const secretArn = found && existing(found).arn;
+    return { Rotations: (await listRotations(sql, { secretArn, state: State, limit: MaxResults })).map(shown) };
+  },
+});
+
+function shown(rotation: ListedRotation) {
+  const running = rotation.state === "running";
+  return {
+    RotationId: rotation.id,
+    SecretName: rotation.secretName,
+    SecretArn: rotation.secretArn,
+    VersionId: rotation.versionId,
+    FunctionArn: rotation.functionArn,
+    Origin: rotation.origin,
+    TestOnly: rotation.testOnly,
+    State: rotation.state,
+    Step: rotation.step,
+    FailedTries: rotation.attempt,
+    Outcome: rotation.outcome,
+    Reason: rotation.error,
+    Remedy: rotation.remedy,
+    StartedDate: new Date(rotation.startedAt),
+    EndedDate: dateOf(rotation.endedAt),
+    LastTryDate: dateOf(rotation.lastStepAt),
+    NextTryDate: running ? new Date(rotation.runAt) : undefined,
+    WindowEndsDate: running ? new Date(rotation.windowEndsAt) : undefined,
+    ClaimedBy: rotation.claimedBy,
+  };
+}
+
+function dateOf(atMs: number | undefined): Date | undefined {
+  return atMs === undefined ? undefined : new Date(atMs);
+}

@@ -1,7 +1,7 @@
 import { ServiceError } from "../../core/error.ts";
 import { Plaintext } from "../../core/plaintext.ts";
 import type { SealedValue, Secret, ValueKind } from "../../core/secret.ts";
-import { digestContext, digestContext, encryptionContext, encryptionContext } from "../../core/value-context.ts";
+import { digestContext, encryptionContext } from "../../core/value-context.ts";
 import type { RingKey } from "../../crypto/key-ring.ts";
 import type { Call } from "../operation.ts";
 import { keyUse } from "./key-use.ts";

@@ -1,6 +1,7 @@
-import { createHmac, type KeyObject } from "node:crypto";
+import { createHmac, type KeyObject, randomInt } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { ServerResponse } from "node:http";
+import { hostname } from "node:os";
 import type { Logger } from "pino";
 import { type Authenticator, createAuthenticator } from "./auth/authenticate.ts";
 import { createAuthorizer } from "./auth/authorize.ts";
@@ -8,12 +9,15 @@ import { createSessionTokens } from "./auth/session-token.ts";
 import { createWebIdentities } from "./auth/web-identity.ts";
 import type { Config } from "./config.ts";
 import { ConfigError } from "./core/error.ts";
+import { generatePassword, rotationPasswordOptions } from "./core/password.ts";
 import { isRegion } from "./core/region.ts";
 import { planRotation } from "./core/rotation-schedule.ts";
 import { Envelope } from "./crypto/envelope.ts";
 import { openRootKey } from "./crypto/key-provider.ts";
 import { type KeyRing, openKeyRing } from "./crypto/key-ring.ts";
-import { functionRefusal } from "./functions/builtin.ts";
+import { startEngine } from "./engine/loop.ts";
+import { type EngineParts, engineDefaults } from "./engine/parts.ts";
+import { builtinFunction, functionRefusal } from "./functions/builtin.ts";
 import { answerAwsJson, sendAwsError } from "./http/aws-json.ts";
 import { answerAwsQuery, isQueryRequest } from "./http/aws-query.ts";
 import type { Api, Identified } from "./http/dispatch.ts";
@@ -29,6 +33,7 @@ import { stsOperations } from "./operations/identity/index.ts";
 import { operations } from "./operations/index.ts";
 import { awsOperations } from "./operations/secrets/index.ts";
 import type { Services } from "./operations/services.ts";
+import { createMayRead } from "./rotation-rights.ts";
 import { type AuditLog, openAudit } from "./store/audit.ts";
 import { saveLastUses } from "./store/credentials.ts";
 import { createIdentityVersion } from "./store/identity-version.ts";
@@ -40,6 +45,7 @@ import { SecretCache } from "./store/secret-cache.ts";
 import type { Sql } from "./store/sql.ts";
 import { changeCounter } from "./store/sqlite.ts";
 import { claimWriter, type WriterClaim } from "./store/writer-claim.ts";
+import { findRotator } from "./targets/index.ts";
 
 export interface RunningServer extends AsyncDisposable {
   /** `http://HOST:PORT`, as it is reached. */
@@ -66,7 +72,8 @@ export async function startServer(config: Config): Promise<RunningServer> {
     }),
   );
   const reads = new LastReads();
-  const services = createServices(config, { ...store, audit, log, reads });
+  const hint = { wake: () => {} };
+  const services = createServices(config, { ...store, audit, log, reads, wakeEngine: () => hint.wake() });
   const authenticator = createAuthentication(config, services);
   const api: Api = { services, authorize: createAuthorizer() };
   const front = openFront(config, api, authenticator);
@@ -75,6 +82,10 @@ export async function startServer(config: Config): Promise<RunningServer> {
   const address = await front.listen(config.listen);
   const endpoint = `${config.tlsCert ? "https" : "http"}://${address.host.includes(":") ? `[${address.host}]` : address.host}:${address.port}`;
   if (config.databaseUrl === undefined) await initialiseEmbedded(config, { sql, keys, envelope, endpoint });
+  if (config.engine) {
+    const engine = opened.use(startEngine(engineParts(config, api)));
+    hint.wake = engine.wake;
+  }
   const running = opened.move();
   let closing: Promise<void> | undefined;
   const close = () => (closing ??= running.disposeAsync());
@@ -116,8 +127,11 @@ async function initialiseEmbedded(config: Config, parts: StoreParts & { endpoint
   await initialise({ ...parts, account, region, now: Date.now }, (credentials) => writeCredentialsFile(config.data, credentials));
 }
 
-function createServices(config: Config, parts: StoreParts & { audit: AuditLog; log: Logger; reads: LastReads }): Services {
-  const { sql, keys, envelope, audit, log, reads } = parts;
+function createServices(
+  config: Config,
+  parts: StoreParts & { audit: AuditLog; log: Logger; reads: LastReads; wakeEngine(): void },
+): Services {
+  const { sql, keys, envelope, audit, log, reads, wakeEngine } = parts;
   const digestKey: KeyObject = keys.deriveKey("value digest");
   return {
     sql,
@@ -134,8 +148,30 @@ function createServices(config: Config, parts: StoreParts & { audit: AuditLog; l
     digest: (value, context) => createHmac("sha256", digestKey).update(`${context}\n`).update(value).digest(),
     now: Date.now,
     reschedule: (secret, fromMs) => planRotation(secret, fromMs, Math.random()),
-    wakeEngine: () => undefined,
+    wakeEngine,
     noteRead: (secretId, versionId, principal, atMs) => reads.note(secretId, versionId, principal, atMs),
+  };
+}
+
+function engineParts(config: Config, { services, authorize }: Api): EngineParts {
+  return {
+    ...services,
+    random: Math.random,
+    generatePassword: ({ length, exclude } = {}) =>
+      generatePassword(
+        { ...rotationPasswordOptions, ...(length && { length }), ...(exclude !== undefined && { excludeCharacters: exclude }) },
+        randomInt,
+      ),
+    findRotator,
+    findFunction: builtinFunction,
+    mayRead: createMayRead(services, authorize),
+    settings: {
+      ...engineDefaults,
+      node: `${hostname()}-${process.pid}`,
+      ownsStore: config.databaseUrl === undefined,
+      settleMs: config.settleMs,
+      concurrency: config.rotationsAtOnce,
+    },
   };
 }
 

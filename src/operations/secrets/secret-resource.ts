@@ -3,6 +3,8 @@ import type { Secret } from "../../core/secret.ts";
 import { findSecret } from "../../store/secrets.ts";
 import type { Call, Resource } from "../operation.ts";
 
+/** Where a name without ARN is looked for. */
+type Place = Pick<Call, "region" | "account">;
 type Context = Readonly<Record<string, readonly string[]>>;
 
 /** A secret as authorization sees it, whether it exists or not. Condition keys are worked out only when a policy asks. */
@@ -12,7 +14,7 @@ export class SecretResource implements Resource {
   readonly secret: Secret | undefined;
   readonly #parameters: Context;
 
-  constructor(secretId: string, secret: Secret | undefined, call: Call, parameters: Context) {
+  constructor(secretId: string, secret: Secret | undefined, call: Place, parameters: Context) {
     this.shown = secretId;
     this.secret = secret;
     this.arn = secret?.arn ?? arnOfAbsent(secretId, call);
@@ -100,11 +102,11 @@ export function notFound(): ServiceError {
 }
 
 /** The ARN that a secret of this name has, or would have. Six question marks stand for the suffix that it would get. */
-export function nameArn(name: string, { region, account }: Pick<Call, "region" | "account">, suffix = "??????"): string {
+export function nameArn(name: string, { region, account }: Place, suffix = "??????"): string {
   return `arn:aws:secretsmanager:${region}:${account}:secret:${name}-${suffix}`;
 }
 
-function arnOfAbsent(secretId: string, call: Call): string {
+function arnOfAbsent(secretId: string, call: Place): string {
   return secretId.startsWith("arn:") ? secretId : nameArn(secretId, call);
 }
 

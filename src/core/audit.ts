@@ -49,7 +49,7 @@ export interface AuditQuery {
 
 export interface AuditPage {
   readonly records: readonly AuditRecord[];
-  /** Absent on the last page. */
+  /** Absent on the last page; others may be short, or empty. */
   readonly cursor?: string;
   /** False while so much waits for the search table that some of it was not looked at. */
   readonly complete: boolean;

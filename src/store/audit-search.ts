@@ -1,9 +1,11 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { AuditPage, AuditQuery, AuditRecord } from "../core/audit.ts";
 import { readChainLine } from "../core/audit-chain.ts";
 import { ServiceError } from "../core/error.ts";
 import { readLines, segmentFileName } from "./audit-file.ts";
+import { searchThreadOf } from "./search-thread.ts";
 import type { Sql, SqlValue } from "./sql.ts";
 
 /** Where the records are that audit_records does not have yet. */
@@ -13,10 +15,13 @@ export interface AuditTail {
   readonly young: readonly { readonly writer: string; readonly segment: number }[];
 }
 
-interface Found {
+interface Place {
   readonly writer: string;
   readonly sequence: number;
   readonly at: number;
+}
+
+interface Found extends Place {
   readonly record: string;
 }
 
@@ -32,46 +37,77 @@ type Position = readonly [at: number, writer: string, sequence: number];
 
 /** All that one search reads of what is not shipped yet. */
 const maxTailBytes = 32 * 1024 * 1024;
+/** So many shipped records one search looks at; the next page goes on from there. */
+const maxScanned = 100_000;
+const pageRows = 500;
 const defaultLimit = 100;
 const maxLimit = 1000;
 
-/** A page of audit records, newest first. @throws ServiceError InvalidNextTokenException for a cursor that no search gave. */
+/**
+ * A page of audit records, newest first; in the search thread where there is one. It may hold fewer than asked for, or none,
+ * although there is a next page: a search looks at a bounded number of records.
+ * @throws ServiceError InvalidNextTokenException for a cursor that no search gave.
+ */
 export async function searchAudit(sql: Sql, query: AuditQuery, tail?: AuditTail): Promise<AuditPage> {
+  if (query.cursor !== undefined) readCursor(query.cursor);
+  const thread = searchThreadOf(sql);
+  return thread ? thread.ask<AuditPage>("audit", query, tail) : searchRecords(sql, query, tail);
+}
+
+/** The same, here. */
+export async function searchRecords(sql: Sql, query: AuditQuery, tail?: AuditTail): Promise<AuditPage> {
   const limit = Math.min(Math.max(query.limit ?? defaultLimit, 1), maxLimit);
   const wanted = { query, after: query.cursor === undefined ? undefined : readCursor(query.cursor), limit: limit + 1 };
   // The tail first: what is shipped in the meantime is then found twice, never missed.
   const unshipped = tail ? await searchTail(sql, tail, wanted) : { found: [], complete: true };
+  const table = await searchTable(sql, wanted);
   const found = new Map<string, Found>();
-  for (const entry of [...unshipped.found, ...(await searchTable(sql, wanted))])
-    found.set(`${entry.writer} ${entry.sequence}`, entry);
-  const shown = [...found.values()].sort(newestFirst).slice(0, wanted.limit);
+  for (const entry of [...unshipped.found, ...table.found]) found.set(`${entry.writer} ${entry.sequence}`, entry);
+  const { stoppedAt } = table;
+  const known = [...found.values()].filter((entry) => !stoppedAt || newestFirst(entry, stoppedAt) <= 0);
+  const shown = known.sort(newestFirst).slice(0, wanted.limit);
   const records = shown.slice(0, limit).map((entry) => JSON.parse(entry.record) as AuditRecord);
-  const last = shown.length > limit ? shown[limit - 1] : undefined;
-  return { records, complete: unshipped.complete, ...(last && { cursor: writeCursor(last) }) };
+  const next = shown.length > limit ? shown[limit - 1] : stoppedAt;
+  return { records, complete: unshipped.complete, ...(next && { cursor: writeCursor(next) }) };
 }
 
-async function searchTable(sql: Sql, { query, after, limit }: Wanted): Promise<Found[]> {
-  const values: SqlValue[] = [];
-  const conditions = ["1 = 1"];
-  const need = (condition: (...names: string[]) => string, ...given: SqlValue[]) => {
-    conditions.push(condition(...given.map((value) => `$${values.push(value)}`)));
-  };
-  for (const column of ["principal", "action", "resource", "outcome"] as const) {
-    const value = query[column];
-    if (value !== undefined) need((name) => `${column} = ${name}`, value);
+interface Row extends Found {
+  readonly principal: string;
+  readonly action: string;
+  readonly resource: string;
+  readonly outcome: string;
+}
+
+/** Walks back through the records, by the best index there is, until enough are found; `stoppedAt` tells that there may be more. */
+async function searchTable(sql: Sql, { query, after, limit }: Wanted): Promise<{ found: Found[]; stoppedAt?: Place }> {
+  const found: Found[] = [];
+  let last: Place | undefined = after && { at: after[0], writer: after[1], sequence: after[2] };
+  for (let scanned = 0; scanned < maxScanned; scanned += pageRows) {
+    if (scanned > 0) await nextTurn();
+    const rows = await readPage(sql, query, last);
+    for (const row of rows) if (matches(row, query)) found.push(row);
+    last = rows.at(-1);
+    if (!last || rows.length < pageRows) return { found };
+    if (found.length >= limit) break;
   }
-  if (query.from !== undefined) need((from) => `at >= ${from}`, query.from);
-  if (query.to !== undefined) need((to) => `at < ${to}`, query.to);
+  return { found, ...(last && { stoppedAt: last }) };
+}
+
+function readPage(sql: Sql, query: AuditQuery, last: Place | undefined): Promise<Row[]> {
+  const values: SqlValue[] = [];
+  const place = (value: SqlValue) => `$${values.push(value)}`;
+  const conditions = ["1 = 1"];
+  // One of them has an index to walk along; more in the text would have the database step over rows without bound.
+  const column = (["resource", "principal", "action"] as const).find((name) => query[name] !== undefined);
+  if (column) conditions.push(`${column} = ${place(query[column] ?? null)}`);
+  if (query.from !== undefined) conditions.push(`at >= ${place(query.from)}`);
   // The comparison of rows alone would not let the index on `at` be used on SQLite.
-  if (after)
-    need(
-      (at, writer, sequence, most) => `at <= ${most} and (at, writer, sequence) < (${at}, ${writer}, ${sequence})`,
-      ...after,
-      after[0],
-    );
-  return sql.query<Found>(
-    `select writer, sequence, at, record from audit_records where ${conditions.join(" and ")}
-      order by at desc, writer desc, sequence desc limit $${values.push(limit)}`,
+  const most = Math.min(last?.at ?? Number.POSITIVE_INFINITY, (query.to ?? Number.POSITIVE_INFINITY) - 1);
+  if (most !== Number.POSITIVE_INFINITY) conditions.push(`at <= ${place(most)}`);
+  if (last) conditions.push(`(at, writer, sequence) < (${place(last.at)}, ${place(last.writer)}, ${place(last.sequence)})`);
+  return sql.query<Row>(
+    `select writer, sequence, at, principal, action, resource, outcome, record from audit_records where ${conditions.join(" and ")}
+      order by at desc, writer desc, sequence desc limit ${pageRows}`,
     values,
   );
 }
@@ -138,20 +174,20 @@ function parse(record: string): AuditRecord | undefined {
   }
 }
 
-function matches(record: AuditRecord, query: AuditQuery): boolean {
+function matches(record: Pick<AuditRecord, "principal" | "action" | "resource" | "outcome" | "at">, query: AuditQuery): boolean {
   for (const member of ["principal", "action", "resource", "outcome"] as const) {
     if (query[member] !== undefined && query[member] !== record[member]) return false;
   }
   return record.at >= (query.from ?? 0) && record.at < (query.to ?? Number.POSITIVE_INFINITY);
 }
 
-function newestFirst(a: Omit<Found, "record">, b: Omit<Found, "record">): number {
+function newestFirst(a: Place, b: Place): number {
   if (a.at !== b.at) return b.at - a.at;
   if (a.writer !== b.writer) return a.writer < b.writer ? 1 : -1;
   return b.sequence - a.sequence;
 }
 
-function writeCursor({ at, writer, sequence }: Found): string {
+function writeCursor({ at, writer, sequence }: Place): string {
   return Buffer.from(JSON.stringify([at, writer, sequence])).toString("base64url");
 }
 

@@ -2,6 +2,7 @@ import { closeSync, existsSync, openSync } from "node:fs";
 import { dirname } from "node:path";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { ConfigError } from "../core/error.ts";
+import { createSearchThread, type SearchThread, setSearchThread } from "./search-thread.ts";
 import type { Row, Sql, SqlValue } from "./sql.ts";
 import { checkValues } from "./sql-values.ts";
 import { type Execute, refuseInsideWork, runInScope } from "./transaction-scope.ts";
@@ -35,12 +36,15 @@ export function openSqlite(path: string, { readOnly = false }: { readOnly?: bool
   if (readOnly && !inMemory && !existsSync(path)) throw new ConfigError([`there is no store at ${path}`]);
   const claim = readOnly || inMemory ? undefined : claimWriter(dirname(path));
   const opened: DatabaseSync[] = [];
+  const thread = inMemory ? undefined : createSearchThread(path);
   try {
     const writer = readOnly ? undefined : openWriter(path);
     if (writer) opened.push(writer);
     const reader = inMemory ? undefined : new DatabaseSync(path, { readOnly: true, timeout: busyTimeoutMs });
     if (reader) opened.unshift(reader); // closed first, so that the writer's end can fold the log into the file
-    return connect({ writer, reader, closeAll });
+    const sql = connect({ writer, reader, thread, closeAll });
+    if (thread) setSearchThread(sql, thread);
+    return sql;
   } catch (error) {
     closeAll();
     throw error;
@@ -68,10 +72,11 @@ function openWriter(path: string): DatabaseSync {
 interface Connections {
   writer: DatabaseSync | undefined;
   reader: DatabaseSync | undefined;
+  thread: SearchThread | undefined;
   closeAll(): void;
 }
 
-function connect({ writer, reader, closeAll }: Connections): Sql {
+function connect({ writer, reader, thread, closeAll }: Connections): Sql {
   const read = reader && executor(reader);
   const group = writer && groupCommit(writer, () => counter.forget());
   let closed = false;
@@ -95,6 +100,7 @@ function connect({ writer, reader, closeAll }: Connections): Sql {
       if (closed) return;
       closed = true;
       await group?.idle();
+      await thread?.close();
       closeAll();
     },
   };

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { compileFilters, filterKeys, type SecretFilter } from "../../core/secret-filter.ts";
+import { filterKeys, type SecretFilter } from "../../core/secret-filter.ts";
 import { type SearchPage, type SearchRequest, type SortColumn, searchSecrets } from "../../store/secret-search.ts";
 import { loadSecrets } from "../../store/secrets.ts";
 import { nextToken } from "../input.ts";
@@ -79,7 +79,7 @@ export async function findPage(request: PageRequest, call: Call): Promise<Search
     limit: MaxResults,
     after: request.NextToken === undefined ? undefined : position(readPageToken(request.NextToken, scope)),
     namePrefix: namePrefix(filters),
-    matches: compileFilters(filters),
+    filters,
   };
   const page = await searchSecrets(call.sql, search);
   return { ...page, token: page.next && writePageToken(scope, page.next) };

@@ -28,7 +28,10 @@ export const migration = {
       unique (region, name))`,
     "create index secrets_by_rotation_due on secrets (rotation_due_at) where rotation_due_at is not null",
     "create index secrets_by_purge on secrets (purge_at) where purge_at is not null",
+    // The orders of lists; by name there is the unique key. An order without index would sort all secrets for every page.
     "create index secrets_by_created on secrets (region, created_at, id)",
+    "create index secrets_by_changed on secrets (region, last_changed_at, id)",
+    "create index secrets_by_accessed on secrets (region, coalesce(last_accessed_at, 0), id)",
     // A version without `sealed` has no value yet (AWSPENDING of a rotation before createSecret).
     `create table versions (secret_id text not null references secrets (id) on delete cascade, version_id text not null,
       created_at bigint not null, last_accessed_at bigint, kind text, sealed bytes, wrapped_data_key bytes, digest bytes,
@@ -82,7 +85,7 @@ export const migration = {
     // Audit. A change writes its record here in its own transaction; the audit writer then chains it (segment or table).
     "create table audit_outbox (id serial_key, record text not null)",
     // PostgreSQL: the chains themselves. SQLite: a copy of the segments, for searching.
-    `create table audit_records (writer text not null, sequence bigint not null, at bigint not null, request_id text not null,
+    `create table audit_records (writer byte_ordered not null, sequence bigint not null, at bigint not null, request_id text not null,
       principal text not null, action text not null, resource text not null, outcome text not null, record text not null, mac text not null,
       primary key (writer, sequence))`,
     "create index audit_records_by_time on audit_records (at)",

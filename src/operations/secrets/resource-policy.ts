@@ -9,7 +9,6 @@ import { secretId } from "../input.ts";
 import { type Call, defineOperation } from "../operation.ts";
 import { checkPrincipals } from "./policy-principals.ts";
 import {
-  existing,
   nameArn,
   notFound,
   parameterContext,
@@ -91,7 +90,7 @@ export const validateResourcePolicy = defineOperation<z.infer<typeof validateInp
   resource: ({ SecretId }, call) => (SecretId === undefined ? anySecret(call) : secretResource({ SecretId }, call)),
   permissions: (_request, found) => [{ action: "secretsmanager:PutResourcePolicy", resource: found }],
   async run({ SecretId, ResourcePolicy }, found, call) {
-    const secret = SecretId === undefined ? undefined : existing(found);
+    const secret = SecretId === undefined ? undefined : usable(found);
     const errors: { CheckName: string; ErrorMessage: string }[] = [];
     try {
       const policy = parsePolicy(ResourcePolicy, "resource", "resource policy");

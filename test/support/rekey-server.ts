@@ -23,12 +23,14 @@ export interface StartOptions {
   readonly env?: NodeJS.ProcessEnv;
   /** A folder of an earlier server: it stays when this one is disposed of. */
   readonly dataFolder?: string;
+  /** Gets what it writes to stderr as it comes. */
+  onLog?(text: string): void;
 }
 
 const program = join(import.meta.dirname, "../../src/cli.ts");
 
 /** Starts `rekey server` and waits until it listens. */
-export async function startRekey({ flags = [], env = {}, dataFolder }: StartOptions = {}): Promise<RekeyServer> {
+export async function startRekey({ flags = [], env = {}, dataFolder, onLog }: StartOptions = {}): Promise<RekeyServer> {
   const folder = dataFolder ?? mkdtempSync(join(tmpdir(), "rekey-e2e-"));
   const args = [program, "server", "--data", folder, "--listen", "127.0.0.1:0", ...flags];
   const child = spawn(process.execPath, args, { env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "pipe"] });
@@ -37,6 +39,7 @@ export async function startRekey({ flags = [], env = {}, dataFolder }: StartOpti
   let log = "";
   child.stderr.setEncoding("utf8").on("data", (text: string) => {
     log += text;
+    onLog?.(text);
   });
   const endpoint = await listening(child, () => log);
   const stop = async (signal: NodeJS.Signals = "SIGTERM") => {

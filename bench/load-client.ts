@@ -1,0 +1,118 @@
+// The client of all HTTP measurements, a process of its own: raw sockets and requests made beforehand, so that it costs
+// little beside the server. One job a message; answers with what it saw.
+import { connect, type Socket } from "node:net";
+
+export interface Job {
+  readonly port: number;
+  /** Whole requests, head and body; taken in turn, from the first again after the last. */
+  readonly requests: readonly Uint8Array[];
+  readonly connections: number;
+  /** Ends after this many answers. */
+  readonly count: number;
+  /** Ends after this time even if fewer were answered. */
+  readonly maxMs: number;
+}
+
+export interface Outcome {
+  readonly answered: number;
+  readonly elapsedMs: number;
+  /** Answers whose status is not 2xx. */
+  readonly failed: number;
+  /** The first of those, in full. */
+  readonly firstFailure: string | undefined;
+  /** One for each answer. */
+  readonly latenciesMs: Float64Array;
+  /** CPU time of the client. */
+  readonly cpuMs: number;
+}
+
+process.on("message", (job: Job) => {
+  run(job).then(
+    (outcome) => process.send?.(outcome),
+    (error: unknown) => process.send?.({ error: String(error) }),
+  );
+});
+process.on("disconnect", () => process.exit(0));
+
+async function run(job: Job): Promise<Outcome> {
+  const sockets = await Promise.all(Array.from({ length: job.connections }, () => open(job.port)));
+  const latencies = new Float64Array(job.count);
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  let [sent, answered, failed, running] = [0, 0, 0, sockets.length];
+  let firstFailure: string | undefined;
+  const cpuBefore = process.cpuUsage();
+  const startedAt = performance.now();
+  const endsAt = startedAt + job.maxMs;
+
+  const converse = (socket: Socket): void => {
+    let sentAt = 0;
+    const next = (): void => {
+      const request = job.requests[sent % job.requests.length];
+      if (sent >= job.count || request === undefined || performance.now() >= endsAt) {
+        running -= 1;
+        if (running === 0) resolve();
+        return;
+      }
+      sent += 1;
+      sentAt = performance.now();
+      socket.write(request);
+    };
+    onAnswers(socket, (ok, answer) => {
+      latencies[answered] = performance.now() - sentAt;
+      answered += 1;
+      if (!ok) {
+        failed += 1;
+        firstFailure ??= answer.toString();
+      }
+      next();
+    });
+    socket.on("error", reject);
+    socket.on("close", () => reject(new Error("the server closed a connection")));
+    next();
+  };
+  for (const socket of sockets) converse(socket);
+  try {
+    await promise;
+  } finally {
+    for (const socket of sockets) socket.removeAllListeners().on("error", () => undefined).destroy();
+  }
+  const elapsedMs = performance.now() - startedAt;
+  const { user, system } = process.cpuUsage(cpuBefore);
+  const latenciesMs = latencies.slice(0, answered);
+  return { answered, elapsedMs, failed, firstFailure, latenciesMs, cpuMs: (user + system) / 1000 };
+}
+
+function open(port: number): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ host: "127.0.0.1", port, noDelay: true });
+    socket.once("connect", () => {
+      socket.off("error", reject);
+      resolve(socket);
+    });
+    socket.once("error", reject);
+  });
+}
+
+const endOfHead = Buffer.from("\r\n\r\n");
+const lengthName = Buffer.from("Content-Length: ");
+
+/** One answer at a time, as one request at a time is under way. */
+function onAnswers(socket: Socket, take: (ok: boolean, answer: Buffer) => void): void {
+  let received: Buffer | undefined;
+  let wholeBytes = 0;
+  socket.on("data", (chunk: Buffer) => {
+    received = received ? Buffer.concat([received, chunk]) : chunk;
+    if (wholeBytes === 0) {
+      const headBytes = received.indexOf(endOfHead);
+      if (headBytes < 0) return;
+      const at = received.indexOf(lengthName);
+      if (at < 0 || at > headBytes) throw new Error("an answer without Content-Length");
+      wholeBytes = headBytes + endOfHead.length + Number.parseInt(received.latin1Slice(at + lengthName.length, at + 30), 10);
+    }
+    if (received.length < wholeBytes) return;
+    const answer = received;
+    received = undefined;
+    wholeBytes = 0;
+    take(answer[9] === 0x32, answer);
+  });
+}

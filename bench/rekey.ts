@@ -1,0 +1,114 @@
+import { randomUUID } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { nativeOk, policyOf, statement } from "../test/support/aws.ts";
+import { type RekeyServer, startRekey } from "../test/support/rekey-server.ts";
+import type { LoadClient } from "./load.ts";
+import { type Signer, signedRequest } from "./signed-request.ts";
+
+export const connections = 64;
+const fillChunk = 10_000;
+
+export interface BenchServer extends AsyncDisposable {
+  readonly server: RekeyServer;
+  readonly port: number;
+  readonly root: Signer;
+}
+
+export interface ServerOptions {
+  /** Kept by the caller; absent: a new one that goes with the server. */
+  readonly dataFolder?: string;
+  readonly processes?: number;
+  /** What its log says while it runs. */
+  onLog?(text: string): void;
+}
+
+/** Settings that this shell has for some other Rekey are no business of ours. */
+const env = Object.fromEntries(
+  Object.entries(process.env).map(([name, value]) => [name, name.startsWith("REKEY_") ? undefined : value]),
+);
+const flags = ["--settle-ms", "0", "--max-requests-per-second", "1000000", "--log-level", "info"];
+
+/** The real program on an embedded store on disk. */
+export async function startServer({ dataFolder, processes = 1, onLog }: ServerOptions = {}): Promise<BenchServer> {
+  const folder = dataFolder ?? newFolder();
+  const server = await startRekey({
+    dataFolder: folder,
+    flags: [...flags, "--processes", String(processes)],
+    env,
+    ...(onLog && { onLog }),
+  });
+  const { accessKeyId, secretAccessKey, region } = server.credentials;
+  return {
+    server,
+    port: Number(new URL(server.endpoint).port),
+    root: { accessKeyId, secretAccessKey, region },
+    async [Symbol.asyncDispose]() {
+      await server.stop();
+      if (dataFolder === undefined) rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+export const newFolder = (): string => mkdtempSync(join(tmpdir(), "rekey-bench-"));
+
+export const nameOf = (index: number): string => `bench/${index % 100}/secret-${index}`;
+
+/** A credential as applications keep it, about 200 bytes. */
+export function credentialText(index: number): string {
+  return JSON.stringify({
+    engine: "postgres",
+    host: "database.internal.example",
+    port: 5432,
+    dbname: "orders",
+    username: `service_${index}`,
+    password: randomUUID().replaceAll("-", ""),
+    note: "made for a measurement and for nothing else",
+  });
+}
+
+/** Makes secrets `from` to `to` through the API. */
+export async function fill(bench: BenchServer, client: LoadClient, { from = 0, to }: { from?: number; to: number }): Promise<void> {
+  for (let start = from; start < to; start += fillChunk) {
+    const indexes = Array.from({ length: Math.min(fillChunk, to - start) }, (_, offset) => start + offset);
+    const requests = indexes.map((index) =>
+      signedRequest(bench.root, bench.port, "CreateSecret", {
+        Name: nameOf(index),
+        ClientRequestToken: randomUUID(),
+        SecretString: credentialText(index),
+        Tags: [
+          { Key: "team", Value: `team-${index % 20}` },
+          { Key: "stage", Value: index % 2 === 0 ? "live" : "test" },
+        ],
+      }),
+    );
+    await client.run({ port: bench.port, requests, connections, count: requests.length, maxMs: 240_000 });
+  }
+}
+
+/** A user with three policies of ten statements each, conditions among them, of which the last one allows. */
+export async function newCaller({ server, root }: BenchServer): Promise<Signer> {
+  const userName = `bench-${randomUUID().slice(0, 8)}`;
+  await nativeOk(server, "users/create", { userName });
+  for (const [number, document] of policies().entries()) {
+    const policy = await nativeOk(server, "policies/create", { policyName: `${userName}-${number}`, policyDocument: document });
+    await nativeOk(server, "policies/attach", { policyArn: policy.arn, userName });
+  }
+  const key = await nativeOk(server, "access-keys/create", { userName });
+  return { accessKeyId: String(key.accessKeyId), secretAccessKey: String(key.secretAccessKey), region: root.region };
+}
+
+/** Thirty statements: other names, other actions, conditions that do not hold, a denial for another network; the last allows. */
+export function policies(): string[] {
+  const secrets = (path: string) => `arn:aws:secretsmanager:*:*:secret:${path}`;
+  const actions = ["secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"];
+  const other = Array.from({ length: 9 }, (_, n) => statement("Allow", actions, secrets(`team-${n}/*`)));
+  const conditional = Array.from({ length: 10 }, (_, n) =>
+    statement("Allow", ["secretsmanager:Get*"], secrets("bench/*"), { StringEquals: { "aws:PrincipalTag/team": `team-${n}` } }),
+  );
+  const elsewhere = statement("Deny", ["secretsmanager:*"], "*", { NotIpAddress: { "aws:SourceIp": ["127.0.0.0/8", "10.0.0.0/8"] } });
+  const unrelated = Array.from({ length: 9 }, (_, n) => statement("Allow", ["iam:Get*", "kms:Describe*"], `arn:aws:iam::*:user/${n}`));
+  const allowed = statement("Allow", ["secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"], secrets("bench/*"));
+  return [policyOf(...other, elsewhere), policyOf(...conditional), policyOf(...unrelated, allowed)];
+}

@@ -53,12 +53,14 @@ export const putResourcePolicy = defineOperation<z.infer<typeof putInput>, Secre
   summary: "Attaches a policy to a secret, in place of the one it had.",
   input: putInput,
   resource: (request, call) => secretResource(request, call, parameterContext({ BlockPublicPolicy: request.BlockPublicPolicy })),
-  async run({ ResourcePolicy, BlockPublicPolicy = false }, found, call) {
+  async run({ ResourcePolicy, BlockPublicPolicy }, found, call) {
     const secret = usable(found);
     const policy = parsePolicy(ResourcePolicy, "resource", "resource policy");
     await checkPrincipals(policy, call);
     if (BlockPublicPolicy && isPublic(policy)) throw new ServiceError("PublicPolicyException", publicAccess);
-    if (locksOut(secret, ResourcePolicy, found.shown, call)) throw new ServiceError("InvalidParameterException", lockOut);
+    const parameters = parameterContext({ BlockPublicPolicy });
+    if (locksOut(secret, ResourcePolicy, found.shown, call, parameters))
+      throw new ServiceError("InvalidParameterException", lockOut);
     return changePolicy(secret, ResourcePolicy, call);
   },
 });
@@ -110,9 +112,9 @@ function anySecret(call: Call): SecretResource {
   return new SecretResource(nameArn("*", call), undefined, call, {});
 }
 
-/** Whether the caller, who may put the policy now, could not any more. */
-function locksOut(secret: Secret, document: string, shown: string, call: Call): boolean {
-  const after = new SecretResource(shown, { ...secret, policy: document }, call, {});
+/** Whether the caller, who may put the policy now, could not any more in the same way. */
+function locksOut(secret: Secret, document: string, shown: string, call: Call, parameters = {}): boolean {
+  const after = new SecretResource(shown, { ...secret, policy: document }, call, parameters);
   return call.may("secretsmanager:PutResourcePolicy", after) !== undefined;
 }
 

@@ -168,6 +168,11 @@ export class KeyRing {
     if ((await this.#options.store.loadRevision()) !== this.#revision) await this.reload();
   }
 
+  /** Takes over what led to this revision, unless it is there already. */
+  follow(revision: number): Promise<void> | undefined {
+    return revision > this.#revision ? this.reload() : undefined;
+  }
+
   /** Reads all keys again; calls queue up, so that each sees what was stored when it was made. */
   async reload(): Promise<void> {
     const load = async () => this.#apply(await this.#options.store.load());

@@ -27,6 +27,21 @@ export async function saveAnchor(tx: Sql, key: KeyObject, anchor: Anchor): Promi
   );
 }
 
+/** What one writer tells of its chain: how far its segments have come, and the heads that its first record names. */
+export interface AnchorNote {
+  readonly writer: string;
+  readonly anchors: readonly Anchor[];
+  readonly followed: readonly Anchor[];
+}
+
+/** Keeps such a note in one transaction. Repeatable. */
+export async function keepAnchors(sql: Sql, key: KeyObject, { writer, anchors, followed }: AnchorNote): Promise<void> {
+  await sql.transaction(async (tx) => {
+    for (const anchor of anchors) await saveAnchor(tx, key, anchor);
+    await followHeads(tx, writer, followed, Date.now());
+  });
+}
+
 /** All anchors by writer and segment, a page at a time. */
 export async function* readAnchors(sql: Sql): AsyncGenerator<StoredAnchor, void, undefined> {
   let [writer, segment] = ["", -1];

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { Audit, AuditRecord } from "../core/audit.ts";
 import type { Anchor, AnchorState, ChainHead } from "../core/audit-chain.ts";
 import { ServiceError } from "../core/error.ts";
-import { followHeads, recoverHeads, saveAnchor, unfollowedHeads } from "./audit-anchors.ts";
+import { type AnchorNote, followHeads, keepAnchors, recoverHeads, unfollowedHeads } from "./audit-anchors.ts";
 import { batches } from "./audit-batch.ts";
 import { type AuditFolder, openAuditFolder } from "./audit-file.ts";
 import { dropMovedRecords, outboxMover } from "./audit-outbox.ts";
@@ -29,6 +29,8 @@ export interface AuditOptions {
    * exactly one may, and it opens the trail before the others do. Default true.
    */
   readonly owner?: boolean;
+  /** Keeps anchors for a process that cannot write to the store; default: this process does. */
+  readonly keepAnchors?: (note: AnchorNote) => Promise<void>;
   /** Default: a new one from time, process id and chance. */
   readonly writer?: string;
   readonly maxSegmentBytes?: number;
@@ -146,6 +148,7 @@ async function openTableTrail({ sql, key }: AuditOptions, writer: string): Promi
 
 async function openSegmentTrail(options: AuditOptions, writer: string, add: (record: string) => Promise<void>): Promise<Trail> {
   const { sql, key, dir, owner = true, onError = () => undefined } = options;
+  const keep = options.keepAnchors ?? ((note: AnchorNote) => keepAnchors(sql, key, note));
   if (dir === undefined) throw new Error("the embedded store's audit trail needs its folder");
   const path = join(dir, "audit");
   const folder = options.folder ?? (await openAuditFolder(path));
@@ -169,10 +172,8 @@ async function openSegmentTrail(options: AuditOptions, writer: string, add: (rec
     const head = segments.head();
     const waiting = [...rolled.values()];
     if (head.sequence === anchored && waiting.length === 0 && state === "open") return;
-    await sql.transaction(async (tx) => {
-      for (const one of [...waiting, { ...head, at: Date.now(), state }]) await saveAnchor(tx, key, one);
-      await followHeads(tx, writer, owner ? followed.map(asEnded) : followed, Date.now());
-    });
+    const anchors = [...waiting, { ...head, at: Date.now(), state }];
+    await keep({ writer, anchors, followed: owner ? followed.map(asEnded) : followed });
     anchored = head.sequence;
     for (const one of waiting) rolled.delete(one.segment);
   }

@@ -152,6 +152,8 @@ export async function saveLastUses(
   tx: Sql,
   uses: { accessKeys: ReadonlyMap<string, number>; tokens: ReadonlyMap<string, number> },
 ): Promise<void> {
-  for (const [id, at] of uses.accessKeys) await tx.query("update access_keys set last_used_at = $2 where id = $1", [id, at]);
-  for (const [id, at] of uses.tokens) await tx.query("update tokens set last_used_at = $2 where id = $1", [id, at]);
+  for (const [id, at] of uses.accessKeys)
+    await tx.query("update access_keys set last_used_at = $2 where id = $1 and coalesce(last_used_at, 0) < $2", [id, at]);
+  for (const [id, at] of uses.tokens)
+    await tx.query("update tokens set last_used_at = $2 where id = $1 and coalesce(last_used_at, 0) < $2", [id, at]);
 }

@@ -1,4 +1,4 @@
-import { readIdentityVersion } from "./identity.ts";
+import { readVersions } from "./identity.ts";
 import type { Sql } from "./sql.ts";
 import { changeCounter } from "./sqlite.ts";
 
@@ -11,13 +11,19 @@ export interface IdentityVersion {
   current(): string | Promise<string>;
 }
 
-export function createIdentityVersion(sql: Sql): IdentityVersion {
+/** `followKeys` is told the revision of the ring keys at every look, and answered for before the version is. */
+export function createIdentityVersion(
+  sql: Sql,
+  followKeys: (revision: number) => Promise<void> | undefined = () => undefined,
+): IdentityVersion {
   const counter = changeCounter(sql);
   let known: { counter: number; version: string } | undefined;
   let asked: { counter: number | undefined; version: Promise<string> } | undefined;
 
   const ask = async (before: number | undefined): Promise<string> => {
-    const version = await readIdentityVersion(sql);
+    const { identity: version, keyRevision } = await readVersions(sql);
+    const following = followKeys(keyRevision);
+    if (following) await following;
     if (before !== undefined) known = { counter: before, version };
     return version;
   };

@@ -46,9 +46,13 @@ export async function raiseIdentityVersion(tx: Sql): Promise<void> {
   );
 }
 
-export async function readIdentityVersion(sql: Sql): Promise<string> {
-  const [row] = await sql.query<{ value: string }>("select value from meta where key = 'identity_version'");
-  return row?.value ?? "0";
+/** The version of identities, and with it the revision of the ring keys, so that one look tells of changes to both. */
+export async function readVersions(sql: Sql): Promise<{ identity: string; keyRevision: number }> {
+  const rows = await sql.query<{ key: string; value: string }>(
+    "select key, value from meta where key in ('identity_version', 'key_revision')",
+  );
+  const stored = (name: string) => rows.find(({ key }) => key === name)?.value ?? "0";
+  return { identity: stored("identity_version"), keyRevision: Number(stored("key_revision")) };
 }
 
 async function countRows(tx: Sql, table: "users" | "roles"): Promise<number> {

@@ -1,0 +1,33 @@
+import { once } from "node:events";
+import { chmodSync, rmSync } from "node:fs";
+import type { Server } from "node:http";
+
+const closeIdleMs = 100;
+
+/** Listens on a socket in the file system, which only this user may open; one that a dead process left is replaced. */
+export async function listenAt(server: Server, path: string): Promise<void> {
+  rmSync(path, { force: true });
+  server.listen({ path, exclusive: true }); // else a cluster's first process would take it
+  await once(server, "listening");
+  chmodSync(path, 0o600);
+}
+
+/** Takes no new connections and waits for open requests, at most `drainMs`. */
+export async function closeListener(server: Server, drainMs: number): Promise<void> {
+  await endingConnections(server, drainMs, () => new Promise<void>((resolve) => server.close(() => resolve())));
+}
+
+/**
+ * Closes a server by `close`, which waits for its connections: each is ended once it has no open request, so that a client
+ * that keeps its connection does not hold up the end; after `drainMs` all are cut.
+ */
+export async function endingConnections(server: Server, drainMs: number, close: () => PromiseLike<unknown>): Promise<void> {
+  const late = setTimeout(() => server.closeAllConnections(), drainMs);
+  const idle = setInterval(() => server.closeIdleConnections(), closeIdleMs);
+  try {
+    await close();
+  } finally {
+    clearTimeout(late);
+    clearInterval(idle);
+  }
+}

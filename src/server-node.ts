@@ -1,0 +1,111 @@
+import { join } from "node:path";
+import { createAuthorizer } from "./auth/authorize.ts";
+import type { Config } from "./config.ts";
+import { startEngine } from "./engine/loop.ts";
+import type { Api } from "./http/dispatch.ts";
+import { createForwarder, createForwardListener } from "./http/forward.ts";
+import type { Front } from "./http/front.ts";
+import { createMetrics, listenForMetrics } from "./http/metrics.ts";
+import { createRequestRate } from "./http/request-rate.ts";
+import { closeListener, listenAt } from "./http/server-socket.ts";
+import { initialise, writeCredentialsFile } from "./initialise.ts";
+import { createLog } from "./log.ts";
+import { auditKeyPurpose } from "./open-store.ts";
+import { openFront, openReaderFront } from "./server-front.ts";
+import { keepHouse } from "./server-house.ts";
+import { createAuthentication, createServices, engineParts, openParts } from "./server-parts.ts";
+import { openAudit } from "./store/audit.ts";
+import { LastReads } from "./store/last-reads.ts";
+import { countRotations } from "./store/rotations.ts";
+import { createNotes, createNotesListener, saveNoted } from "./worker-notes.ts";
+
+export interface RunningServer extends AsyncDisposable {
+  /** `http://HOST:PORT`, as it is reached. */
+  readonly endpoint: string;
+  /** Finishes open requests, then stops. */
+  close(): Promise<void>;
+}
+
+export interface RunningNode extends RunningServer {
+  /** Tells this process's engine that work may be due. */
+  wakeEngine(): void;
+}
+
+/** A process's part among several: of one embedded store exactly one is the `writer`. */
+export interface Part {
+  readonly role: "alone" | "writer" | "reader";
+  /** Where the writer listens for the readers; a folder that only this user can enter. */
+  readonly socketFolder: string;
+  /** For a process without engine: tells the one that has it. */
+  wakeEngine?(): void;
+}
+
+/** Starts all of a server that runs in this process. @throws ConfigError when it cannot start, in words. */
+export async function startNode(config: Config, part: Part = { role: "alone", socketFolder: "" }): Promise<RunningNode> {
+  const readOnly = part.role === "reader";
+  const log = createLog(config.logLevel);
+  await using opened = new AsyncDisposableStack();
+  const store = await openParts(config, opened, { readOnly });
+  const { sql, keys } = store;
+  const auditKey = keys.deriveKey(auditKeyPurpose);
+  const notes = readOnly ? createNotes(socketsIn(part.socketFolder).notes) : undefined;
+  const audit = opened.use(
+    await openAudit({
+      sql,
+      key: auditKey,
+      ...(config.databaseUrl === undefined ? { dir: config.data } : {}),
+      ...(notes ? { owner: false, keepAnchors: notes.keepAnchors } : {}),
+      onError: (error) => log.error({ err: error }, "audit trail"),
+    }),
+  );
+  const reads = new LastReads();
+  const hint = { wake: () => part.wakeEngine?.() };
+  const services = createServices(config, { ...store, audit, log, reads, wakeEngine: () => hint.wake() });
+  const authenticator = createAuthentication(config, services);
+  const metrics = createMetrics(() => countRotations(sql));
+  const rate = createRequestRate(config.maxRequestsPerSecond);
+  const api: Api = { services, authorize: createAuthorizer(), rate, count: metrics.request };
+  keepHouse(opened, { audit, reads, authenticator, log, keep: notes?.keep ?? ((noted) => saveNoted(sql, noted)) });
+  const front = openDoors({ config, api, authenticator, metrics }, part, opened);
+  const closing: (() => Promise<void>)[] = [() => front.close(config.drainSeconds * 1000)];
+  opened.defer(async () => void (await Promise.all(closing.map((close) => close()))));
+  const address = await front.listen(config.listen);
+  if (config.metricsListen && !readOnly) {
+    const scraped = opened.use(await listenForMetrics(metrics, config.metricsListen));
+    log.info({ host: config.metricsListen.host, port: scraped.port }, "metrics");
+  }
+  const host = address.host.includes(":") ? `[${address.host}]` : address.host;
+  const endpoint = `${config.tlsCert ? "https" : "http"}://${host}:${address.port}`;
+  if (config.databaseUrl === undefined && !readOnly) {
+    const { account, region } = config;
+    await initialise({ ...store, account, region, endpoint, now: Date.now }, (made) => writeCredentialsFile(config.data, made));
+  }
+  if (part.role === "writer") {
+    const sockets = socketsIn(part.socketFolder);
+    for (const [path, server] of [
+      [sockets.notes, createNotesListener({ sql, auditKey, log })],
+      [sockets.requests, createForwardListener(front.handle)],
+    ] as const) {
+      await listenAt(server, path);
+      closing.push(() => closeListener(server, config.drainSeconds * 1000));
+    }
+  }
+  if (config.engine && !readOnly) {
+    const engine = startEngine(engineParts(config, api));
+    closing.push(engine.stop);
+    hint.wake = engine.wake;
+  }
+  const running = opened.move();
+  let closed: Promise<void> | undefined;
+  const close = () => (closed ??= running.disposeAsync());
+  return { endpoint, close, wakeEngine: () => hint.wake(), [Symbol.asyncDispose]: close };
+}
+
+const socketsIn = (folder: string) => ({ requests: join(folder, "requests"), notes: join(folder, "notes") });
+
+function openDoors(parts: Parameters<typeof openFront>[0], part: Part, opened: AsyncDisposableStack): Front {
+  if (part.role !== "reader") return openFront(parts);
+  const forwarder = createForwarder(socketsIn(part.socketFolder).requests);
+  opened.defer(() => forwarder.close());
+  return openReaderFront(parts, forwarder);
+}

@@ -1,0 +1,139 @@
+import { createHmac, type KeyObject, randomInt } from "node:crypto";
+import { hostname } from "node:os";
+import type { Logger } from "pino";
+import { type Authenticator, createAuthenticator } from "./auth/authenticate.ts";
+import { createSessionTokens } from "./auth/session-token.ts";
+import { createWebIdentities } from "./auth/web-identity.ts";
+import type { Config } from "./config.ts";
+import { ConfigError } from "./core/error.ts";
+import { generatePassword, rotationPasswordOptions } from "./core/password.ts";
+import { isRegion } from "./core/region.ts";
+import { planRotation } from "./core/rotation-schedule.ts";
+import { Envelope } from "./crypto/envelope.ts";
+import { openRootKey } from "./crypto/key-provider.ts";
+import { type KeyRing, openKeyRing } from "./crypto/key-ring.ts";
+import { type EngineParts, engineDefaults } from "./engine/parts.ts";
+import { builtinFunction, functionRefusal } from "./functions/builtin.ts";
+import type { Api } from "./http/dispatch.ts";
+import { checkAccount, isInitialised } from "./initialise.ts";
+import { makeDataFolder, openStore } from "./open-store.ts";
+import type { Services } from "./operations/services.ts";
+import { createRotationRights } from "./rotation-rights.ts";
+import type { AuditLog } from "./store/audit.ts";
+import { createIdentityVersion } from "./store/identity-version.ts";
+import { ringKeyStore } from "./store/keys.ts";
+import type { LastReads } from "./store/last-reads.ts";
+import { migrate, pendingMigrations } from "./store/migrate.ts";
+import { SecretCache } from "./store/secret-cache.ts";
+import type { Sql } from "./store/sql.ts";
+import { changeCounter } from "./store/sqlite.ts";
+import { claimWriter, type WriterClaim } from "./store/writer-claim.ts";
+import { findRotator } from "./targets/index.ts";
+
+const maxDataKeys = 20_000;
+
+export interface StoreParts {
+  readonly sql: Sql;
+  readonly keys: KeyRing;
+  readonly envelope: Envelope;
+}
+
+/**
+ * Store, schema and keys, closed again by `opened`. The embedded store is made when it is not there, unless it is only read.
+ * @throws ConfigError when another process writes there, or the store and these settings do not belong together.
+ */
+export async function openParts(
+  config: Config,
+  opened: AsyncDisposableStack,
+  { readOnly = false }: { readOnly?: boolean } = {},
+): Promise<StoreParts> {
+  const owner = config.databaseUrl === undefined && !readOnly;
+  if (owner) {
+    makeDataFolder(config);
+    const claim: WriterClaim = claimWriter(config.data);
+    opened.defer(() => claim.release());
+  }
+  const sql = await openStore(config, { create: owner, readOnly });
+  opened.defer(() => sql.close());
+  if (owner) await migrate(sql);
+  else {
+    const pending = await pendingMigrations(sql);
+    if (pending.length > 0) throw new ConfigError([`The store lacks ${pending.join(", ")}; run rekey init or rekey migrate.`]);
+    if (!(await isInitialised(sql))) throw new ConfigError(["This store is empty; run rekey init first."]);
+  }
+  await checkAccount(sql, config.account);
+  const keyStore = ringKeyStore(sql);
+  const fresh = owner && (await keyStore.load()).rootSecret === undefined;
+  const rootKey = await openRootKey(config.rootKey, { env: process.env, create: fresh });
+  const keys = await openKeyRing({ store: keyStore, rootKey, account: config.account, now: Date.now, initialise: owner });
+  return { sql, keys, envelope: new Envelope(keys, { maxDataKeys }) };
+}
+
+/** What operations work with. */
+export function createServices(
+  config: Config,
+  parts: StoreParts & { audit: AuditLog; log: Logger; reads: LastReads; wakeEngine(): void },
+): Services {
+  const { sql, keys, envelope, audit, log, reads, wakeEngine } = parts;
+  const digestKey: KeyObject = keys.deriveKey("value digest");
+  return {
+    sql,
+    envelope,
+    keys,
+    audit,
+    log,
+    secrets: new SecretCache(sql, changeCounter(sql)),
+    sessionTokens: createSessionTokens(keys.deriveKey("session tokens")),
+    account: config.account,
+    region: config.region,
+    functions: { refusal: (arn, secret) => functionRefusal(arn, secret, config.account) },
+    extendedSchedules: config.extendedSchedules ?? false,
+    readBarrierMs: config.readBarrierMs,
+    digest: (value, context) => createHmac("sha256", digestKey).update(`${context}\n`).update(value).digest(),
+    now: Date.now,
+    reschedule: (secret, fromMs) => planRotation(secret, fromMs, Math.random()),
+    wakeEngine,
+    noteRead: (secretId, versionId, principal, atMs) => reads.note(secretId, versionId, principal, atMs),
+  };
+}
+
+/** What the engine works with. */
+export function engineParts(config: Config, { services, authorize }: Api): EngineParts {
+  return {
+    ...services,
+    random: Math.random,
+    generatePassword: ({ length, exclude } = {}) =>
+      generatePassword(
+        { ...rotationPasswordOptions, ...(length && { length }), ...(exclude !== undefined && { excludeCharacters: exclude }) },
+        randomInt,
+      ),
+    findRotator,
+    findFunction: builtinFunction,
+    ...createRotationRights(services, authorize),
+    settings: {
+      ...engineDefaults,
+      node: `${hostname()}-${process.pid}`,
+      ownsStore: config.databaseUrl === undefined,
+      settleMs: config.settleMs,
+      readBarrierMs: config.readBarrierMs,
+      concurrency: config.rotationsAtOnce,
+    },
+  };
+}
+
+/** Who calls; with every look at the identities' version the keys' revision is followed too. */
+export function createAuthentication(config: Config, { sql, envelope, keys, sessionTokens }: Services): Authenticator {
+  const { account, region } = config;
+  return createAuthenticator({
+    sql,
+    identity: createIdentityVersion(sql, (revision) => keys.follow(revision)),
+    account,
+    region,
+    sessionTokens,
+    webIdentities: createWebIdentities({ sql, account, now: Date.now }),
+    openSecret: (secret, context) => envelope.open(secret, context),
+    isRegion,
+    now: Date.now,
+    failedLogins: { maxFailures: config.maxFailedLoginsPerMinute },
+  });
+}

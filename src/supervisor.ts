@@ -1,0 +1,214 @@
+import cluster, { type Worker } from "node:cluster";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { extname, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Logger } from "pino";
+import type { Config } from "./config.ts";
+import { ConfigError } from "./core/error.ts";
+import { createLog } from "./log.ts";
+import type { Part, RunningServer } from "./server-node.ts";
+import type { Listen } from "./setting.ts";
+
+/** What the supervisor tells a worker. */
+export type ToWorker =
+  | { readonly tell: "start"; readonly config: Config; readonly role: Part["role"]; readonly socketFolder: string }
+  | { readonly tell: "stop" }
+  | { readonly tell: "wake" };
+
+/** What a worker tells the supervisor: that it serves, why it cannot, or that the engine has work. */
+export type FromWorker =
+  | { readonly tell: "ready"; readonly endpoint: string }
+  | { readonly tell: "failed"; readonly problems: readonly string[] }
+  | { readonly tell: "wake" };
+
+const shortestPauseMs = 100;
+const longestPauseMs = 10_000;
+/** A worker that served this long is started again without a long pause. */
+const steadyMs = 30_000;
+/** Beyond the drain: for a call at a target that is under way, and for what is written at the end. */
+const endMs = 20_000;
+/** Longest path of a socket on the systems that Node runs on, less the names in the folder. Source: unix(7), sun_path. */
+const maxFolderLength = 80;
+
+/**
+ * Runs the server in `config.processes` child processes that share one address; this one only starts them, starts one again
+ * that died, and ends them in order. It opens neither the store nor keys.
+ * @throws ConfigError when the first start fails, with what the child process said.
+ */
+export async function startProcesses(config: Config): Promise<RunningServer> {
+  const log = createLog(config.logLevel);
+  const folder = makeSocketFolder();
+  cluster.setupPrimary({ exec: join(import.meta.dirname, `worker${extname(import.meta.filename)}`), args: [] });
+  const around: Surroundings = {
+    config,
+    folder,
+    log,
+    address: new SharedAddress(config.listen),
+    tellEngine: () => first.tell({ tell: "wake" }),
+  };
+  const first = new Seat(0, around);
+  const others = Array.from({ length: config.processes - 1 }, (_, index) => new Seat(index + 1, around));
+  let stopped: Promise<void> | undefined;
+  const stop = async () => {
+    await Promise.all(others.map((seat) => seat.stop())); // they hand on to the first what they still have
+    await first.stop();
+    rmSync(folder, { recursive: true, force: true });
+  };
+  const close = () => (stopped ??= stop());
+  try {
+    const endpoint = await first.start();
+    await Promise.all(others.map((seat) => seat.start()));
+    return { endpoint, close, [Symbol.asyncDispose]: close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** A folder for sockets that only this user can enter. */
+function makeSocketFolder(): string {
+  const system = tmpdir();
+  return mkdtempSync(join(system.length > maxFolderLength ? "/tmp" : system, "rekey-"));
+}
+
+interface Surroundings {
+  readonly config: Config;
+  readonly folder: string;
+  readonly log: Logger;
+  readonly address: SharedAddress;
+  tellEngine(): void;
+}
+
+/**
+ * Where all processes listen. With port 0 the system chooses for the first one, and the others get the same by asking for 0
+ * too, as long as any of them listens; after that the chosen port is asked for by its number.
+ */
+class SharedAddress {
+  #asked: Listen;
+  #endpoint: string | undefined;
+  #listening = 0;
+
+  constructor(listen: Listen) {
+    this.#asked = listen;
+  }
+
+  ask(): Listen {
+    if (this.#listening === 0 && this.#endpoint !== undefined)
+      this.#asked = { ...this.#asked, port: Number(new URL(this.#endpoint).port) || this.#asked.port };
+    return this.#asked;
+  }
+
+  /** False: a process listens elsewhere than the others, so it must not stay. */
+  takes(endpoint: string): boolean {
+    this.#endpoint ??= endpoint;
+    if (this.#endpoint !== endpoint) return false;
+    this.#listening += 1;
+    return true;
+  }
+
+  left(): void {
+    this.#listening -= 1;
+  }
+}
+
+/** One place among the processes, with the worker that holds it now. The first one writes and runs the engine. */
+class Seat {
+  readonly #index: number;
+  readonly #around: Surroundings;
+  #worker: Worker | undefined;
+  #stopping = new AbortController();
+  #pauseMs = shortestPauseMs;
+
+  constructor(index: number, around: Surroundings) {
+    this.#index = index;
+    this.#around = around;
+  }
+
+  /** Where it serves, once it does. @throws ConfigError when its worker says that it cannot. */
+  async start(): Promise<string> {
+    const { config, folder, log, address } = this.#around;
+    const first = this.#index === 0;
+    const role = config.databaseUrl !== undefined ? "alone" : first ? "writer" : "reader";
+    const worker = cluster.fork();
+    this.#worker = worker;
+    const ready = Promise.withResolvers<string>();
+    worker.on("message", (message: FromWorker) => this.#hear(message, ready));
+    worker.on("error", (error) =>
+      log.warn({ err: error, pid: worker.process.pid }, "a process does not listen to its supervisor"),
+    );
+    worker.once("exit", (code, signal) => {
+      this.#worker = undefined;
+      ready.reject(new Error(`process ${worker.process.pid} ${howItEnded(code, signal)} before it served`));
+    });
+    this.tell({
+      tell: "start",
+      role,
+      socketFolder: folder,
+      config: {
+        ...config,
+        listen: address.ask(),
+        maxConnections: Math.ceil(config.maxConnections / config.processes),
+        engine: config.engine && first,
+        processes: 1,
+      },
+    });
+    const endpoint = await ready.promise;
+    if (!address.takes(endpoint)) {
+      worker.process.kill("SIGKILL");
+      throw new Error(`process ${worker.process.pid} got another address than the others`);
+    }
+    const servesSince = Date.now();
+    worker.once("exit", (code, signal) => {
+      address.left();
+      if (this.#stopping.signal.aborted) return;
+      log.error({ pid: worker.process.pid, role }, `a process ${howItEnded(code, signal)}; it is started again`);
+      if (Date.now() - servesSince > steadyMs) this.#pauseMs = shortestPauseMs;
+      void this.#startAgain();
+    });
+    log.info({ pid: worker.process.pid, role }, "a process serves");
+    return endpoint;
+  }
+
+  tell(message: ToWorker): void {
+    if (this.#worker?.isConnected()) this.#worker.send(message);
+  }
+
+  /** Resolves when its worker has answered open requests and ended. */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    const worker = this.#worker;
+    if (!worker) return;
+    const ended = once(worker, "exit");
+    this.tell({ tell: "stop" });
+    const late = setTimeout(() => worker.process.kill("SIGKILL"), this.#around.config.drainSeconds * 1000 + endMs);
+    await ended;
+    clearTimeout(late);
+  }
+
+  #hear(message: FromWorker, ready: PromiseWithResolvers<string>): void {
+    if (message.tell === "ready") ready.resolve(message.endpoint);
+    else if (message.tell === "failed") ready.reject(new ConfigError(message.problems));
+    else this.#around.tellEngine();
+  }
+
+  /** Until it serves, with growing pauses. */
+  async #startAgain(): Promise<void> {
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
+      await sleep(this.#pauseMs, undefined, { signal }).catch(() => undefined); // told to stop: the loop ends
+      if (signal.aborted) return;
+      this.#pauseMs = Math.min(this.#pauseMs * 2, longestPauseMs);
+      try {
+        await this.start();
+        return;
+      } catch (error) {
+        this.#around.log.error({ err: error }, "a process could not be started again");
+      }
+    }
+  }
+}
+
+const howItEnded = (code: number, signal: string | null): string =>
+  signal ? `was ended by ${signal}` : `ended with code ${code}`;

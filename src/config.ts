@@ -38,10 +38,11 @@ export const settings = {
   }),
   maxBodyBytes: count("BYTES", 131_072, 16_777_216, { parts: ["server"], default: "1048576", about: "largest request body" }),
   maxConnections: count("N", 16, 65_536, { parts: ["server"], default: "2048", about: "most open connections" }),
+  requestTimeoutSeconds: count("N", 1, 600, { parts: ["server"], default: "30", about: "longest wait for a request to arrive" }),
   maxRequestsPerSecond: count("N", 1, 1_000_000, {
     parts: ["server"],
     default: "10000",
-    about: "most requests of one principal in a second",
+    about: "most requests of one principal in a second, to one process",
   }),
   maxFailedLoginsPerMinute: count("N", 1, 1_000_000, {
     parts: ["server"],

@@ -38,6 +38,7 @@ export function targetOperation(request: RawRequest, operations: ReadonlyMap<str
 /** AWS JSON 1.1: `POST /` with `X-Amz-Target: secretsmanager.<Operation>`. */
 export async function answerAwsJson(request: RawRequest, response: ServerResponse, door: AwsJsonDoor): Promise<void> {
   const apiRequest: ApiRequest = {
+    door: "aws-json",
     requestId: request.requestId,
     sourceIp: request.sourceIp,
     userAgent: request.userAgent,

@@ -35,6 +35,7 @@ export async function answerAwsQuery(request: RawRequest, door: AwsQueryDoor): P
   const form = new URLSearchParams(request.body.toString("utf8"));
   const action = form.get("Action") ?? "";
   const apiRequest: ApiRequest = {
+    door: "aws-query",
     requestId: request.requestId,
     sourceIp: request.sourceIp,
     userAgent: request.userAgent,
@@ -88,7 +89,8 @@ const queryErrors: Partial<Readonly<Record<ErrorCode, readonly [code: string, st
   ValidationException: ["ValidationError", 400],
 };
 
-function errorAnswer(error: unknown, action: string, requestId: string): QueryAnswer {
+/** The error's answer; `action` as far as it is known. */
+export function errorAnswer(error: unknown, action: string, requestId: string): QueryAnswer {
   const failure =
     error instanceof ServiceError
       ? error

@@ -5,9 +5,12 @@ import type { RequestFacts } from "../core/request-context.ts";
 import { parseInput } from "../operations/input.ts";
 import type { Call, Operation, Resource } from "../operations/operation.ts";
 import type { Services } from "../operations/services.ts";
+import type { DoorName } from "./request-counts.ts";
+import type { RequestRate } from "./request-rate.ts";
 
 /** One request as a door hands it over, whatever its wire form was. */
 export interface ApiRequest {
+  readonly door: DoorName;
   readonly requestId: string;
   readonly sourceIp: string;
   readonly userAgent: string;
@@ -28,14 +31,20 @@ export interface Identified {
 export interface Api {
   readonly services: Services;
   authorize(principal: Principal, action: string, resource: Resource, facts: RequestFacts): ServiceError | undefined;
+  /** Absent: no bound. */
+  readonly rate?: RequestRate;
+  /** Told of every answer. */
+  count?(door: DoorName, operation: string, outcome: string, seconds: number): void;
 }
 
 /** The way of every request, whichever door it came by. Nothing is answered before its audit record is durable. */
 export async function dispatch(request: ApiRequest, api: Api): Promise<object> {
-  const journal = new Journal(request, api.services);
+  const journal = new Journal(request, api);
   try {
+    api.rate?.checkAddress(request.sourceIp, journal.at);
     const { principal, region } = await request.authenticate(); // who
     journal.identify(principal, region);
+    api.rate?.countCaller(principal.arn, journal.at);
     const operation = request.operation(); // what
     journal.name(operation);
     const input = parseInput(operation, request.body()); // its shape
@@ -103,21 +112,23 @@ function toServiceError(error: unknown, request: ApiRequest, { log }: Services):
 
 /** The audit records of one call while it runs. */
 class Journal {
+  readonly at: number;
+  readonly #startedAt = performance.now();
   readonly #request: ApiRequest;
-  readonly #services: Services;
-  readonly #at: number;
+  readonly #api: Api;
   #principal: Principal | undefined;
   #region = "";
+  #operation = "unknown";
   #action = "unknown";
   #resource = "*";
   #parameters: object = {};
   #committed = false;
   readonly #notes: AuditRecord[] = [];
 
-  constructor(request: ApiRequest, services: Services) {
+  constructor(request: ApiRequest, api: Api) {
     this.#request = request;
-    this.#services = services;
-    this.#at = services.now();
+    this.#api = api;
+    this.at = api.services.now();
   }
 
   identify(principal: Principal, region: string): void {
@@ -126,6 +137,7 @@ class Journal {
   }
 
   name(operation: Operation): void {
+    this.#operation = operation.name;
     this.#action = operation.action ?? `rekey:${operation.name}`;
   }
 
@@ -143,16 +155,36 @@ class Journal {
 
   /** Puts the record of success into the transaction of the change, so that neither is there without the other. */
   async commitWith(tx: Parameters<Services["audit"]["inTransaction"]>[0]): Promise<void> {
-    await this.#services.audit.inTransaction(tx, this.#record(this.#action, this.#resource, "ok", this.#parameters));
+    await this.#api.services.audit.inTransaction(tx, this.#record(this.#action, this.#resource, "ok", this.#parameters));
     this.#committed = true;
   }
 
   async close(outcome: string): Promise<void> {
+    if (outcome !== "ok") this.#count(outcome); // first: this failure is counted also when it cannot be put on record
+    if (this.#isOnRecord(outcome)) await this.#append(outcome);
+    if (outcome === "ok") this.#count(outcome);
+  }
+
+  #count(outcome: string): void {
+    this.#api.count?.(this.#request.door, this.#operation, outcome, (performance.now() - this.#startedAt) / 1000);
+  }
+
+  #isOnRecord(outcome: string): boolean {
+    const { rate } = this.#api;
+    if (rate === undefined) return true;
+    const { sourceIp } = this.#request;
+    if (this.#principal === undefined && outcome !== "InternalServiceError") rate.countStranger(sourceIp, this.at);
+    return outcome !== "ThrottlingException" || rate.isFirstRefusal(this.#principal?.arn ?? sourceIp, this.at);
+  }
+
+  #append(outcome: string): Promise<unknown> {
     const own =
       this.#committed && outcome === "ok" ? [] : [this.#record(this.#action, this.#resource, outcome, this.#parameters)];
     const records = [...this.#notes, ...own];
-    if (records.length === 1 && records[0]) return this.#services.audit.append(records[0]);
-    await Promise.all(records.map((record) => this.#services.audit.append(record)));
+    const { audit } = this.#api.services;
+    return records.length === 1 && records[0]
+      ? audit.append(records[0])
+      : Promise.all(records.map((record) => audit.append(record)));
   }
 
   #record(action: string, resource: string, outcome: string, parameters: object): AuditRecord {
@@ -160,7 +192,7 @@ class Journal {
     const key = this.#principal?.accessKeyId;
     return {
       requestId,
-      at: this.#at,
+      at: this.at,
       principal: this.#principal?.arn ?? "anonymous",
       ...(key === undefined ? {} : { accessKeyId: key }),
       action,

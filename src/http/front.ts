@@ -1,76 +1,144 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { createServer as createTlsServer } from "node:https";
+import { randomUUID } from "node:crypto";
+import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from "node:http";
+import { createServer as createTlsServer, type Server as TlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
-import Fastify, { type FastifyInstance } from "fastify";
+import type { FastifyInstance } from "fastify";
+import { ConfigError, ServiceError } from "../core/error.ts";
+import { createApp } from "./app.ts";
+import { Connections } from "./connections.ts";
 import { type RawRequest, rawRequest, readBody } from "./raw-request.ts";
+import { endingConnections } from "./server-socket.ts";
+import type { TlsFiles } from "./tls.ts";
 
 export interface FrontOptions {
   /** Answers `POST /`, which needs the body as it came. */
   answer(request: RawRequest, response: ServerResponse): Promise<void>;
-  /** Answers a `POST /` whose body could not be read. */
-  refuse(error: unknown, response: ServerResponse): void;
+  /** Answers a `POST /` whose body could not be read, or whose answer failed. */
+  refuse(error: unknown, response: ServerResponse, requestId: string): void;
+  /** Takes a request to another path than `/` unless it answers false; then Fastify answers. */
+  elsewhere?(incoming: IncomingMessage, response: ServerResponse): boolean;
+  /** Told of requests that were refused before they reached an operation; `HTTP 431` or an error code. */
+  refused?(outcome: string): void;
   readonly maxBodyBytes: number;
   readonly maxConnections: number;
-  readonly tls?: { readonly cert: string; readonly key: string };
+  /** For a whole request to arrive. */
+  readonly requestTimeoutMs: number;
+  readonly tls?: TlsFiles;
 }
 
 /** The listening side: `POST /` goes straight to the AWS doors, all other paths to Fastify. */
 export interface Front {
   readonly app: FastifyInstance;
-  /** The address in use, once listening. */
+  /** Answers a request that came by another way than this listener; only once it listens. */
+  handle(incoming: IncomingMessage, response: ServerResponse): void;
+  /** The address in use, once listening. @throws ConfigError when it cannot listen there. */
   listen(listen: { host: string; port: number }): Promise<{ host: string; port: number }>;
+  /** Connections from now on see this certificate. */
+  setTls(files: TlsFiles): void;
   /** Takes no new connections and waits for open requests, at most `drainMs`. */
   close(drainMs: number): Promise<void>;
 }
 
-const headersTimeoutMs = 10_000;
-const requestTimeoutMs = 30_000;
+const maxHeadersMs = 10_000;
 const keepAliveMs = 65_000;
+const handshakeTimeoutMs = 10_000;
+const checkTimeoutsMs = 1_000;
+const maxHeaderBytes = 16_384;
+/** Node drops what is beyond its own bound without a word: one more is let in, and refused. */
+const maxHeaders = 100;
 
 export function createFront(options: FrontOptions): Front {
-  let server: Server | undefined;
-  const app = Fastify({
-    bodyLimit: options.maxBodyBytes,
-    requestTimeout: requestTimeoutMs,
-    keepAliveTimeout: keepAliveMs,
+  let server: Server | TlsServer | undefined;
+  const state = { closing: false };
+  const connections = new Connections((status) => options.refused?.(`HTTP ${status}`));
+  let handle: RequestListener = (_incoming, response) => response.destroy();
+  const app = createApp(options, {
     serverFactory: (handler) => {
-      server = listener(options, handler);
+      handle = receive(options, handler, connections, state);
+      server = listener(options, handle);
       return server;
     },
+    clientErrorHandler: (error, socket) => connections.refuse(error, socket),
   });
   return {
     app,
+    handle: (incoming, response) => handle(incoming, response),
     async listen({ host, port }) {
-      await app.listen({ host, port });
+      await app.listen({ host, port }).catch((error: NodeJS.ErrnoException) => {
+        throw error.syscall === "listen" ? cannotListen(error, host, port) : error;
+      });
       const address = server?.address() as AddressInfo;
       return { host, port: address.port };
     },
+    setTls(files) {
+      if (server && "setSecureContext" in server) server.setSecureContext({ ...files, minVersion: "TLSv1.2" });
+    },
     async close(drainMs) {
-      const late = setTimeout(() => server?.closeAllConnections(), drainMs);
-      server?.closeIdleConnections();
-      await app.close();
-      clearTimeout(late);
+      state.closing = true;
+      if (server) await endingConnections(server, drainMs, () => app.close());
+      else await app.close();
     },
   };
 }
 
-function listener(options: FrontOptions, handler: (request: IncomingMessage, response: ServerResponse) => void): Server {
-  const onRequest = (incoming: IncomingMessage, response: ServerResponse): void => {
-    const isRoot = incoming.url === "/" || incoming.url?.startsWith("/?");
-    if (incoming.method === "POST" && isRoot) void answerRoot(options, incoming, response);
-    else handler(incoming, response);
+function cannotListen({ code }: NodeJS.ErrnoException, host: string, port: number): ConfigError {
+  const why = code === "EADDRINUSE" ? "is in use" : `cannot be used (${code})`;
+  return new ConfigError([`--listen must be a free address of this machine: ${host}:${port} ${why}.`]);
+}
+
+function listener(options: FrontOptions, onRequest: RequestListener): Server | TlsServer {
+  const settings = {
+    keepAliveTimeout: keepAliveMs,
+    headersTimeout: Math.min(maxHeadersMs, options.requestTimeoutMs),
+    requestTimeout: options.requestTimeoutMs,
+    connectionsCheckingInterval: checkTimeoutsMs,
+    maxHeaderSize: maxHeaderBytes,
+    insecureHTTPParser: false,
   };
-  const settings = { keepAliveTimeout: keepAliveMs, headersTimeout: headersTimeoutMs, requestTimeout: requestTimeoutMs };
-  const server = options.tls ? createTlsServer({ ...settings, ...options.tls }, onRequest) : createServer(settings, onRequest);
+  const server = options.tls
+    ? createTlsServer({ ...settings, ...options.tls, minVersion: "TLSv1.2", handshakeTimeout: handshakeTimeoutMs }, onRequest)
+    : createServer(settings, onRequest);
   server.maxConnections = options.maxConnections;
+  server.maxHeadersCount = maxHeaders + 1;
   return server;
 }
 
+function receive(
+  options: FrontOptions,
+  handler: RequestListener,
+  connections: Connections,
+  state: { readonly closing: boolean },
+): RequestListener {
+  return (incoming, response) => {
+    connections.begin(response);
+    if (state.closing) response.setHeader("Connection", "close");
+    if (incoming.rawHeaders.length / 2 > maxHeaders) return connections.refuseRequest(431, response);
+    const isRoot = incoming.url === "/" || incoming.url?.startsWith("/?");
+    if (incoming.method === "POST" && isRoot) void answerRoot(options, incoming, response);
+    else if (!options.elsewhere?.(incoming, response)) handler(incoming, response);
+  };
+}
+
+/** Never rejects: nobody would hear it. */
 async function answerRoot(options: FrontOptions, incoming: IncomingMessage, response: ServerResponse): Promise<void> {
+  const requestId = randomUUID();
   try {
-    const body = await readBody(incoming, options.maxBodyBytes);
-    await options.answer(rawRequest(incoming, body), response);
+    const body = await read(options, incoming);
+    await options.answer(rawRequest(incoming, body, requestId), response);
   } catch (error) {
-    options.refuse(error, response);
+    try {
+      options.refuse(error, response, requestId);
+    } catch {
+      response.destroy(); // an end without an answer is better than none
+    }
+  }
+}
+
+async function read(options: FrontOptions, incoming: IncomingMessage): Promise<Buffer> {
+  try {
+    return await readBody(incoming, options.maxBodyBytes);
+  } catch (error) {
+    options.refused?.(error instanceof ServiceError ? error.code : "InternalServiceError");
+    throw error;
   }
 }

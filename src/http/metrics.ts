@@ -1,64 +1,102 @@
-import type { IncomingMessage } from "node:http";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
 import type { FastifyInstance } from "fastify";
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import { collectDefaultMetrics, Gauge, Registry } from "prom-client";
+import { originOf } from "./raw-request.ts";
+import { type DoorName, RequestCounts } from "./request-counts.ts";
 
 /** Numbers about this process for Prometheus. Labels are operations, outcomes and states: never names of secrets. */
 export interface Metrics {
-  /** One answered request; `outcome` is `ok` or the error code. */
-  request(operation: string, outcome: string, seconds: number): void;
+  /** One answered request of an operation, or `unknown`; `outcome` is `ok` or the error code. */
+  request(door: DoorName, operation: string, outcome: string, seconds: number): void;
   /** The text of `GET /metrics`. */
   text(): Promise<string>;
 }
 
-/** `rotations` counts the rotations of each state, at every scrape. */
+/** `rotations` counts the rotations of each state, at every scrape; when it rejects, the other numbers are there all the same. */
 export function createMetrics(rotations: () => Promise<ReadonlyMap<string, number>>): Metrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
-  const registers = [registry];
-  const requests = new Counter({
-    name: "rekey_requests_total",
-    help: "Requests answered, by operation and outcome.",
-    labelNames: ["operation", "outcome"],
-    registers,
-  });
-  const seconds = new Histogram({
-    name: "rekey_request_duration_seconds",
-    help: "Time from a request's arrival to its answer.",
-    labelNames: ["operation"],
-    buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
-    registers,
-  });
   new Gauge({
     name: "rekey_rotations",
     help: "Rotations on record, by state.",
     labelNames: ["state"],
-    registers,
+    registers: [registry],
     async collect() {
-      const counts = await rotations();
       this.reset();
+      const counts = await rotations().catch(() => new Map<string, number>());
       for (const [state, count] of counts) this.set({ state }, count);
     },
   });
+  const requests = new RequestCounts();
   return {
-    request(operation, outcome, took) {
-      requests.inc({ operation, outcome });
-      seconds.observe({ operation }, took);
-    },
-    text: () => registry.metrics(),
+    request: (door, operation, outcome, seconds) => requests.add(door, operation, outcome, seconds),
+    text: async () => `${await registry.metrics()}\n${requests.text()}`,
   };
 }
 
-/** `GET /metrics`, for this machine only unless the address is one made for it (`--metrics-listen`). */
-export function metricsRoute(app: FastifyInstance, metrics: Metrics, { everyone }: { everyone: boolean }): void {
+const headers = {
+  "Content-Type": Registry.PROMETHEUS_CONTENT_TYPE,
+  "Cache-Control": "no-store",
+  "X-Content-Type-Options": "nosniff",
+};
+
+/** `GET /metrics` beside everything else: for this machine only. */
+export function metricsRoute(app: FastifyInstance, metrics: Metrics): void {
   app.get("/metrics", async (request, reply) => {
-    if (!everyone && !fromThisMachine(request.raw)) return reply.code(404).send({ status: "not found" });
-    return reply.type(Registry.PROMETHEUS_CONTENT_TYPE).send(await metrics.text());
+    if (!fromThisMachine(request.raw)) return reply.callNotFound();
+    return reply.headers(headers).send(await metrics.text());
   });
 }
 
 /** A proxy on this machine speaks for somebody else. */
-function fromThisMachine({ socket, headers }: IncomingMessage): boolean {
-  const address = socket.remoteAddress?.replace(/^::ffff:/, "") ?? "";
-  const local = address === "::1" || address.startsWith("127.");
-  return local && headers["x-forwarded-for"] === undefined && headers.forwarded === undefined;
+function fromThisMachine(incoming: IncomingMessage): boolean {
+  const { sourceIp } = originOf(incoming);
+  const local = sourceIp === "::1" || sourceIp.startsWith("127.");
+  return local && incoming.headers["x-forwarded-for"] === undefined && incoming.headers.forwarded === undefined;
+}
+
+export interface MetricsListener extends AsyncDisposable {
+  readonly port: number;
+}
+
+const maxScrapers = 64;
+
+/** `GET /metrics` on an address of its own, for whoever can reach that. Rejects when it cannot listen there. */
+export async function listenForMetrics(
+  metrics: Metrics,
+  { host, port }: { host: string; port: number },
+): Promise<MetricsListener> {
+  const server = createServer({ requestTimeout: 10_000, headersTimeout: 5_000 }, (request, response) => {
+    void answerScrape(metrics, request, response);
+  });
+  server.maxConnections = maxScrapers;
+  const listening = Promise.withResolvers<void>();
+  server.once("error", listening.reject);
+  server.listen(port, host, listening.resolve);
+  await listening.promise;
+  server.off("error", listening.reject);
+  return {
+    port: (server.address() as AddressInfo).port,
+    async [Symbol.asyncDispose]() {
+      const closed = Promise.withResolvers<void>();
+      server.close(() => closed.resolve());
+      server.closeAllConnections();
+      await closed.promise;
+    },
+  };
+}
+
+async function answerScrape(metrics: Metrics, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const path = request.url?.split("?")[0];
+  if (path !== "/metrics" || (request.method !== "GET" && request.method !== "HEAD")) {
+    response.writeHead(404, { "Content-Length": 0 }).end();
+    return;
+  }
+  try {
+    const text = await metrics.text();
+    response.writeHead(200, headers).end(request.method === "HEAD" ? undefined : text);
+  } catch {
+    response.destroy(); // a scraper takes an end without an answer for what it is: down
+  }
 }

@@ -1,3 +1,5 @@
+import type { ServerResponse } from "node:http";
+import type { FastifyReply } from "fastify";
 import { type ErrorCode, ServiceError } from "../core/error.ts";
 
 /** What went wrong, as `application/problem+json`. Source: RFC 9457. */
@@ -42,6 +44,21 @@ export function toProblem(error: unknown, requestId: string): Problem {
     detail: failure?.message ?? `An error occurred on the server side. Request id: ${requestId}`,
     requestId,
   };
+}
+
+/** Answers with an error where no router stands between. */
+export function writeProblem(response: ServerResponse, error: unknown, requestId: string): void {
+  if (response.headersSent || response.destroyed) return;
+  const problem = toProblem(error, requestId);
+  const headers = { "content-type": "application/problem+json", "cache-control": "no-store", "rekey-request-id": requestId };
+  response.writeHead(problem.status, headers).end(JSON.stringify(problem));
+}
+
+export function sendProblem(reply: FastifyReply, error: unknown, requestId: string): FastifyReply {
+  const problem = toProblem(error, requestId);
+  if (problem.status === 401) reply.header("www-authenticate", 'Bearer realm="rekey"');
+  if (problem.status === 429) reply.header("retry-after", "1");
+  return reply.code(problem.status).type("application/problem+json").send(JSON.stringify(problem));
 }
 
 /** `ResourceNotFoundException` → `Resource not found`. */

@@ -1,4 +1,3 @@
-import { randomUUID } from "node:crypto";
 import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import { ServiceError } from "../core/error.ts";
 
@@ -16,42 +15,74 @@ export interface RawRequest {
   readonly secure: boolean;
 }
 
+/** Who sent a request, as the process that took the connection saw it. */
+export interface Origin {
+  readonly sourceIp: string;
+  readonly secure: boolean;
+}
+
+/** Of requests that another process handed on. */
+const origins = new WeakMap<IncomingMessage, Origin>();
+
+/** Says where a request came from that did not come by a connection of its own. */
+export function setOrigin(incoming: IncomingMessage, origin: Origin): void {
+  origins.set(incoming, origin);
+}
+
+export function originOf(incoming: IncomingMessage): Origin {
+  const { socket } = incoming;
+  return origins.get(incoming) ?? { sourceIp: plainAddress(socket.remoteAddress), secure: "encrypted" in socket };
+}
+
 /** Reads the body, never more than `maxBytes`. @throws ServiceError RequestEntityTooLarge */
 export function readBody(incoming: IncomingMessage, maxBytes: number): Promise<Buffer> {
   const tooLarge = () => new ServiceError("RequestEntityTooLarge", `The request body is larger than ${maxBytes} bytes.`);
-  if (Number(incoming.headers["content-length"] ?? 0) > maxBytes) return Promise.reject(tooLarge());
+  const announced = Number(incoming.headers["content-length"] ?? 0);
+  if (announced > maxBytes) return Promise.reject(tooLarge());
   return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
+    let held: Buffer = Buffer.alloc(0);
     let size = 0;
     incoming.on("data", (chunk: Buffer) => {
-      size += chunk.length;
-      if (size > maxBytes) {
+      if (size + chunk.length > maxBytes) {
         incoming.removeAllListeners("data");
         incoming.resume();
         reject(tooLarge());
-      } else chunks.push(chunk);
+        return;
+      }
+      // The usual request comes in one piece; of many small pieces none is kept, since each would hold far more than its bytes.
+      if (size === 0 && chunk.length === announced) held = chunk;
+      else {
+        if (size + chunk.length > held.length) held = grown(held, size, size + chunk.length);
+        chunk.copy(held, size);
+      }
+      size += chunk.length;
     });
-    incoming.on("end", () => resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)));
+    incoming.on("end", () => resolve(held.subarray(0, size)));
     incoming.on("error", reject);
     incoming.on("close", () => reject(new ServiceError("SerializationException", "The request ended before its body did.")));
   });
 }
 
+function grown(held: Buffer, size: number, needed: number): Buffer {
+  const larger = Buffer.allocUnsafe(Math.max(needed, held.length * 2, 4096));
+  held.copy(larger, 0, 0, size);
+  return larger;
+}
+
 /** What is known of a request before anyone has looked at what it says. */
-export function rawRequest(incoming: IncomingMessage, body: Buffer): RawRequest {
+export function rawRequest(incoming: IncomingMessage, body: Buffer, requestId: string): RawRequest {
   const url = incoming.url ?? "/";
   const mark = url.indexOf("?");
   return {
-    requestId: randomUUID(),
+    requestId,
     method: incoming.method ?? "GET",
     path: mark < 0 ? url : url.slice(0, mark),
     query: mark < 0 ? "" : url.slice(mark + 1),
     headers: incoming.headers,
     rawHeaders: incoming.rawHeaders,
     body,
-    sourceIp: plainAddress(incoming.socket.remoteAddress),
+    ...originOf(incoming),
     userAgent: incoming.headers["user-agent"] ?? "",
-    secure: "encrypted" in incoming.socket,
   };
 }
 

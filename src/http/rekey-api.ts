@@ -6,7 +6,7 @@ import type { Operation } from "../operations/operation.ts";
 import { type Api, type ApiRequest, dispatch, type Identified } from "./dispatch.ts";
 import { type Shape, shapeOf, toMembers, toNative } from "./member-names.ts";
 import { describeApi } from "./openapi.ts";
-import { toProblem } from "./problem.ts";
+import { sendProblem } from "./problem.ts";
 import { type RawRequest, rawRequest } from "./raw-request.ts";
 
 export interface RekeyApiDoor {
@@ -30,7 +30,6 @@ export function rekeyApi(app: FastifyInstance, door: RekeyApiDoor): void {
     scope.addContentTypeParser("*", { parseAs: "buffer", bodyLimit: door.maxBodyBytes }, (_request, body, done) =>
       done(null, body),
     );
-    scope.setErrorHandler((error, _request, reply) => sendProblem(reply, fromFastify(error, door.maxBodyBytes), randomUUID()));
     const description = JSON.stringify(describeApi(root, operations));
     scope.get(`${root}/openapi.json`, (_request, reply) => reply.type("application/json").send(description));
     for (const operation of operations) {
@@ -41,7 +40,7 @@ export function rekeyApi(app: FastifyInstance, door: RekeyApiDoor): void {
     }
     scope.all(`${root}/*`, (request, reply) => {
       const text = `There is no ${request.method} ${request.url.split("?")[0]?.slice(0, 200)}. ${root}/openapi.json lists what there is.`;
-      return sendProblem(reply, new ServiceError("UnknownOperationException", text), randomUUID());
+      return sendProblem(reply, new ServiceError("UnknownOperationException", text), request.id);
     });
   });
 }
@@ -53,8 +52,9 @@ interface Route {
 }
 
 async function answer(request: FastifyRequest, reply: FastifyReply, { door, operation, shape }: Route): Promise<FastifyReply> {
-  const raw = rawRequest(request.raw, Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0));
+  const raw = rawRequest(request.raw, Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0), request.id);
   const apiRequest: ApiRequest = {
+    door: "rekey-api",
     requestId: raw.requestId,
     sourceIp: raw.sourceIp,
     userAgent: raw.userAgent,
@@ -65,28 +65,10 @@ async function answer(request: FastifyRequest, reply: FastifyReply, { door, oper
   };
   try {
     const output = await dispatch(apiRequest, door.api);
-    return reply
-      .headers(headersOf(raw.requestId))
-      .type("application/json")
-      .send(JSON.stringify(toNative(output)));
+    return reply.type("application/json").send(JSON.stringify(toNative(output)));
   } catch (error) {
     return sendProblem(reply, error, raw.requestId);
   }
-}
-
-const headersOf = (requestId: string) => ({ "rekey-request-id": requestId, "cache-control": "no-store" });
-
-function sendProblem(reply: FastifyReply, error: unknown, requestId: string): FastifyReply {
-  const problem = toProblem(error, requestId);
-  if (problem.status === 401) reply.header("www-authenticate", 'Bearer realm="rekey"');
-  return reply.code(problem.status).headers(headersOf(requestId)).type("application/problem+json").send(JSON.stringify(problem));
-}
-
-/** Fastify's own refusals; what else gets here is a bug and told as one. */
-function fromFastify(error: unknown, maxBodyBytes: number): unknown {
-  const status = error instanceof Error && "statusCode" in error ? error.statusCode : undefined;
-  if (status === 413) return new ServiceError("RequestEntityTooLarge", `The request body is larger than ${maxBodyBytes} bytes.`);
-  return status === 400 ? new ServiceError("SerializationException", "The request could not be read.") : error;
 }
 
 /** A signature names its region; a bearer token leaves it to the header, else to the server's default. */

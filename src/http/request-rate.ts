@@ -1,0 +1,58 @@
+import { createLoginLimiter } from "../auth/login-limiter.ts";
+import { ServiceError } from "../core/error.ts";
+
+/**
+ * Bounds on requests in one second, kept by this process. What it remembers is bounded too: at most 10,000 names of
+ * callers and as many addresses; the first one of this second is forgotten first.
+ */
+export interface RequestRate {
+  /** Counts a request of a caller who is known. @throws ServiceError ThrottlingException beyond the bound. */
+  countCaller(principalArn: string, nowMs: number): void;
+  /** @throws ServiceError ThrottlingException when too many requests from there came without good credentials. */
+  checkAddress(address: string, nowMs: number): void;
+  /** Counts a request that came without good credentials. */
+  countStranger(address: string, nowMs: number): void;
+  /**
+   * Whether this refusal is the first one of the second for this caller or address. Only that one goes on record: a flood
+   * must not fill the audit trail.
+   */
+  isFirstRefusal(name: string, nowMs: number): boolean;
+}
+
+const windowMs = 1_000;
+const maxNames = 10_000;
+
+export function createRequestRate(maxPerSecond: number): RequestRate {
+  const callers = new SecondCounter();
+  const refusals = new SecondCounter();
+  const strangers = createLoginLimiter({ maxFailures: maxPerSecond, windowMs, maxAddresses: maxNames });
+  return {
+    countCaller(principalArn, nowMs) {
+      if (callers.add(principalArn, nowMs) > maxPerSecond) throw new ServiceError("ThrottlingException", "Rate exceeded");
+    },
+    checkAddress: (address, nowMs) => strangers.check(address, nowMs),
+    countStranger: (address, nowMs) => strangers.failed(address, nowMs),
+    isFirstRefusal: (name, nowMs) => refusals.add(name, nowMs) === 1,
+  };
+}
+
+/** Counts by name; everything is forgotten when a second is over. */
+class SecondCounter {
+  readonly #counts = new Map<string, { count: number }>();
+  #since = Number.NEGATIVE_INFINITY;
+
+  /** The count with this one. */
+  add(name: string, nowMs: number): number {
+    // A clock that was set back must not hold the window open.
+    if (nowMs - this.#since >= windowMs || nowMs < this.#since) {
+      this.#counts.clear();
+      this.#since = nowMs;
+    }
+    const entry = this.#counts.get(name);
+    if (entry) return ++entry.count;
+    const first = this.#counts.size >= maxNames ? this.#counts.keys().next() : undefined;
+    if (first && !first.done) this.#counts.delete(first.value);
+    this.#counts.set(name, { count: 1 });
+    return 1;
+  }
+}

@@ -135,7 +135,7 @@ export async function identityWorld(sql: Sql, { failedLogins = {} as LimiterOpti
     const operation = identityOperations.find(({ noun, verb }) => `${noun} ${verb}` === name);
     if (!operation) throw new Error(`no operation ${name}`);
     const { sourceIp, userAgent, secure } = facts;
-    const request = { requestId: randomUUID(), sourceIp, userAgent, secure };
+    const request = { door: "rekey-api" as const, requestId: randomUUID(), sourceIp, userAgent, secure };
     const steps = { authenticate: () => signed(as), operation: () => operation, body: () => input };
     return (await dispatch({ ...request, ...steps }, api)) as Record<string, unknown>;
   };

@@ -2,6 +2,7 @@ import { ServiceError } from "../core/error.ts";
 import { roleArn, sessionArn } from "../core/identity.ts";
 import { Plaintext } from "../core/plaintext.ts";
 import type { PolicyText, Principal } from "../core/principal.ts";
+import { mergeTags } from "../core/rotation-principal.ts";
 import type { Session } from "../core/session.ts";
 import { findAccessKey, findToken, type SealedSecret } from "../store/credentials.ts";
 import { loadPrincipal } from "../store/identity.ts";
@@ -54,6 +55,7 @@ export async function findSession(
     arn: sessionArn(account, session.roleName, session.sessionName),
     userId: `${session.roleId}:${session.sessionName}`,
     tags: mergeTags(rights.tags, session.tags ?? {}),
+    ...(session.tags === undefined ? {} : { sessionTags: session.tags }),
     ...(limits === undefined ? {} : { sessionPolicies: limits }),
     accessKeyId: session.accessKeyId,
     tokenIssuedAt: session.issuedAt,
@@ -71,10 +73,4 @@ async function sessionPolicies(sql: Sql, { policy, policyArns = [] }: Session): 
     if (document !== undefined) texts.push({ name: arn, document });
   }
   return texts;
-}
-
-/** Keys are compared without case; the session's spelling and value stay. */
-function mergeTags(own: Readonly<Record<string, string>>, session: Readonly<Record<string, string>>): Record<string, string> {
-  const replaced = new Set(Object.keys(session).map((key) => key.toLowerCase()));
-  return { ...Object.fromEntries(Object.entries(own).filter(([key]) => !replaced.has(key.toLowerCase()))), ...session };
 }

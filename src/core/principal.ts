@@ -16,6 +16,8 @@ export interface Principal {
   readonly sessionPolicies?: readonly PolicyText[];
   readonly accessKeyId?: string;
   readonly tokenIssuedAt?: number;
+  /** Of a session: its own tags, which `tags` holds too. */
+  readonly sessionTags?: Readonly<Record<string, string>>;
   /** Of a session: keys of its tags that go on to sessions made from it. */
   readonly transitiveTagKeys?: readonly string[];
   /** Condition keys that its credential brings along, e.g. `issuer.example:sub` of a web identity. */

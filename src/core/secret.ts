@@ -1,4 +1,5 @@
 import { ServiceError } from "./error.ts";
+import type { RotationPrincipal } from "./rotation-principal.ts";
 
 export const maxLabels = 20;
 export const maxVersions = 100;
@@ -60,11 +61,13 @@ export interface Secret {
   readonly rowVersion: number;
   /** Until when readers of AWSCURRENT wait, while its password is being switched. */
   readonly switchingUntil?: number | undefined;
+  /** The version that the target was last seen to accept in place of AWSCURRENT; counts while it bears AWSPENDING. */
+  readonly switchedTo?: string | undefined;
   readonly rotationEnabled?: boolean | undefined;
   readonly rotationFunctionArn?: string | undefined;
   readonly rotationRules?: RotationRules | undefined;
-  /** Whose rights built-in functions act with: the ARN of the principal that configured the rotation. */
-  readonly rotationPrincipal?: string | undefined;
+  /** Whose rights built-in functions act with: who configured the rotation. */
+  readonly rotationPrincipal?: RotationPrincipal | undefined;
   readonly externalRotation?:
     | { readonly roleArn?: string; readonly metadata?: readonly { Key: string; Value: string }[] }
     | undefined;
@@ -139,6 +142,27 @@ export function addPending(secret: Secret, versionId: string, nowMs: number): Se
   return prune(next, nowMs, versionId);
 }
 
+/** Without the version that a rotation that only tests had made, unless something else came to use it. */
+export function withoutTestCopy(secret: Secret, versionId: string): Secret {
+  const copy = versionWith(secret, "AWSPENDING");
+  if (copy?.id !== versionId || copy.stages.length > 1) return secret;
+  return { ...secret, versions: secret.versions.filter(({ id }) => id !== versionId) };
+}
+
+/** Whether the version still waits to become current. */
+export function isPending(secret: Secret, versionId: string): boolean {
+  const pending = versionWith(secret, "AWSPENDING");
+  return pending?.id === versionId && !pending.stages.includes("AWSCURRENT");
+}
+
+/** What a reader of AWSCURRENT is to get: that version, unless the target was seen to take AWSPENDING's value in its place. */
+export function currentInForce(secret: Secret): SecretVersion | undefined {
+  const { switchedTo } = secret;
+  return switchedTo !== undefined && isPending(secret, switchedTo)
+    ? versionOf(secret, switchedTo)
+    : versionWith(secret, "AWSCURRENT");
+}
+
 export interface LabelMove {
   readonly label: string;
   readonly moveTo?: string | undefined;
@@ -203,7 +227,9 @@ export function detach(secret: Secret, label: string): Secret {
 function putCurrent(secret: Secret, versionId: string): Secret {
   const current = versionWith(secret, "AWSCURRENT");
   if (current?.id === versionId) return secret;
-  const next = attach({ ...secret, generation: secret.generation + 1 }, "AWSCURRENT", versionId);
+  // Whatever was being switched: nobody waits for it any more.
+  const moved = { ...secret, generation: secret.generation + 1, switchingUntil: undefined, switchedTo: undefined };
+  const next = attach(moved, "AWSCURRENT", versionId);
   return current ? attach(next, "AWSPREVIOUS", current.id) : next;
 }
 

@@ -1,12 +1,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { advance, type Rotation, type StepOutcome } from "../core/rotation.ts";
-import { type Secret, versionWith } from "../core/secret.ts";
+import { type Secret, withoutTestCopy } from "../core/secret.ts";
 import { addEvent } from "../store/events.ts";
 import { type Claim, recordRotation, renewClaim } from "../store/rotation-claims.ts";
 import { changeSecret } from "../store/secrets.ts";
 import type { Sql } from "../store/sql.ts";
 import type { RotatorTools } from "../targets/target.ts";
-import { barrierMs, type EngineParts } from "./parts.ts";
+import type { EngineParts } from "./parts.ts";
 
 /** Another node works on the rotation, or it was ended: this one may do nothing more. */
 export class Superseded extends Error {
@@ -32,9 +32,12 @@ export class HeldRotation {
   readonly takenOver: boolean;
   /** As far as it has come; may be ahead of the row, which the next `commit` brings up to it. */
   rotation: Rotation;
+  /** The target takes the new password of a single user by now: AWSCURRENT's is of no use. */
+  switched = false;
   #committed: Rotation;
   readonly #claim: Claim;
   #until: number;
+  #readersGiveUpAt = 0;
 
   constructor(parts: EngineParts, claim: Claim) {
     this.parts = parts;
@@ -94,23 +97,58 @@ export class HeldRotation {
   }
 
   withBarrier(secret: Secret): Secret {
-    return { ...secret, switchingUntil: this.parts.now() + this.parts.settings.settleMs + barrierMs };
+    const { settleMs, readBarrierMs } = this.parts.settings;
+    this.#readersGiveUpAt = this.parts.now() + readBarrierMs;
+    return { ...secret, switchingUntil: this.#readersGiveUpAt + settleMs, switchedTo: undefined };
+  }
+
+  /** Does the rest of a switch; readers that give up waiting before it ends get the version that the target has taken. */
+  async beforeReadersGiveUp(work: Promise<void>): Promise<void> {
+    const ended = new AbortController();
+    const told = this.#tellReaders(ended.signal);
+    try {
+      await Promise.all([work.finally(() => ended.abort()), told]);
+    } finally {
+      await told.catch(() => undefined); // one of the two may have failed before: that error counts
+    }
+  }
+
+  async #tellReaders(ended: AbortSignal): Promise<void> {
+    const waitMs = Math.max(0, this.#readersGiveUpAt - this.parts.now());
+    await sleep(waitMs, undefined, { signal: ended }).catch(() => undefined);
+    if (!ended.aborted) await this.commit({ hold: true, secret: (before) => this.#withSwitched(before) });
+  }
+
+  #withSwitched(secret: Secret): Secret {
+    return { ...secret, switchedTo: this.rotation.versionId, switchingUntil: undefined };
   }
 
   /** Tried in vain: again later, or ended. @throws Superseded */
   async fail(outcome: StepOutcome): Promise<void> {
     const { now, random } = this.parts;
-    const { step, testOnly } = this.rotation;
+    const { testOnly, outcome: before } = this.rotation;
     this.rotation = advance(this.rotation, outcome, now(), random());
-    const untouched = step !== "testSecret" && outcome.class !== "unknown" && outcome.class !== "timeout";
-    const ended = this.rotation.state !== "running";
+    const { state, versionId } = this.rotation;
+    const ended = state !== "running";
+    const failure = ended ? state : "retrying";
     await this.commit({
-      secret: (before) => {
-        const open = untouched && before.switchingUntil !== undefined ? { ...before, switchingUntil: undefined } : before;
-        return ended && testOnly ? withoutTestCopy(open, this.rotation.versionId) : open;
+      secret: (secret) => {
+        const open = this.#afterFailure(secret, outcome);
+        return ended && testOnly ? withoutTestCopy(open, versionId) : open;
       },
-      ...(ended && { event: testOnly ? "rotation.test-failed" : `rotation.${this.rotation.state}` }),
+      // One that fails again for the same reason is no news.
+      ...((ended || before !== outcome.class) && { event: testOnly ? "rotation.test-failed" : `rotation.${failure}` }),
     });
+  }
+
+  /** Readers go on with what the target was seen to take last; where that is not known, those that wait do so to the end. */
+  #afterFailure(secret: Secret, { class: outcome }: StepOutcome): Secret {
+    if (this.switched && outcome !== "refused") return this.#withSwitched(secret);
+    if (outcome === "unknown" || outcome === "timeout") return secret;
+    const { switchingUntil, switchedTo } = secret;
+    if (switchingUntil === undefined && switchedTo === undefined) return secret;
+    // A server that cannot be reached says nothing against what it said before.
+    return { ...secret, switchingUntil: undefined, switchedTo: outcome === "refused" ? undefined : switchedTo };
   }
 
   /** Not this rotation's fault: later, without counting a try. @throws Superseded */
@@ -136,11 +174,4 @@ export class HeldRotation {
     const detail = { rotationId: id, versionId, ...failure };
     await addEvent(tx, { at: this.parts.now(), type, resource: secret.arn, generation: secret.generation, detail });
   }
-}
-
-/** Without the version that a rotation that only tests had made, unless something else came to use it. */
-export function withoutTestCopy(secret: Secret, versionId: string): Secret {
-  const copy = versionWith(secret, "AWSPENDING");
-  if (copy?.id !== versionId || copy.stages.length > 1) return secret;
-  return { ...secret, versions: secret.versions.filter(({ id }) => id !== versionId) };
 }

@@ -1,6 +1,7 @@
 import type { Logger } from "pino";
 import type { Audit } from "../core/audit.ts";
 import type { ServiceError } from "../core/error.ts";
+import type { RotationPrincipal } from "../core/rotation-principal.ts";
 import type { Secret } from "../core/secret.ts";
 import type { Envelope } from "../crypto/envelope.ts";
 import type { KeyRing } from "../crypto/key-ring.ts";
@@ -18,7 +19,7 @@ export interface BuiltinRotation {
 export interface EngineParts {
   readonly sql: Sql;
   readonly envelope: Pick<Envelope, "seal" | "open">;
-  readonly keys: Pick<KeyRing, "resolve">;
+  readonly keys: Pick<KeyRing, "resolve" | "refresh">;
   readonly log: Logger;
   readonly audit: Pick<Audit<Sql>, "append">;
   /** Keyed digest of a value under its context, the same as operations use. */
@@ -29,8 +30,10 @@ export interface EngineParts {
   readonly generatePassword: RotatorTools["generatePassword"];
   findRotator(kind: string): Promise<Rotator<AnyCredential> | undefined>;
   findFunction(functionArn: string): BuiltinRotation | undefined;
-  /** Whether a principal may read a secret's value as things stand now, its key included; the refusal if not. */
-  mayRead(principalArn: string, secret: Secret): Promise<ServiceError | undefined>;
+  /** Whether the principal that configured a rotation is still there; the refusal if not. */
+  mayRun(configured: RotationPrincipal): Promise<ServiceError | undefined>;
+  /** Whether it may read a secret's value as things stand now, the secret's key included; the refusal if not. */
+  mayRead(configured: RotationPrincipal, secret: Secret): Promise<ServiceError | undefined>;
   readonly settings: EngineSettings;
 }
 
@@ -41,6 +44,8 @@ export interface EngineSettings {
   readonly ownsStore: boolean;
   /** Between the barrier for readers and the switch of a single user's password. */
   readonly settleMs: number;
+  /** How long readers of AWSCURRENT wait at most for a switch to end. */
+  readonly readBarrierMs: number;
   /** Rotations at once, in all and for each target. */
   readonly concurrency: number;
   readonly perTarget: number;
@@ -49,7 +54,11 @@ export interface EngineSettings {
   readonly callMs: number;
 }
 
-export const engineDefaults = { settleMs: 100, concurrency: 16, perTarget: 10, claimMs: 20_000, callMs: 8_000 } as const;
-
-/** How long readers of AWSCURRENT wait at most for a switch to end. */
-export const barrierMs = 1_000;
+export const engineDefaults = {
+  settleMs: 100,
+  readBarrierMs: 1_000,
+  concurrency: 16,
+  perTarget: 10,
+  claimMs: 20_000,
+  callMs: 8_000,
+} as const;

@@ -2,16 +2,16 @@ import type { OutcomeClass } from "../core/error.ts";
 import { RotatorError, ServiceError } from "../core/error.ts";
 import { blockedRemedy, type Decision, decide, mustProbe, type StepOutcome } from "../core/rotation.ts";
 import { rotated } from "../core/rotation-schedule.ts";
-import { addVersion, detach, moveLabel, type Secret, versionWith } from "../core/secret.ts";
+import { addVersion, detach, isPending, moveLabel, type Secret, versionWith, withoutTestCopy } from "../core/secret.ts";
 import { type Claim, holdAccount } from "../store/rotation-claims.ts";
 import { loadSecret } from "../store/secrets.ts";
 import type { AnyCredential } from "../targets/index.ts";
 import type { Rotator, Strategy } from "../targets/target.ts";
 import type { Caps } from "./caps.ts";
-import { HeldRotation, Superseded, withoutTestCopy } from "./held-rotation.ts";
+import { HeldRotation, Superseded } from "./held-rotation.ts";
 import type { EngineParts } from "./parts.ts";
 import { readSuperuser } from "./superuser.ts";
-import { credentialValue, isPending, labelledCredential, openVersion, parseCredential, sealVersion } from "./values.ts";
+import { credentialValue, labelledCredential, openVersion, parseCredential, sealVersion } from "./values.ts";
 
 /** All that one try knows: the rotator and what it is to work on. */
 interface Turn {
@@ -83,6 +83,7 @@ async function attempt(held: HeldRotation, caps: Caps): Promise<void> {
 }
 
 async function prepare({ parts, rotation }: HeldRotation, secret: Secret): Promise<Turn> {
+  await requireConfigured(parts, secret);
   const builtin = parts.findFunction(rotation.functionArn);
   const rotator = builtin && (await parts.findRotator(builtin.kind));
   if (!rotator?.strategies.includes(builtin?.strategy ?? "single-user")) {
@@ -93,6 +94,13 @@ async function prepare({ parts, rotation }: HeldRotation, secret: Secret): Promi
   if (!value) throw new RotatorError("invalid", `${secret.name} has no current value to start from`);
   const current = checked(rotator, value, "the current value");
   return { secret, rotator, strategy, current, account: rotator.account(current, strategy) };
+}
+
+/** A built-in function has the rights of whoever configured the rotation: of somebody who is gone, none. @throws RotatorError `denied` */
+async function requireConfigured(parts: EngineParts, { name, rotationPrincipal }: Secret): Promise<void> {
+  if (!rotationPrincipal) throw new RotatorError("denied", `it is not known who configured the rotation of ${name}`);
+  const refusal = await parts.mayRun(rotationPrincipal);
+  if (refusal) throw new RotatorError("denied", refusal.message, { cause: refusal });
 }
 
 function checked(rotator: Rotator<AnyCredential>, value: AnyCredential, what: string): AnyCredential {
@@ -122,7 +130,9 @@ async function switchOver(held: HeldRotation, turn: Turn): Promise<void> {
     if (held.rotation.step === "setSecret") held.stepDone();
   }
   if (held.rotation.step === "testSecret") {
-    await turn.rotator.test(pending, await held.tools());
+    held.switched = turn.strategy === "single-user";
+    const tested = turn.rotator.test(pending, await held.tools());
+    await (held.switched ? held.beforeReadersGiveUp(tested) : tested);
     held.stepDone();
   }
   await finishSecret(held);
@@ -253,7 +263,7 @@ async function finishSecret(held: HeldRotation): Promise<void> {
       if (!isPending(before, versionId)) throw new Superseded();
       const removeFrom = versionWith(before, "AWSCURRENT")?.id;
       const moved = moveLabel(before, { label: "AWSCURRENT", moveTo: versionId, removeFrom }, parts.now());
-      return rotated({ ...detach(moved, "AWSPENDING"), switchingUntil: undefined }, parts.now(), parts.random());
+      return rotated(detach(moved, "AWSPENDING"), parts.now(), parts.random());
     },
   });
 }

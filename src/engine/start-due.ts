@@ -1,9 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { planRotation } from "../core/rotation-schedule.ts";
-import { addPending, type Secret, versionWith } from "../core/secret.ts";
+import { addPending, isPending, type Secret, versionWith } from "../core/secret.ts";
 import { secretsDueForRotation } from "../store/due.ts";
 import { addEvent } from "../store/events.ts";
-import { insertRotation } from "../store/rotations.ts";
+import { abandonRotation, insertRotation } from "../store/rotations.ts";
 import { changeSecret } from "../store/secrets.ts";
 import type { Sql } from "../store/sql.ts";
 import type { EngineParts } from "./parts.ts";
@@ -32,7 +32,7 @@ async function startOne(tx: Sql, secretId: string, { now, random }: EngineParts)
       return planned;
     }
     const pending = versionWith(before, "AWSPENDING");
-    const unfinished = pending !== undefined && !pending.stages.includes("AWSCURRENT");
+    const unfinished = pending !== undefined && isPending(before, pending.id);
     begun = { windowEndsAt, unfinished, versionId: unfinished ? pending.id : randomUUID() };
     return unfinished ? planned : addPending(planned, begun.versionId, nowMs);
   });
@@ -41,6 +41,8 @@ async function startOne(tx: Sql, secretId: string, { now, random }: EngineParts)
   if (missed !== undefined) await addEvent(tx, { ...event, type: "rotation.missed", detail: { windowEndsAt: missed } });
   if (!begun) return;
   const { versionId, windowEndsAt, unfinished } = begun;
+  if (!unfinished) await abandonRotation(tx, secretId, nowMs); // one whose AWSPENDING was taken away
+  const configured = saved.rotationPrincipal;
   const queued = await insertRotation(tx, {
     id: randomUUID(),
     secretId,
@@ -49,7 +51,7 @@ async function startOne(tx: Sql, secretId: string, { now, random }: EngineParts)
     origin: unfinished ? "retry" : "schedule",
     testOnly: false,
     functionArn: saved.rotationFunctionArn ?? "",
-    principal: saved.rotationPrincipal ?? "",
+    principal: configured?.session?.arn ?? configured?.arn ?? "",
     runAt: nowMs,
     windowEndsAt,
     startedAt: nowMs,

@@ -19,10 +19,11 @@ export async function readSuperuser(
   if (arn === undefined) return undefined;
   if (typeof arn !== "string") throw new RotatorError("invalid", "masterarn must be the ARN of a secret");
   const { parts, rotation } = held;
+  const { rotationPrincipal: configured } = secret;
   const master = arn.startsWith("arn:") ? await findSecret(parts.sql, secret.region, arn) : undefined;
   const found = master?.deletedAt === undefined ? master : undefined;
-  const refusal = found && (await parts.mayRead(rotation.principal, found));
-  const allowed = found && !refusal;
+  const refusal = found && configured && (await parts.mayRead(configured, found));
+  const allowed = found && configured && !refusal;
   await parts.audit.append({
     requestId: rotation.id,
     at: parts.now(),

@@ -16,6 +16,7 @@ export interface OpenedValue {
 export async function openVersion(parts: EngineParts, secret: Secret, versionId: string): Promise<OpenedValue | undefined> {
   const stored = await loadValue(parts.sql, secret.id, versionId);
   if (!stored) return undefined;
+  await seeKeyChanges(parts);
   return { kind: stored.kind, plaintext: await parts.envelope.open(stored, encryptionContext(secret.arn, versionId)) };
 }
 
@@ -26,10 +27,16 @@ export async function sealVersion(
   versionId: string,
   value: OpenedValue,
 ): Promise<SealedValue> {
+  await seeKeyChanges(parts);
   const key = await parts.keys.resolve(secret.kmsKeyId, secret.region);
   const { kind, plaintext } = value;
   const sealed = await parts.envelope.seal(plaintext, encryptionContext(secret.arn, versionId), key.id);
   return { kind, ...sealed, digest: parts.digest(plaintext.reveal(), digestContext(kind, secret.arn, versionId)) };
+}
+
+/** Another node may have disabled or rotated a key; of the embedded store this process makes all changes itself. */
+async function seeKeyChanges({ keys, settings }: EngineParts): Promise<void> {
+  if (!settings.ownsStore) await keys.refresh();
 }
 
 /** The JSON object in the version that bears a label; `undefined` when there is no such version or value. */
@@ -54,10 +61,4 @@ export function parseCredential({ kind, plaintext }: OpenedValue, what: string):
 
 export function credentialValue(credential: AnyCredential): OpenedValue {
   return { kind: "string", plaintext: new Plaintext(JSON.stringify(credential)) };
-}
-
-/** Whether the rotation's version still waits to become current. */
-export function isPending(secret: Secret, versionId: string): boolean {
-  const pending = versionWith(secret, "AWSPENDING");
-  return pending?.id === versionId && !pending.stages.includes("AWSCURRENT");
 }

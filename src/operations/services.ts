@@ -27,6 +27,8 @@ export interface Services {
   readonly region: string;
   readonly functions: FunctionDirectory;
   readonly extendedSchedules: boolean;
+  /** Longest that a read of AWSCURRENT waits while its password is being switched at the target. */
+  readonly readBarrierMs: number;
   /** Keyed digest of a value under its context: tells a repeated request from a different one without opening values. */
   digest(value: Uint8Array, context: string): Uint8Array;
   now(): number;

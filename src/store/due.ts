@@ -39,7 +39,8 @@ export async function anyDue(sql: Sql, what: "rotations" | "purges", nowMs: numb
 export async function nextDueAt(sql: Sql): Promise<number | undefined> {
   const [row] = await sql.query<{ at: number | null }>(
     `select min(at) as at from (
-       select min(case when claim_until > run_at then claim_until else run_at end) as at from rotations where state = 'running'
+       select min(run_at) as at from rotations where state = 'running' and claim_until is null
+       union all select min(claim_until) from rotations where state = 'running' and claim_until is not null
        union all select min(rotation_due_at) from secrets where rotation_due_at is not null
        union all select min(purge_at) from secrets where purge_at is not null
        union all select min(due_at) from replicas where due_at is not null) as due`,

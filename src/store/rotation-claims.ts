@@ -101,13 +101,22 @@ export async function recordRotation(tx: Sql, after: Rotation, fence: number, he
 
 /** Notes which account at a target the rotation changes. False when another running rotation has it. */
 export async function holdAccount(tx: Sql, { id }: Rotation, account: string): Promise<boolean> {
-  const rows = await tx.query(
-    `update rotations set target_account = $2 where id = $1
-       and not exists (select 1 from rotations o where o.target_account = $2 and o.state = 'running' and o.id <> $1) returning id`,
-    [id, account],
-  );
-  return rows.length > 0;
+  try {
+    const rows = await tx.query(
+      `update rotations set target_account = $2 where id = $1
+         and not exists (select 1 from rotations o where o.target_account = $2 and o.state = 'running' and o.id <> $1) returning id`,
+      [id, account],
+    );
+    return rows.length > 0;
+  } catch (error) {
+    // PostgreSQL: another node has taken it in a transaction that this one could not see; ours can only be rolled back.
+    if (error instanceof Error && "code" in error && error.code === uniqueViolation) return false;
+    throw error;
+  }
 }
+
+/** Source: PostgreSQL documentation, appendix A. */
+const uniqueViolation = "23505";
 
 /**
  * Ends all claims at once, for a store that one process writes: whoever held them is gone. They count as taken over.

@@ -50,8 +50,14 @@ export async function abandonRotation(tx: Sql, secretId: string, nowMs: number):
   await endRunning(tx, secretId, "abandoned", nowMs);
 }
 
-/** Ends the running rotation on request. Returns its version id, if there was one. */
-export async function cancelRotation(tx: Sql, secretId: string, nowMs: number): Promise<string | undefined> {
+/** The rotation that was stopped. */
+interface StoppedRotation {
+  readonly versionId: string;
+  readonly testOnly: boolean;
+}
+
+/** Ends the running rotation on request; `undefined` when there was none. */
+export async function cancelRotation(tx: Sql, secretId: string, nowMs: number): Promise<StoppedRotation | undefined> {
   return endRunning(tx, secretId, "canceled", nowMs);
 }
 
@@ -60,13 +66,13 @@ async function endRunning(
   secretId: string,
   state: "abandoned" | "canceled",
   nowMs: number,
-): Promise<string | undefined> {
-  const [row] = await tx.query<{ version_id: string }>(
+): Promise<StoppedRotation | undefined> {
+  const [row] = await tx.query<{ version_id: string; test_only: number }>(
     `update rotations set state = $2, ended_at = $3, fence = fence + 1, target_account = null
-     where secret_id = $1 and state = 'running' returning version_id`,
+     where secret_id = $1 and state = 'running' returning version_id, test_only`,
     [secretId, state, nowMs],
   );
-  return row?.version_id;
+  return row && { versionId: row.version_id, testOnly: row.test_only === 1 };
 }
 
 /** A rotation as people see it, with the secret that it is of. */
@@ -83,14 +89,17 @@ export interface RotationQuery {
   readonly state?: Rotation["state"] | undefined;
   /** 1 to 1,000. */
   readonly limit: number;
+  /** The last one of the page before. */
+  readonly after?: { readonly startedAt: number; readonly id: string } | undefined;
 }
 
 /** Newest first. */
-export async function listRotations(sql: Sql, { secretArn, state, limit }: RotationQuery): Promise<ListedRotation[]> {
+export async function listRotations(sql: Sql, { secretArn, state, limit, after }: RotationQuery): Promise<ListedRotation[]> {
   const rows = await sql.query<RotationRow & { secret_arn: string; secret_name: string }>(
     `select r.*, s.arn as secret_arn, s.name as secret_name from rotations r join secrets s on s.id = r.secret_id
-     where ($1 = '' or s.arn = $1) and ($2 = '' or r.state = $2) order by r.started_at desc, r.id limit $3`,
-    [secretArn ?? "", state ?? "", limit],
+     where ($1 = '' or s.arn = $1) and ($2 = '' or r.state = $2)
+       and (r.started_at < $3 or (r.started_at = $3 and r.id > $4)) order by r.started_at desc, r.id limit $5`,
+    [secretArn ?? "", state ?? "", after?.startedAt ?? Number.MAX_SAFE_INTEGER, after?.id ?? "", limit],
   );
   return rows.map((row) => ({
     ...toRotation(row),

@@ -25,6 +25,7 @@ const columnOf = {
   generation: "generation",
   rowVersion: "row_version",
   switchingUntil: "switching_until",
+  switchedTo: "switched_to",
   rotationEnabled: "rotation_enabled",
   rotationFunctionArn: "rotation_function_arn",
   rotationRules: "rotation_rules",
@@ -35,7 +36,7 @@ const columnOf = {
   rotationDueAt: "rotation_due_at",
 } as const satisfies Record<keyof SecretFields, string>;
 const fields = Object.entries(columnOf) as [keyof SecretFields, string][];
-const jsonFields: ReadonlySet<string> = new Set(["tags", "rotationRules", "externalRotation"]);
+const jsonFields: ReadonlySet<string> = new Set(["tags", "rotationRules", "rotationPrincipal", "externalRotation"]);
 
 interface VersionRow {
   secret_id: string;

@@ -21,7 +21,7 @@ import type { PostgresCredential } from "../../src/targets/postgres.ts";
 
 export const account = "123456789012";
 export const region = "eu-central-1";
-export const owner = `arn:aws:iam::${account}:user/owner`;
+export const owner = { arn: `arn:aws:iam::${account}:user/owner`, id: "AIDAOWNER" };
 export const functionArn = (name: "SingleUser" | "MultiUser") =>
   `arn:aws:lambda:${region}:${account}:function:SecretsManagerRDSPostgreSQLRotation${name}`;
 
@@ -74,7 +74,8 @@ export async function openWorld(
     generatePassword: () => randomBytes(24).toString("base64url"),
     findRotator,
     findFunction: builtinFunction,
-    mayRead: async (_principal, { arn }) =>
+    mayRun: async () => undefined,
+    mayRead: async (_configured, { arn }) =>
       forbidden.has(arn) ? new ServiceError("AccessDeniedException", "not authorized") : undefined,
     settings: { ...engineDefaults, node: "test", ownsStore: true, settleMs: 0, ...settings },
   };
@@ -135,7 +136,7 @@ export async function openWorld(
           versionId,
           generation: saved?.generation ?? 0,
           functionArn: functionArn(name),
-          principal: owner,
+          principal: owner.arn,
         };
         const times = { runAt: at, startedAt: at, windowEndsAt: at + windowMs };
         if (!(await insertRotation(tx, { id, origin: "request", testOnly, ...about, ...times })))

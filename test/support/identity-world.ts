@@ -93,6 +93,7 @@ export async function identityWorld(sql: Sql, { failedLogins = {} as LimiterOpti
     region,
     functions: { refusal: () => undefined },
     extendedSchedules: false,
+    readBarrierMs: 0,
     digest: (value) => value,
     now,
     reschedule: (secret) => secret,

@@ -1,10 +1,10 @@
 import { z } from "zod";
 import { ServiceError } from "../../core/error.ts";
-import { versionWith } from "../../core/secret.ts";
+import { currentInForce } from "../../core/secret.ts";
 import { loadSecrets } from "../../store/secrets.ts";
 import { nextToken, requireName, secretId } from "../input.ts";
 import { type Call, defineOperation } from "../operation.ts";
-import { readValue } from "./get-secret-value.ts";
+import { isSwitching, readValue, settled } from "./get-secret-value.ts";
 import { filtersInput, findPage } from "./list-secrets.ts";
 import { cachedSecretResource, parameterContext, usable } from "./secret-resource.ts";
 import { wireValue } from "./value.ts";
@@ -59,12 +59,13 @@ async function readOne(id: string, call: Call): Promise<{ value?: object; error?
   try {
     const refusal = call.may("secretsmanager:GetSecretValue", found);
     if (refusal) throw refusal;
-    const secret = usable(found);
+    const asked = usable(found);
+    const secret = isSwitching(asked) ? await settled(id, asked, call) : asked;
     const absent = new ServiceError(
       "ResourceNotFoundException",
       "Secrets Manager can't find the specified secret value for staging label: AWSCURRENT",
     );
-    const version = versionWith(secret, "AWSCURRENT");
+    const version = currentInForce(secret);
     if (!version) throw absent;
     const { kind, value } = await readValue(call, id, secret, version, absent);
     call.services.noteRead(secret.id, version.id, call.principal.arn, call.startedAt);

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import { ServiceError } from "../../core/error.ts";
-import { type Secret, type SecretVersion, versionOf, versionWith } from "../../core/secret.ts";
+import { currentInForce, type Secret, type SecretVersion, versionOf, versionWith } from "../../core/secret.ts";
 import { secretId, stagingLabel, versionId } from "../input.ts";
 import { type Call, defineOperation } from "../operation.ts";
 import { cachedSecretResource, parameterContext, type SecretResource, usable } from "./secret-resource.ts";
@@ -10,8 +10,6 @@ import { openValue, wireValue } from "./value.ts";
 const input = z.object({ SecretId: secretId, VersionId: versionId.optional(), VersionStage: stagingLabel.optional() });
 type Input = z.infer<typeof input>;
 
-/** Longest that a read of AWSCURRENT waits while its password is being switched at the target. */
-const barrierMs = 1_000;
 const barrierPollMs = 10;
 
 /** The value of one version. Source: AWS API reference, GetSecretValue. */
@@ -26,7 +24,9 @@ export const getSecretValue = defineOperation<Input, SecretResource>({
   resource: (request, call) =>
     cachedSecretResource(request, call, parameterContext({ VersionId: request.VersionId, VersionStage: askedStage(request) })),
   async run(request, found, call) {
-    const secret = await settled(request, usable(found), call);
+    const asked = usable(found);
+    const ofCurrent = request.VersionId === undefined && askedStage(request) === "AWSCURRENT";
+    const secret = ofCurrent && isSwitching(asked) ? await settled(request.SecretId, asked, call) : asked;
     const version = askedVersion(secret, request);
     const { value: plaintext, kind } = await readValue(call, request.SecretId, secret, version, notThere(request));
     call.services.noteRead(secret.id, version.id, call.principal.arn, call.startedAt);
@@ -63,8 +63,9 @@ function askedStage({ VersionId, VersionStage }: Input): string | undefined {
 
 function askedVersion(secret: Secret, request: Input): SecretVersion {
   const { VersionId, VersionStage } = request;
-  const version = VersionId === undefined ? versionWith(secret, askedStage(request) ?? "") : versionOf(secret, VersionId);
+  const version = VersionId === undefined ? labelled(secret, askedStage(request) ?? "") : versionOf(secret, VersionId);
   if (!version) throw notThere(request);
+  if (VersionId === undefined) return version;
   if (VersionStage !== undefined && !version.stages.includes(VersionStage))
     throw new ServiceError(
       "InvalidRequestException",
@@ -78,19 +79,27 @@ function notThere(request: Input): ServiceError {
   return new ServiceError("ResourceNotFoundException", `Secrets Manager can't find the specified secret value for ${what}`);
 }
 
+function labelled(secret: Secret, label: string): SecretVersion | undefined {
+  return label === "AWSCURRENT" ? currentInForce(secret) : versionWith(secret, label);
+}
+
+/** Whether a read of AWSCURRENT must look twice. */
+export function isSwitching(secret: Secret): boolean {
+  return secret.switchingUntil !== undefined;
+}
+
 /**
  * While a single user's password is being switched, the value of AWSCURRENT may be one that the target refuses already:
- * such a read waits until the switch is over, at most `barrierMs`. Rotation's own calls ask for other labels or ids.
+ * such a read waits until the switch is over, or it is known which version the target takes; at most `readBarrierMs`.
+ * Rotation's own calls ask for other labels or ids.
  */
-async function settled(request: Input, secret: Secret, call: Call): Promise<Secret> {
-  if (secret.switchingUntil === undefined || askedStage(request) !== "AWSCURRENT" || request.VersionId !== undefined)
-    return secret;
-  const { now, secrets } = call.services;
-  const giveUpAt = Math.min(call.startedAt + barrierMs, secret.switchingUntil);
+export async function settled(secretId: string, secret: Secret, call: Call): Promise<Secret> {
+  const { now, secrets, readBarrierMs } = call.services;
+  const giveUpAt = Math.min(call.startedAt + readBarrierMs, secret.switchingUntil ?? 0);
   let latest = secret;
-  while (latest.switchingUntil !== undefined && now() < giveUpAt) {
+  while (isSwitching(latest) && latest.switchedTo === undefined && now() < giveUpAt) {
     await sleep(barrierPollMs);
-    const again = await secrets.find(call.region, request.SecretId);
+    const again = await secrets.find(call.region, secretId);
     if (!again) break;
     latest = again;
   }

@@ -1,11 +1,20 @@
 import { randomUUID } from "node:crypto";
 import { z } from "zod";
 import { ServiceError } from "../../core/error.ts";
+import { rotationPrincipal } from "../../core/rotation-principal.ts";
 import { planRotation } from "../../core/rotation-schedule.ts";
 import { parseRotationRules } from "../../core/schedule.ts";
-import { addPending, type RotationRules, type Secret, versionOf, versionWith } from "../../core/secret.ts";
+import {
+  addPending,
+  isPending,
+  type RotationRules,
+  type Secret,
+  versionOf,
+  versionWith,
+  withoutTestCopy,
+} from "../../core/secret.ts";
 import { addEvent } from "../../store/events.ts";
-import { cancelRotation, insertRotation, type NewRotation } from "../../store/rotations.ts";
+import { abandonRotation, cancelRotation, insertRotation, type NewRotation } from "../../store/rotations.ts";
 import { changeSecret, loadSecret } from "../../store/secrets.ts";
 import type { Sql } from "../../store/sql.ts";
 import { clientRequestToken, requireToken, secretId } from "../input.ts";
@@ -80,24 +89,24 @@ export const rotateSecret = defineOperation<RotateInput, SecretResource>({
     const configured = configure(secret, request, call);
     checkFunction(configured, call);
     const immediately = request.RotateImmediately ?? true;
-    const versionId = immediately ? token : randomUUID();
     const saved = await call.transaction(async (tx) => {
       const unfinished = await requeueUnfinished(tx, secret.id, token, call);
       if (unfinished) return unfinished;
       const changed = await changeSecret(tx, secret.id, (before) => {
         requireWritable(before);
-        const next = addPending(configure(before, request, call), versionId, call.startedAt);
+        const next = addPending(configure(before, request, call), token, call.startedAt);
         return planRotation(next, call.startedAt, Math.random());
       });
       if (!changed) throw notFound();
-      await insertRotation(tx, newRotation(changed, versionId, call, { testOnly: !immediately, origin: "request" }));
+      await abandonRotation(tx, secret.id, call.startedAt); // one whose AWSPENDING was taken away
+      await insertRotation(tx, newRotation(changed, token, call, { testOnly: !immediately, origin: "request" }));
       const type = immediately ? "rotation.started" : "rotation.test-started";
       await addEvent(tx, {
         at: call.startedAt,
         type,
         resource: changed.arn,
         generation: changed.generation,
-        detail: { versionId },
+        detail: { versionId: token },
       });
       return changed;
     });
@@ -115,27 +124,30 @@ export const rotateSecret = defineOperation<RotateInput, SecretResource>({
 async function requeueUnfinished(tx: Sql, id: string, token: string, call: Call): Promise<Secret | "requeued" | undefined> {
   const secret = await loadSecret(tx, id);
   if (!secret) throw notFound();
+  const pending = versionWith(secret, "AWSPENDING");
+  const unfinished = pending && isPending(secret, pending.id) ? pending.id : undefined;
+  const configured = secret.rotationFunctionArn !== undefined;
+  if (configured && unfinished !== undefined)
+    await insertRotation(tx, newRotation(secret, unfinished, call, { testOnly: false, origin: "retry" }));
   const same = versionOf(secret, token);
-  if (same?.stages.includes("AWSPENDING") || same?.stages.includes("AWSCURRENT")) return secret;
+  if (configured && (unfinished === token || same?.stages.includes("AWSCURRENT"))) return secret;
   if (same)
     throw new ServiceError(
       "ResourceExistsException",
       `You can't use ClientRequestToken ${token} because that value is already in use for a version of secret ${secret.arn}.`,
     );
-  const pending = versionWith(secret, "AWSPENDING");
-  if (!pending || pending.stages.includes("AWSCURRENT")) return undefined;
-  await insertRotation(tx, newRotation(secret, pending.id, call, { testOnly: false, origin: "retry" }));
-  return "requeued";
+  return unfinished === undefined ? undefined : "requeued";
 }
 
 function newRotation(secret: Secret, versionId: string, call: Call, how: Pick<NewRotation, "testOnly" | "origin">): NewRotation {
+  const configured = secret.rotationPrincipal;
   return {
     id: randomUUID(),
     secretId: secret.id,
     versionId,
     generation: secret.generation,
     functionArn: secret.rotationFunctionArn ?? "",
-    principal: secret.rotationPrincipal ?? "",
+    principal: configured?.session?.arn ?? configured?.arn ?? "",
     runAt: call.startedAt,
     windowEndsAt: call.startedAt + manualWindowMs,
     startedAt: call.startedAt,
@@ -163,12 +175,15 @@ export const cancelRotateSecret = defineOperation<z.infer<typeof cancelInput>, S
         "You can't cancel rotation for a secret that doesn't have rotation configured.",
       );
     const { saved, versionId } = await call.transaction(async (tx) => {
-      const changed = await changeSecret(tx, secret.id, (before) => {
+      let changed = await changeSecret(tx, secret.id, (before) => {
         requireWritable(before);
-        return { ...before, rotationEnabled: false, nextRotationAt: undefined, rotationDueAt: undefined };
+        const off = { rotationEnabled: false, nextRotationAt: undefined, rotationDueAt: undefined };
+        return { ...before, ...off, switchingUntil: undefined };
       });
       if (!changed) throw notFound();
       const stopped = await cancelRotation(tx, secret.id, call.startedAt);
+      if (stopped?.testOnly)
+        changed = (await changeSecret(tx, secret.id, (before) => withoutTestCopy(before, stopped.versionId))) ?? changed;
       await addEvent(tx, {
         at: call.startedAt,
         type: "rotation.canceled",
@@ -176,7 +191,7 @@ export const cancelRotateSecret = defineOperation<z.infer<typeof cancelInput>, S
         generation: changed.generation,
         detail: {},
       });
-      return { saved: changed, versionId: stopped };
+      return { saved: changed, versionId: stopped?.versionId };
     });
     return { ARN: saved.arn, Name: saved.name, VersionId: versionId };
   },
@@ -192,7 +207,7 @@ function configure(secret: Secret, request: RotateInput, call: Call): Secret {
     rotationEnabled: true,
     rotationFunctionArn: request.RotationLambdaARN || secret.rotationFunctionArn,
     rotationRules: rules ?? secret.rotationRules,
-    rotationPrincipal: call.principal.roleArn ?? call.principal.arn,
+    rotationPrincipal: rotationPrincipal(call.principal),
     externalRotation:
       metadata === undefined && roleArn === undefined
         ? secret.externalRotation

@@ -39,7 +39,11 @@ export interface Caller {
   readonly region: string;
 }
 
-/** Each answers a caller or throws ServiceError: the spec's signature errors, or ThrottlingException after many failures. */
+/**
+ * Each answers a caller or throws ServiceError: the spec's signature errors, or ThrottlingException after many failures from
+ * the address. Callers known already are not held up by others' failures: one program with an old key must not lock out
+ * all that share its address.
+ */
 export interface Authenticator {
   /**
    * By Signature Version 4. The first of `services` is the one that errors name. Answers at once for a caller known
@@ -75,6 +79,7 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
   function verify(request: SignedRequest & { sourceIp: string }, claims: Authorization, known: KnownKey): Caller {
     if (known.expiresAt !== undefined && known.expiresAt <= now()) throw expiredToken();
     if (!verifySignature(request, claims, signingKey(known, claims))) {
+      limiter.check(request.sourceIp, now());
       limiter.failed(request.sourceIp, now());
       throw new ServiceError("InvalidSignatureException", mismatchText);
     }
@@ -101,31 +106,32 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
     const version = await identity.current();
     // A session token is part of the name: a guessed one must not displace, or be answered for, the real one.
     const name = claims.securityToken === undefined ? claims.accessKeyId : `${claims.accessKeyId} ${claims.securityToken}`;
-    const known =
-      matching(keys.get(claims.accessKeyId, version), claims) ??
-      (await keys.load(claims.accessKeyId, name, version, () => loadKey(claims)));
+    const kept = matching(keys.get(claims.accessKeyId, version), claims);
+    if (!kept) limiter.check(request.sourceIp, now());
+    const known = kept ?? (await keys.load(claims.accessKeyId, name, version, () => loadKey(claims)));
     if (known) return verify(request, claims, known);
     limiter.failed(request.sourceIp, now());
     throw invalidToken();
   }
 
-  async function tokenHolder(hash: string): Promise<Known | undefined> {
+  async function tokenHolder(hash: string, sourceIp: string): Promise<Known | undefined> {
     const version = await identity.current();
-    return tokens.get(hash, version) ?? tokens.load(hash, hash, version, () => findTokenHolder(options, hash));
+    const kept = tokens.get(hash, version);
+    if (!kept) limiter.check(sourceIp, now());
+    return kept ?? tokens.load(hash, hash, version, () => findTokenHolder(options, hash));
   }
 
   return {
     signed(request, services) {
-      limiter.check(request.sourceIp, now());
       const claims = parseAuthorization(request, { services, isRegion, nowMs: now() });
       const version = identity.current();
       const known = typeof version === "string" ? matching(keys.get(claims.accessKeyId, version), claims) : undefined;
       return known ? verify(request, claims, known) : lookUp(request, claims);
     },
     async bearer(token, sourceIp) {
-      limiter.check(sourceIp, now());
-      const known = tokenPattern.test(token) ? await tokenHolder(hashToken(token)) : undefined;
+      const known = tokenPattern.test(token) ? await tokenHolder(hashToken(token), sourceIp) : undefined;
       if (!known) {
+        limiter.check(sourceIp, now());
         limiter.failed(sourceIp, now());
         throw invalidToken();
       }

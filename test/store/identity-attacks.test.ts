@@ -251,7 +251,11 @@ forEachStore((_name, open) => {
     for (let i = 0; i < 3; i++) await assert.rejects(from("192.0.2.1", guess), { code: "InvalidSignatureException" });
     await assert.rejects(from("192.0.2.1", guess), { code: "ThrottlingException" });
     await from("192.0.2.2", app);
+    await from("192.0.2.1", app); // known by now: who fails beside it does not hold it up
+    const late = await w.newUser("late");
+    await assert.rejects(from("192.0.2.1", late), { code: "ThrottlingException" });
+    await assert.rejects(w.authenticator.bearer(`dp.pt.${"x".repeat(40)}`, "192.0.2.1"), { code: "ThrottlingException" });
     w.clock.now += 1000;
-    await from("192.0.2.1", app);
+    await from("192.0.2.1", late);
   });
 });

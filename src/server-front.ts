@@ -68,7 +68,7 @@ export function openReaderFront({ config, api, authenticator, metrics }: FrontPa
     }
   };
   const handOnElsewhere = async (incoming: IncomingMessage, response: ServerResponse): Promise<void> => {
-    const { requestId, ...request } = rawRequest(incoming, Buffer.alloc(0), randomUUID());
+    const requestId = randomUUID();
     const refuse = (error: unknown) => writeProblem(response, error, requestId);
     try {
       const body = await readBody(incoming, config.maxBodyBytes);
@@ -108,7 +108,7 @@ function limits(config: Config, { services }: Api, metrics: Metrics): Omit<Front
       if (!(error instanceof ServiceError)) services.log.error({ requestId, err: error }, "internal error");
       sendAwsError(response, error, requestId);
     },
-    refused: (outcome) => metrics.request("http", "unknown", outcome, 0),
+    refused: (outcome) => metrics.request("http", "unknown", outcome),
   };
 }
 

@@ -8,7 +8,7 @@ import { type DoorName, RequestCounts } from "./request-counts.ts";
 /** Numbers about this process for Prometheus. Labels are operations, outcomes and states: never names of secrets. */
 export interface Metrics {
   /** One answered request of an operation, or `unknown`; `outcome` is `ok` or the error code. */
-  request(door: DoorName, operation: string, outcome: string, seconds: number): void;
+  request(door: DoorName, operation: string, outcome: string, seconds?: number): void;
   /** The text of `GET /metrics`. */
   text(): Promise<string>;
 }

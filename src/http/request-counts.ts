@@ -22,16 +22,20 @@ export class RequestCounts {
   readonly #counts = new Map<string, Series>();
   readonly #durations = new Map<string, Durations>();
 
-  /** `outcome` is `ok` or an error code. */
-  add(door: DoorName, operation: string, outcome: string, seconds: number): void {
-    const name = `${door} ${operation}`;
-    const full = `${name} ${outcome}`;
+  /** `outcome` is `ok` or an error code; `seconds` is left out for what was refused before it was a request. */
+  add(door: DoorName, operation: string, outcome: string, seconds?: number): void {
+    const full = `${door} ${operation} ${outcome}`;
     let series = this.#counts.get(full);
     if (!series) {
       series = { labels: `door="${door}",operation="${operation}",outcome="${outcome}"`, count: 0 };
       this.#counts.set(full, series);
     }
     series.count += 1;
+    if (seconds !== undefined) this.#observe(door, operation, seconds);
+  }
+
+  #observe(door: DoorName, operation: string, seconds: number): void {
+    const name = `${door} ${operation}`;
     let durations = this.#durations.get(name);
     if (!durations) {
       const labels = `door="${door}",operation="${operation}"`;

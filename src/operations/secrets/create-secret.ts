@@ -16,10 +16,10 @@ import {
   tags,
 } from "../input.ts";
 import { type Call, defineOperation, type Permission } from "../operation.ts";
-import { checkReplicaRegions, insertReplicas, replicaRegions, replicationStatus } from "./replication.ts";
+import { checkReplicaRegions, insertReplicas, replicaRegions, replicationStatus, requireReplicaKeys } from "./replication.ts";
 import { nameArn, parameterContext, SecretResource, tagContext } from "./secret-resource.ts";
 import { mergeTags } from "./tagging.ts";
-import { givenValue, sealValue, valueMembers } from "./value.ts";
+import { givenValue, sealValue, validateKey, valueMembers } from "./value.ts";
 
 const input = z.object({
   Name: secretName,
@@ -63,7 +63,9 @@ export const createSecret = defineOperation<Input, SecretResource>({
       ForceOverwriteReplicaSecret,
       Type,
     };
-    return new SecretResource(Name, undefined, call, { ...parameterContext(parameters), ...tagContext(request.Tags) });
+    // There is no secret yet that SecretId could name.
+    const keys = { ...parameterContext(parameters), ...tagContext(request.Tags), "secretsmanager:SecretId": [] };
+    return new SecretResource(Name, undefined, call, keys);
   },
   permissions: (request, found): Permission[] => [
     ...(request.Tags?.length ? [{ action: "secretsmanager:TagResource", resource: found }] : []),
@@ -77,7 +79,10 @@ export const createSecret = defineOperation<Input, SecretResource>({
     const given = givenValue(request);
     // A repeated request must be told from a new one under the ARN that the first one made.
     const value = given && (await sealValue(call, taken ?? fresh, token, given));
-    if (!given) await call.services.keys.resolve(request.KmsKeyId, call.region);
+    if (!taken) {
+      await validateKey(call, fresh);
+      await requireReplicaKeys(fresh, request.AddReplicaRegions ?? [], call);
+    }
     const outcome = await call.transaction(async (tx) => {
       const now = await findSecret(tx, call.region, request.Name);
       if (now) return repeated(now, taken, token, value);

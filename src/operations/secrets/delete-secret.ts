@@ -7,6 +7,7 @@ import { changeSecret, deleteSecretRow, loadSecret } from "../../store/secrets.t
 import type { Sql } from "../../store/sql.ts";
 import { secretId } from "../input.ts";
 import { type Call, defineOperation } from "../operation.ts";
+import { forgetReplica } from "./replication.ts";
 import {
   existing,
   isReplica,
@@ -66,6 +67,7 @@ async function remove(tx: Sql, id: string, call: Call): Promise<void> {
   const secret = await loadSecret(tx, id);
   if (!secret) return;
   await refuseWithReplicas(tx, id, secret.name);
+  if (isReplica(secret)) await forgetReplica(tx, secret, call);
   await deleteSecretRow(tx, id);
   await addEvent(tx, {
     at: call.startedAt,

@@ -1,8 +1,9 @@
 import { z } from "zod";
 import type { Secret } from "../../core/secret.ts";
-import { listReplicas } from "../../store/replicas.ts";
+import { listReplicas, type Replica } from "../../store/replicas.ts";
+import { findSecret } from "../../store/secrets.ts";
 import { secretId } from "../input.ts";
-import { defineOperation } from "../operation.ts";
+import { type Call, defineOperation } from "../operation.ts";
 import { replicationStatus } from "./replication.ts";
 import { existing, isReplica, type SecretResource, secretResource } from "./secret-resource.ts";
 
@@ -21,13 +22,20 @@ export const describeSecret = defineOperation<z.infer<typeof input>, SecretResou
   async run(_request, found, call) {
     const secret = existing(found);
     const replicas = secret.primaryRegion !== undefined && !isReplica(secret) ? await listReplicas(call.sql, secret.id) : [];
+    const statuses = await Promise.all(replicas.map((replica) => shownReplica(replica, secret, call)));
     return {
       ...shownSecret(secret),
       VersionIdsToStages: labelledVersions(secret),
-      ReplicationStatus: replicas.length > 0 ? replicas.map(replicationStatus) : undefined,
+      ReplicationStatus: statuses.length > 0 ? statuses : undefined,
     };
   },
 });
+
+async function shownReplica(replica: Replica, { name }: Secret, { sql }: Call): Promise<object> {
+  const copy = await findSecret(sql, replica.region, name);
+  const lastAccessedAt = copy && isReplica(copy) ? copy.lastAccessedAt : undefined;
+  return { ...replicationStatus(replica), LastAccessedDate: date(lastAccessedAt) };
+}
 
 /** The members that DescribeSecret and ListSecrets share. */
 export function shownSecret(secret: Secret) {

@@ -1,6 +1,7 @@
 import { z } from "zod";
+import type { Secret, SecretVersion } from "../../core/secret.ts";
 import { nextToken, secretId } from "../input.ts";
-import { defineOperation } from "../operation.ts";
+import { type Call, defineOperation } from "../operation.ts";
 import { readPageToken, writePageToken } from "./page-token.ts";
 import { existing, type SecretResource, secretResource } from "./secret-resource.ts";
 
@@ -21,7 +22,7 @@ export const listSecretVersionIds = defineOperation<z.infer<typeof input>, Secre
   summary: "Lists a secret's versions; those without staging labels only if asked for.",
   input,
   resource: (request, call) => secretResource(request, call),
-  async run({ MaxResults = 100, NextToken, IncludeDeprecated = false }, found) {
+  async run({ MaxResults = 100, NextToken, IncludeDeprecated = false }, found, call) {
     const secret = existing(found);
     const newestFirst = [...secret.versions].reverse().filter((version) => IncludeDeprecated || version.stages.length > 0);
     const scope = `versions ${secret.arn} ${IncludeDeprecated}`;
@@ -42,9 +43,19 @@ export const listSecretVersionIds = defineOperation<z.infer<typeof input>, Secre
         VersionStages: version.stages.length > 0 ? version.stages : undefined,
         LastAccessedDate: version.lastAccessedAt === undefined ? undefined : new Date(version.lastAccessedAt),
         CreatedDate: new Date(version.createdAt),
-        KmsKeyIds: [secret.kmsKeyId ?? "DefaultEncryptionKey"],
+        KmsKeyIds: [keyName(version, secret, call)],
       })),
       NextToken: last && start + page.length < newestFirst.length ? writePageToken(scope, [last.createdAt, last.id]) : undefined,
     };
   },
 });
+
+/** The key that the version is sealed under, as the secret names it where it is the secret's; versions without value have that. */
+function keyName({ keyId }: SecretVersion, { kmsKeyId }: Secret, { services }: Call): string {
+  const key = keyId === undefined ? undefined : services.keys.find(keyId);
+  if (!key) return kmsKeyId ?? "DefaultEncryptionKey";
+  if (key.isDefault) return "DefaultEncryptionKey";
+  const names = [key.id, key.arn, ...key.aliases];
+  const isSecrets = kmsKeyId !== undefined && names.some((name) => kmsKeyId === name || kmsKeyId.endsWith(`:${name}`));
+  return isSecrets ? kmsKeyId : key.arn;
+}

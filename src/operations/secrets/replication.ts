@@ -1,7 +1,9 @@
 import { z } from "zod";
+import { formatArn, parseArn } from "../../core/arn.ts";
 import { ServiceError } from "../../core/error.ts";
 import { isRegion } from "../../core/region.ts";
 import type { Secret } from "../../core/secret.ts";
+import { defaultAlias } from "../../crypto/key-names.ts";
 import { addEvent } from "../../store/events.ts";
 import { listReplicas, putReplica, type Replica, removeReplica } from "../../store/replicas.ts";
 import { changeSecret, deleteSecretRow, findSecret } from "../../store/secrets.ts";
@@ -18,6 +20,7 @@ import {
   secretResource,
   usable,
 } from "./secret-resource.ts";
+import { requireKeyAccess } from "./value.ts";
 
 export const replicaRegions = z.array(z.object({ Region: region, KmsKeyId: kmsKeyId })).min(1);
 type ReplicaRegion = z.infer<typeof replicaRegions>[number];
@@ -43,8 +46,11 @@ export const replicateSecretToRegions = defineOperation<z.infer<typeof replicate
     return secretResource(request, call, parameterContext({ AddReplicaRegions: regions, ForceOverwriteReplicaSecret }));
   },
   async run({ AddReplicaRegions, ForceOverwriteReplicaSecret = false }, found, call) {
-    const { id } = usable(found);
+    const primary = usable(found);
+    requirePrimary(primary);
     checkReplicaRegions(AddReplicaRegions, call.region);
+    await requireReplicaKeys(primary, AddReplicaRegions, call);
+    const { id } = primary;
     const { secret, replicas } = await call.transaction(async (tx) => {
       const changed = await changePrimary(tx, id, call, (before) => ({ ...before, primaryRegion: call.region }));
       return {
@@ -70,12 +76,14 @@ export const removeRegionsFromReplication = defineOperation<z.infer<typeof remov
   input: removeInput,
   resource: (request, call) => secretResource(request, call),
   async run({ RemoveReplicaRegions }, found, call) {
-    const { id } = usable(found);
+    const primary = usable(found);
+    requirePrimary(primary);
+    const { id } = primary;
     const { secret, replicas } = await call.transaction(async (tx) => {
       const known = new Set((await listReplicas(tx, id)).map((replica) => replica.region));
       for (const name of RemoveReplicaRegions) {
         if (!known.has(name)) throw new ServiceError("InvalidParameterException", `The secret has no replica in region ${name}.`);
-        const copy = await findSecret(tx, name, found.secret?.name ?? "");
+        const copy = await findSecret(tx, name, primary.name);
         if (copy && isReplica(copy) && copy.primaryRegion === call.region) await deleteSecretRow(tx, copy.id);
         await removeReplica(tx, id, name);
       }
@@ -107,8 +115,7 @@ export const stopReplicationToReplica = defineOperation<z.infer<typeof stopInput
     if (!isReplica(replica))
       throw new ServiceError("InvalidParameterException", "The secret is not a replica. Call in the replica's region.");
     const saved = await call.transaction(async (tx) => {
-      const primary = await findSecret(tx, replica.primaryRegion ?? "", replica.name);
-      if (primary) await forgetReplica(tx, primary, replica.region, call);
+      await forgetReplica(tx, replica, call);
       const secret = await changeSecret(tx, replica.id, (before) => ({
         ...before,
         primaryRegion: undefined,
@@ -128,8 +135,11 @@ export const stopReplicationToReplica = defineOperation<z.infer<typeof stopInput
   },
 });
 
-async function forgetReplica(tx: Sql, primary: Secret, name: string, call: Call): Promise<void> {
-  await removeReplica(tx, primary.id, name);
+/** The primary does not copy to this replica's region any more. */
+export async function forgetReplica(tx: Sql, replica: Secret, call: Call): Promise<void> {
+  const primary = await findSecret(tx, replica.primaryRegion ?? "", replica.name);
+  if (!primary) return;
+  await removeReplica(tx, primary.id, replica.region);
   if ((await listReplicas(tx, primary.id)).length > 0) return;
   await changeSecret(tx, primary.id, (before) => ({ ...before, primaryRegion: undefined, lastChangedAt: call.startedAt }));
 }
@@ -151,6 +161,25 @@ export function checkReplicaRegions(regions: readonly ReplicaRegion[], own: stri
     throw new ServiceError("InvalidParameterException", "Invalid replica region.");
 }
 
+/**
+ * The copies are made later by the engine, which may use every key: whoever asks for them must be allowed to open the original
+ * and to seal under the keys named. @throws ServiceError AccessDeniedException; InvalidParameterException for an unknown key
+ */
+export async function requireReplicaKeys(secret: Secret, regions: readonly ReplicaRegion[], call: Call): Promise<void> {
+  const { keys } = call.services;
+  const labelled = secret.versions.filter(({ stages }) => stages.length > 0);
+  for (const id of new Set(labelled.map(({ keyId }) => keyId ?? ""))) {
+    const key = regions.length > 0 ? keys.find(id) : undefined;
+    if (key) requireKeyAccess(call, key, "kms:Decrypt", secret.arn);
+  }
+  for (const { Region, KmsKeyId } of regions) {
+    const parts = parseArn(secret.arn);
+    const arn = parts ? formatArn({ ...parts, region: Region }) : secret.arn;
+    const key = KmsKeyId ? await keys.resolve(KmsKeyId, Region) : undefined;
+    for (const action of ["kms:GenerateDataKey", "kms:Encrypt"]) if (key) requireKeyAccess(call, key, action, arn);
+  }
+}
+
 export async function insertReplicas(
   tx: Sql,
   secret: Secret,
@@ -164,5 +193,5 @@ export async function insertReplicas(
 }
 
 export function replicationStatus({ region: name, kmsKeyId: key, status, statusMessage }: Replica) {
-  return { Region: name, KmsKeyId: key, Status: status, StatusMessage: statusMessage };
+  return { Region: name, KmsKeyId: key ?? defaultAlias, Status: status, StatusMessage: statusMessage };
 }

@@ -4,9 +4,10 @@ import { addEvent } from "../../store/events.ts";
 import { changeSecret, loadValue } from "../../store/secrets.ts";
 import { clientRequestToken, description, kmsKeyId, requireToken, secretBinary, secretId, secretString } from "../input.ts";
 import { type Call, defineOperation } from "../operation.ts";
+import { keyUse } from "./key-use.ts";
 import { addValue } from "./put-secret-value.ts";
 import { notFound, parameterContext, requireWritable, type SecretResource, secretResource, usable } from "./secret-resource.ts";
-import { givenValue, openValue, sealValue, valueMembers } from "./value.ts";
+import { givenValue, openValue, sealValue, validateKey, valueMembers } from "./value.ts";
 
 const input = z.object({
   SecretId: secretId,
@@ -43,7 +44,7 @@ export const updateSecret = defineOperation<Input, SecretResource>({
     requireWritable(secret);
     const token = requireToken(request.ClientRequestToken, "InvalidRequestException");
     const renamed = withDetails(secret, request, call);
-    const rewrapped = renamed.kmsKeyId === secret.kmsKeyId ? undefined : await sealLabelledAnew(renamed, call);
+    const rewrapped = renamed.kmsKeyId === secret.kmsKeyId ? undefined : await underNewKey(renamed, call);
     const given = givenValue(request);
     const value = given && (await sealValue(call, renamed, token, given));
     const change = (before: Secret): Secret => withValues(withDetails(before, request, call), rewrapped);
@@ -89,7 +90,17 @@ function withDetails(secret: Secret, { Description, KmsKeyId, Type }: Input, cal
 const resealedLabels = ["AWSCURRENT", "AWSPENDING", "AWSPREVIOUS"];
 type Sealed = Awaited<ReturnType<typeof sealValue>>;
 
-/** Under a new key, the versions that the three labels name are encrypted again. Source: AWS API reference, UpdateSecret, KmsKeyId. */
+/**
+ * Under a new key, the versions that the three labels name are encrypted again; not so for a caller without kms:Encrypt on it.
+ * Source: AWS API reference, UpdateSecret, KmsKeyId.
+ */
+async function underNewKey(secret: Secret, call: Call): Promise<Map<string, Sealed> | undefined> {
+  await validateKey(call, secret);
+  const key = await call.services.keys.resolve(secret.kmsKeyId, secret.region);
+  const mayEncrypt = key.isDefault || call.may("kms:Encrypt", keyUse(key, secret.arn)) === undefined;
+  return mayEncrypt ? sealLabelledAnew(secret, call) : undefined;
+}
+
 async function sealLabelledAnew(secret: Secret, call: Call): Promise<Map<string, Sealed>> {
   const sealed = new Map<string, Sealed>();
   for (const label of resealedLabels) {

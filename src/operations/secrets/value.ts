@@ -2,6 +2,7 @@ import { ServiceError } from "../../core/error.ts";
 import { Plaintext } from "../../core/plaintext.ts";
 import type { SealedValue, Secret, ValueKind } from "../../core/secret.ts";
 import { digestContext, encryptionContext } from "../../core/value-context.ts";
+import { encryptionFailureText } from "../../crypto/failure-texts.ts";
 import type { RingKey } from "../../crypto/key-ring.ts";
 import type { Call } from "../operation.ts";
 import { keyUse } from "./key-use.ts";
@@ -49,10 +50,12 @@ function bounded(plaintext: Plaintext, member: string): Plaintext {
   );
 }
 
+type Keyed = Pick<Secret, "arn" | "kmsKeyId" | "region">;
+
 /** Encrypts a value for one version of one secret, with the rights of the caller on the key. */
 export async function sealValue(
   call: Call,
-  secret: Pick<Secret, "arn" | "kmsKeyId" | "region">,
+  secret: Keyed,
   versionId: string,
   { kind, plaintext }: GivenValue,
 ): Promise<SealedValue> {
@@ -76,6 +79,16 @@ export function requireKeyAccess(call: Call, key: RingKey, action: string, secre
   if (key.isDefault) return;
   const refusal = call.may(action, keyUse(key, secretArn));
   if (refusal) throw new ServiceError("AccessDeniedException", "Access to KMS is not allowed", { cause: refusal });
+}
+
+/**
+ * A secret gets a key only from those who may seal and open under it. Source: user guide, "Secret encryption and decryption".
+ * @throws ServiceError AccessDeniedException; EncryptionFailure for a disabled key
+ */
+export async function validateKey(call: Call, { arn, kmsKeyId, region }: Keyed): Promise<void> {
+  const key = await call.services.keys.resolve(kmsKeyId, region);
+  for (const action of ["kms:GenerateDataKey", "kms:Decrypt"]) requireKeyAccess(call, key, action, arn);
+  if (key.state !== "enabled") throw new ServiceError("EncryptionFailure", encryptionFailureText);
 }
 
 /** Of a value that is to be answered. */

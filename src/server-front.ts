@@ -2,11 +2,10 @@ import { randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Authenticator } from "./auth/authenticate.ts";
 import type { Config } from "./config.ts";
-import { ServiceError } from "./core/error.ts";
 import { isRegion } from "./core/region.ts";
 import { type AwsJsonDoor, answerAwsJson, sendAwsError, targetOperation } from "./http/aws-json.ts";
 import { type AwsQueryDoor, answerAwsQuery, errorAnswer, isQueryRequest, type QueryAnswer } from "./http/aws-query.ts";
-import type { Api, Identified } from "./http/dispatch.ts";
+import { type Api, type Identified, logBug } from "./http/dispatch.ts";
 import type { Forwarder } from "./http/forward.ts";
 import { createFront, type Front, type FrontOptions } from "./http/front.ts";
 import { health } from "./http/health.ts";
@@ -105,7 +104,7 @@ function limits(config: Config, { services }: Api, metrics: Metrics): Omit<Front
     requestTimeoutMs: requestTimeoutSeconds * 1000,
     ...(tlsCert && tlsKey ? { tls: readTlsFiles(tlsCert, tlsKey) } : {}),
     refuse(error, response, requestId) {
-      if (!(error instanceof ServiceError)) services.log.error({ requestId, err: error }, "internal error");
+      logBug(error, requestId, services.log);
       sendAwsError(response, error, requestId);
     },
     refused: (outcome) => metrics.request("http", "unknown", outcome),

@@ -1,6 +1,8 @@
 import { join } from "node:path";
+import type { Logger } from "pino";
 import { createAuthorizer } from "./auth/authorize.ts";
 import type { Config } from "./config.ts";
+import { ConfigError } from "./core/error.ts";
 import { startEngine } from "./engine/loop.ts";
 import type { Api } from "./http/dispatch.ts";
 import { createForwarder, createForwardListener } from "./http/forward.ts";
@@ -8,6 +10,7 @@ import type { Front } from "./http/front.ts";
 import { createMetrics, listenForMetrics } from "./http/metrics.ts";
 import { createRequestRate } from "./http/request-rate.ts";
 import { closeListener, listenAt } from "./http/server-socket.ts";
+import { readTlsFiles } from "./http/tls.ts";
 import { initialise, writeCredentialsFile } from "./initialise.ts";
 import { createLog } from "./log.ts";
 import { auditKeyPurpose } from "./open-store.ts";
@@ -22,6 +25,8 @@ import { createNotes, createNotesListener, saveNoted } from "./worker-notes.ts";
 export interface RunningServer extends AsyncDisposable {
   /** `http://HOST:PORT`, as it is reached. */
   readonly endpoint: string;
+  /** Connections from now on see the certificate that the files hold now; one that cannot be used changes nothing. */
+  reloadTls(): void;
   /** Finishes open requests, then stops. */
   close(): Promise<void>;
 }
@@ -98,7 +103,19 @@ export async function startNode(config: Config, part: Part = { role: "alone", so
   const running = opened.move();
   let closed: Promise<void> | undefined;
   const close = () => (closed ??= running.disposeAsync());
-  return { endpoint, close, wakeEngine: () => hint.wake(), [Symbol.asyncDispose]: close };
+  const reloadTls = () => renewCertificate(config, front, log);
+  return { endpoint, close, reloadTls, wakeEngine: () => hint.wake(), [Symbol.asyncDispose]: close };
+}
+
+function renewCertificate({ tlsCert, tlsKey }: Config, front: Front, log: Logger): void {
+  if (tlsCert === undefined || tlsKey === undefined) return;
+  try {
+    front.setTls(readTlsFiles(tlsCert, tlsKey));
+    log.info("the certificate was read again");
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    log.error({ err: error }, "the certificate stays as it was");
+  }
 }
 
 const socketsIn = (folder: string) => ({ requests: join(folder, "requests"), notes: join(folder, "notes") });

@@ -15,7 +15,8 @@ import type { Listen } from "./setting.ts";
 export type ToWorker =
   | { readonly tell: "start"; readonly config: Config; readonly role: Part["role"]; readonly socketFolder: string }
   | { readonly tell: "stop" }
-  | { readonly tell: "wake" };
+  | { readonly tell: "wake" }
+  | { readonly tell: "reload TLS" };
 
 /** What a worker tells the supervisor: that it serves, why it cannot, or that the engine has work. */
 export type FromWorker =
@@ -60,7 +61,10 @@ export async function startProcesses(config: Config): Promise<RunningServer> {
   try {
     const endpoint = await first.start();
     await Promise.all(others.map((seat) => seat.start()));
-    return { endpoint, close, [Symbol.asyncDispose]: close };
+    const reloadTls = () => {
+      for (const seat of [first, ...others]) seat.tell({ tell: "reload TLS" });
+    };
+    return { endpoint, close, reloadTls, [Symbol.asyncDispose]: close };
   } catch (error) {
     await close();
     throw error;
@@ -136,7 +140,7 @@ class Seat {
     const ready = Promise.withResolvers<string>();
     worker.on("message", (message: FromWorker) => this.#hear(message, ready));
     worker.on("error", (error) =>
-      log.warn({ err: error, pid: worker.process.pid }, "a process does not listen to its supervisor"),
+      log.warn({ err: error, worker: worker.process.pid }, "a process does not listen to its supervisor"),
     );
     worker.once("exit", (code, signal) => {
       this.#worker = undefined;
@@ -163,11 +167,11 @@ class Seat {
     worker.once("exit", (code, signal) => {
       address.left();
       if (this.#stopping.signal.aborted) return;
-      log.error({ pid: worker.process.pid, role }, `a process ${howItEnded(code, signal)}; it is started again`);
+      log.error({ worker: worker.process.pid, role }, `a process ${howItEnded(code, signal)}; it is started again`);
       if (Date.now() - servesSince > steadyMs) this.#pauseMs = shortestPauseMs;
       void this.#startAgain();
     });
-    log.info({ pid: worker.process.pid, role }, "a process serves");
+    log.info({ worker: worker.process.pid, role }, "a process serves");
     return endpoint;
   }
 

@@ -11,11 +11,11 @@ const tell = (message: FromWorker): void => {
 let node: Promise<RunningNode> | undefined;
 let ending = false;
 
-for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => undefined);
+for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => undefined);
 process.on("message", (message: ToWorker) => {
   if (message.tell === "start") void start(message);
   else if (message.tell === "stop") void end();
-  else void node?.then((running) => running.wakeEngine());
+  else void node?.then((running) => (message.tell === "wake" ? running.wakeEngine() : running.reloadTls()));
 });
 
 async function start({ config, role, socketFolder }: Extract<ToWorker, { tell: "start" }>): Promise<void> {

@@ -1,7 +1,7 @@
 import type { ServerResponse } from "node:http";
 import { type ErrorCode, ServiceError } from "../core/error.ts";
 import type { Operation } from "../operations/operation.ts";
-import { type Api, type ApiRequest, dispatch, type Identified } from "./dispatch.ts";
+import { type Api, type ApiRequest, dispatch, type Identified, logBug } from "./dispatch.ts";
 import type { RawRequest } from "./raw-request.ts";
 
 const contentType = "application/x-amz-json-1.1";
@@ -56,6 +56,7 @@ export async function answerAwsJson(request: RawRequest, response: ServerRespons
     const body = Object.keys(output).length === 0 ? "" : JSON.stringify(toWire(output));
     send(response, 200, body, request.requestId);
   } catch (error) {
+    logBug(error, request.requestId, door.api.services.log);
     sendAwsError(response, error, request.requestId);
   }
 }

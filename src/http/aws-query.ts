@@ -1,6 +1,6 @@
 import { type ErrorCode, ServiceError } from "../core/error.ts";
 import type { Operation } from "../operations/operation.ts";
-import { type Api, type ApiRequest, dispatch, type Identified } from "./dispatch.ts";
+import { type Api, type ApiRequest, dispatch, type Identified, logBug } from "./dispatch.ts";
 import { formMembers, toXml } from "./query-form.ts";
 import type { RawRequest } from "./raw-request.ts";
 
@@ -51,6 +51,7 @@ export async function answerAwsQuery(request: RawRequest, door: AwsQueryDoor): P
     const metadata = `<ResponseMetadata>${toXml({ RequestId: request.requestId })}</ResponseMetadata>`;
     return xml(200, `<${action}Response xmlns="${namespace}">${result}${metadata}</${action}Response>`);
   } catch (error) {
+    logBug(error, request.requestId, door.api.services.log);
     return errorAnswer(error, action, request.requestId);
   }
 }

@@ -104,10 +104,15 @@ function toServiceError(error: unknown, request: ApiRequest, { log }: Services):
     if (error.cause !== undefined) log.warn({ requestId: request.requestId, code: error.code, err: error.cause }, error.message);
     return error;
   }
-  log.error({ requestId: request.requestId, err: error }, "internal error");
+  logBug(error, request.requestId, log);
   return new ServiceError("InternalServiceError", `An error occurred on the server side. Request id: ${request.requestId}`, {
     cause: error,
   });
+}
+
+/** What a door caught that is no refusal: dispatch has told of its own. */
+export function logBug(error: unknown, requestId: string, log: Services["log"]): void {
+  if (!(error instanceof ServiceError)) log.error({ requestId, err: error }, "internal error");
 }
 
 /** The audit records of one call while it runs. */

@@ -3,7 +3,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { ServiceError } from "../core/error.ts";
 import { isRegion } from "../core/region.ts";
 import type { Operation } from "../operations/operation.ts";
-import { type Api, type ApiRequest, dispatch, type Identified } from "./dispatch.ts";
+import { type Api, type ApiRequest, dispatch, type Identified, logBug } from "./dispatch.ts";
 import { type Shape, shapeOf, toMembers, toNative } from "./member-names.ts";
 import { describeApi } from "./openapi.ts";
 import { sendProblem } from "./problem.ts";
@@ -67,6 +67,7 @@ async function answer(request: FastifyRequest, reply: FastifyReply, { door, oper
     const output = await dispatch(apiRequest, door.api);
     return reply.type("application/json").send(JSON.stringify(toNative(output)));
   } catch (error) {
+    logBug(error, raw.requestId, door.api.services.log);
     return sendProblem(reply, error, raw.requestId);
   }
 }
@@ -90,9 +91,15 @@ function readJson(body: Buffer): object {
   throw new ServiceError("SerializationException", "The request body is not a JSON object.");
 }
 
-/** `Idempotency-Key` is the ClientRequestToken of operations that have one; without either they get a fresh one. */
+/**
+ * `Idempotency-Key` is the ClientRequestToken of operations that have one; without either they get a fresh one. Where it
+ * would have no effect it is refused, so that nobody repeats a request in a false belief.
+ */
 function withToken(members: unknown, shape: Shape, key: string | string[] | undefined): unknown {
-  if (shape.properties?.ClientRequestToken === undefined) return members;
+  if (shape.properties?.ClientRequestToken === undefined) {
+    if (key === undefined) return members;
+    throw new ServiceError("ValidationException", "This operation takes no Idempotency-Key.");
+  }
   const given = (members as { ClientRequestToken?: unknown }).ClientRequestToken;
   if (given !== undefined && key !== undefined && given !== key)
     throw new ServiceError("ValidationException", "Idempotency-Key and clientRequestToken differ; send one of them.");

@@ -58,14 +58,31 @@ addOidcProviderCommands(program);
 addAuditCommands(program);
 
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (program.args[0] === "server") return; // its work is not what it prints
   if (error.code === "EPIPE") process.exit(0); // whoever read our output has seen enough
-  throw error;
+  process.stderr.write(`rekey: the output cannot be written (${error.code}); what was asked is done\n`);
+  process.exit(1);
 });
+process.stderr.on("error", () => undefined); // nobody is left to be told
+hideSecrets();
 
 try {
+  refuseUnknown(process.argv[2]);
   await program.parseAsync();
 } catch (error) {
   process.exitCode = report(error);
+}
+
+/** Other users see the arguments of every process: what could be a secret in ours is shown to them as `***`. */
+function hideSecrets(): void {
+  const secret = /^--(token|database-url)(=|$)/;
+  const args = process.argv.slice(2);
+  if (!args.some((arg) => secret.test(arg))) return;
+  const shown = args.map((arg, index) => {
+    if (secret.test(arg) && arg.includes("=")) return arg.replace(/=.*/s, "=***");
+    return secret.test(args[index - 1] ?? "") && !args[index - 1]?.includes("=") ? "***" : arg;
+  });
+  process.title = `rekey ${shown.join(" ")}`;
 }
 
 /** Says on standard error what went wrong and what to do, and gives the exit code. */
@@ -75,6 +92,12 @@ function report(error: unknown): number {
   for (const line of lines.join("\n").split("\n")) process.stderr.write(`rekey: ${line}\n`);
   if (error instanceof CommandError) return error.exitCode;
   return isUnreachable(error) ? 3 : 1;
+}
+
+/** With `--help` behind it, commander would show the help of all commands for one that does not exist. */
+function refuseUnknown(name = "--help"): void {
+  if (!name.startsWith("-") && !program.commands.some((command) => command.name() === name))
+    program.parse([name], { from: "user" });
 }
 
 /** Help asked for is no error; help shown because a command is missing is. */

@@ -1,11 +1,11 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { closeSync, fsyncSync, openSync, renameSync, writeSync } from "node:fs";
-import { join } from "node:path";
 import { ConfigError } from "./core/error.ts";
 import { identityId, newPersonalToken, newSecretAccessKey, rootArn } from "./core/identity.ts";
 import { Plaintext } from "./core/plaintext.ts";
 import type { Envelope } from "./crypto/envelope.ts";
 import type { KeyRing } from "./crypto/key-ring.ts";
+import { credentialsFile } from "./open-store.ts";
 import { createAccessKey, createToken, hashToken } from "./store/credentials.ts";
 import type { Sql } from "./store/sql.ts";
 
@@ -86,7 +86,7 @@ async function newRootCredentials({ keys, envelope, account, region, endpoint, n
   const secret = await envelope.seal(new Plaintext(secretAccessKey), { AccessKeyId: accessKeyId }, key.id);
   const principalArn = rootArn(account);
   const createdAt = now();
-  const credentials: RootCredentials = { endpoint, region, account, accessKeyId, secretAccessKey, token };
+  const credentials: RootCredentials = { endpoint: reachable(endpoint), region, account, accessKeyId, secretAccessKey, token };
   return {
     credentials,
     async save(tx: Sql): Promise<void> {
@@ -97,8 +97,8 @@ async function newRootCredentials({ keys, envelope, account, region, endpoint, n
   };
 }
 
-/** `root-credentials.json` in the data folder, which only its owner may read. */
-export const credentialsFile = (dataFolder: string): string => join(dataFolder, "root-credentials.json");
+/** Nobody can connect to "every address" but this machine itself. */
+const reachable = (endpoint: string): string => endpoint.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:");
 
 /** Written whole or not at all. */
 export function writeCredentialsFile(dataFolder: string, credentials: RootCredentials): void {

@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Flags } from "../config.ts";
 import { CommandError, isUnreachable } from "./command-error.ts";
@@ -14,6 +14,8 @@ export interface Connection {
 }
 
 const localCredentials = "./.rekey/root-credentials.json";
+/** Whether we were told the server's address, or took it from that file, where it may have become old. */
+const fromFile = new WeakSet<Connection>();
 const timeoutMs = 60_000;
 const maxTries = 4;
 
@@ -24,25 +26,33 @@ const maxTries = 4;
 export function connectionFrom(flags: Flags): Connection {
   const { endpoint, token } = readSettings("client", flags);
   const region = typeof flags.region === "string" ? flags.region : process.env.REKEY_REGION;
-  const found = endpoint && token ? undefined : readLocalCredentials();
+  const found = endpoint && token ? undefined : readCredentials(localCredentials);
+  if (found) warnOfLooseMode(localCredentials);
   const from = { endpoint: endpoint ?? found?.endpoint, token: token ?? found?.token };
   if (from.endpoint === undefined || from.token === undefined)
     throw new CommandError(
       2,
       `there is no ${localCredentials} here: set REKEY_ENDPOINT and REKEY_TOKEN, or give --endpoint and --token`,
     );
-  return { endpoint: from.endpoint, token: from.token, ...(region ? { region } : {}) };
+  const connection = { endpoint: from.endpoint, token: from.token, ...(region ? { region } : {}) };
+  if (endpoint === undefined) fromFile.add(connection);
+  return connection;
 }
 
-function readLocalCredentials(): { endpoint?: string; token?: string } | undefined {
+function warnOfLooseMode(path: string): void {
+  if ((statSync(path).mode & 0o077) !== 0)
+    process.stderr.write(`rekey: warning: others may read ${path}, which lets them do everything; run chmod 600 ${path}\n`);
+}
+
+/** What `root-credentials.json` tells; undefined when there is none. @throws CommandError for usage when it cannot be read. */
+export function readCredentials(path: string): { endpoint?: string; token?: string } | undefined {
   try {
-    const read: unknown = JSON.parse(readFileSync(localCredentials, "utf8"));
+    const read: unknown = JSON.parse(readFileSync(path, "utf8"));
     return typeof read === "object" && read !== null ? read : undefined;
   } catch (error) {
-    if (error instanceof SyntaxError)
-      throw new CommandError(2, `${localCredentials} is damaged: set REKEY_ENDPOINT and REKEY_TOKEN`);
+    if (error instanceof SyntaxError) throw new CommandError(2, `${path} is damaged: set REKEY_ENDPOINT and REKEY_TOKEN`);
     if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
-    throw new CommandError(2, `${localCredentials} cannot be read: set REKEY_ENDPOINT and REKEY_TOKEN`, { cause: error });
+    throw new CommandError(2, `${path} cannot be read: set REKEY_ENDPOINT and REKEY_TOKEN`, { cause: error });
   }
 }
 
@@ -60,7 +70,33 @@ export async function callApi(connection: Connection, operation: string, input: 
   }
 }
 
-async function post({ endpoint, token, region }: Connection, operation: string, body: string): Promise<Response> {
+/**
+ * All pages of a list, or its first `most` rows: the first answer with all of them in `member`.
+ * @throws CommandError as `callApi`.
+ */
+export async function callPages(
+  connection: Connection,
+  operation: string,
+  member: string,
+  input: object,
+  most = Number.POSITIVE_INFINITY,
+): Promise<Answer> {
+  const { cursor: next, ...first } = await callApi(connection, operation, input);
+  const rows = [...rowsOf(first, member)];
+  for (let cursor = next; cursor !== undefined && rows.length < most; ) {
+    const page = await callApi(connection, operation, { ...input, cursor });
+    rows.push(...rowsOf(page, member));
+    cursor = page.cursor;
+  }
+  return { ...first, [member]: rows.slice(0, most) };
+}
+
+/** The rows of a list's answer. */
+export const rowsOf = (answer: Answer, member: string): readonly Answer[] =>
+  (answer[member] as readonly Answer[] | undefined) ?? [];
+
+async function post(connection: Connection, operation: string, body: string): Promise<Response> {
+  const { endpoint, token, region } = connection;
   const headers = {
     authorization: `Bearer ${token}`,
     "content-type": "application/json",
@@ -78,9 +114,10 @@ async function post({ endpoint, token, region }: Connection, operation: string, 
       });
     }
     const what = late ? `did not answer within ${timeoutMs / 1000} s` : "does not answer";
-    throw new CommandError(3, `the server at ${endpoint} ${what}; start it with rekey server, or set REKEY_ENDPOINT`, {
-      cause: error,
-    });
+    const hint = fromFile.has(connection)
+      ? `start it with rekey server --listen ${new URL(endpoint).host}, or set REKEY_ENDPOINT to where it listens now`
+      : "start it with rekey server, or set REKEY_ENDPOINT";
+    throw new CommandError(3, `the server at ${endpoint} ${what}; ${hint}`, { cause: error });
   }
 }
 

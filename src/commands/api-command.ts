@@ -1,8 +1,10 @@
 import type { Command } from "commander";
 import type { Flags } from "../config.ts";
-import { type Connection, callApi, connectionFrom } from "./api-client.ts";
+import { type Connection, callApi, callPages, connectionFrom, rowsOf } from "./api-client.ts";
+import { CommandError } from "./command-error.ts";
 import { type Answer, type Columns, printFields, printJson, printLine, printTable } from "./output.ts";
 import { addSettings } from "./settings-options.ts";
+import { numberOf } from "./typed-values.ts";
 
 /** What the caller typed: arguments by position, options by name. */
 export interface Typed {
@@ -22,18 +24,25 @@ export interface ApiCommand {
   readonly operation: string;
   /** Flag and what it is for. */
   readonly options?: Readonly<Record<string, string>>;
-  /** Member of a list's answer: all pages are read. */
+  /** Member of a list's answer: all pages are read, or as many rows as option `--max` or else `most` says. */
   readonly pages?: string;
-  /** More to say in help. */
+  readonly most?: number;
+  /** The most rows that the server gives at once, default 1,000. */
+  readonly maxPageRows?: number;
+  /** More to say in help, such as examples. */
   readonly notes?: string;
   /** What is sent; `connection` is for what has to be looked up first. */
   input?(typed: Typed, connection: Connection): object | Promise<object>;
+  /** Instead of one call: several, made into one answer. */
+  ask?(typed: Typed, connection: Connection): Promise<Answer>;
   readonly show: Show;
+  /** Shows the answer and what comes after it, until interrupted, when option `--follow` was given. */
+  follow?(answer: Answer, typed: Typed, connection: Connection): Promise<void>;
 }
 
 /** Adds a noun with its commands. */
 export function addNoun(program: Command, name: string, about: string, commands: readonly ApiCommand[]): Command {
-  const noun = program.command(name).description(about).usage("<command>");
+  const noun = program.command(name).description(about).usage("<command>").helpCommand(false);
   for (const command of commands) addApiCommand(noun, command);
   return noun;
 }
@@ -55,9 +64,9 @@ function addApiCommand(noun: Command, spec: ApiCommand): void {
       .map(String);
     const typed: Typed = { args, options };
     const connection = connectionFrom(options);
-    const input = (await spec.input?.(typed, connection)) ?? {};
-    const answer = await ask(connection, spec, input, options);
-    if (options.json === true) printJson(answer);
+    const answer = await (spec.ask ? spec.ask(typed, connection) : ask(typed, connection, spec));
+    if (options.follow === true && spec.follow) await spec.follow(answer, typed, connection);
+    else if (options.json === true) printJson(answer);
     else spec.show(answer, typed);
   });
 }
@@ -69,22 +78,20 @@ export function addClientOptions(command: Command): Command {
 
 const collect = (value: string, all: readonly string[] = []): string[] => [...all, value];
 
-async function ask(connection: Connection, { operation, pages }: ApiCommand, input: object, { max }: Flags): Promise<Answer> {
-  const first = await callApi(connection, operation, input);
-  if (pages === undefined) return first;
-  const wanted = typeof max === "string" ? Number(max) : Number.POSITIVE_INFINITY;
-  const rows = [...rowsOf(first, pages)];
-  let cursor = first.cursor;
-  while (cursor !== undefined && rows.length < wanted) {
-    const next = await callApi(connection, operation, { ...input, cursor });
-    rows.push(...rowsOf(next, pages));
-    cursor = next.cursor;
-  }
-  const { cursor: _, ...rest } = first;
-  return { ...rest, [pages]: rows.slice(0, wanted) };
-}
+const maxPage = 1000;
 
-const rowsOf = (answer: Answer, member: string): readonly Answer[] => (answer[member] as readonly Answer[] | undefined) ?? [];
+async function ask(
+  typed: Typed,
+  connection: Connection,
+  { operation, pages, most, maxPageRows, input }: ApiCommand,
+): Promise<Answer> {
+  const wanted = numberOf(typed.options.max, "--max") ?? most;
+  if (wanted === 0) throw new CommandError(2, "--max must be at least 1");
+  const given = (await input?.(typed, connection)) ?? {};
+  if (pages === undefined) return callApi(connection, operation, given);
+  const limit = Math.min(wanted ?? Number.POSITIVE_INFINITY, maxPageRows ?? maxPage);
+  return callPages(connection, operation, pages, { ...given, limit }, wanted);
+}
 
 /** A table of one member of the answer. */
 export const table =

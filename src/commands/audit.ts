@@ -1,12 +1,16 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
 import type { Config } from "../config.ts";
 import { auditKeyPurpose } from "../open-store.ts";
-import { type ApiCommand, addNoun, pickOptions, table } from "./api-command.ts";
+import { type Connection, callPages, rowsOf } from "./api-client.ts";
+import { type ApiCommand, addNoun, pickOptions, type Typed } from "./api-command.ts";
 import { CommandError } from "./command-error.ts";
 import { withKeys } from "./local-store.ts";
-import { printJson, printLine } from "./output.ts";
+import { type Answer, type Columns, growingTable, printJson, printLine, printTable } from "./output.ts";
+import { withProgress } from "./progress.ts";
 import { addSettings, readSettings } from "./settings-options.ts";
-import { numberOf } from "./typed-values.ts";
+
+const pollMs = 2_000;
 
 /** Commands on the audit trail. */
 export function addAuditCommands(program: Command): void {
@@ -21,12 +25,24 @@ export function addAuditCommands(program: Command): void {
     .action(({ json, ...flags }) => verify(readSettings("store", flags), json === true));
 }
 
+const columns: Columns = {
+  TIME: "time",
+  PRINCIPAL: "principal",
+  ACTION: "action",
+  OUTCOME: "outcome",
+  RESOURCE: "resource",
+  FROM: "sourceIp",
+};
+
 const tail: ApiCommand = {
   usage: "tail",
-  about: "show the newest records",
+  about: "show the newest records, the newest last",
   operation: "audit/search",
+  pages: "records",
+  most: 50,
   options: {
-    "--max <number>": "how many, 1 to 1000, default 50",
+    "-f, --follow": "go on with records as they are made, until interrupted",
+    "--max <number>": "how many, default 50",
     "--principal <arn>": "of this caller",
     "--action <action>": "of this action, such as secretsmanager:GetSecretValue",
     "--resource <arn>": "on this resource",
@@ -34,29 +50,59 @@ const tail: ApiCommand = {
     "--from <time>": "not before this time, such as 2026-01-31T00:00:00Z",
     "--to <time>": "before this time",
   },
-  input: ({ options }) => ({
-    ...pickOptions(options, {
-      principal: "principal",
-      action: "action",
-      resource: "resource",
-      outcome: "outcome",
-      from: "from",
-      to: "to",
-    }),
-    limit: numberOf(options.max, "--max") ?? 50,
-  }),
-  show: table(
-    "records",
-    { TIME: "time", PRINCIPAL: "principal", ACTION: "action", OUTCOME: "outcome", RESOURCE: "resource", FROM: "sourceIp" },
-    "no records",
-  ),
+  notes: `With --follow --json each record is one line. Following searches the trail every ${pollMs / 1000} s; those searches, recorded
+like all calls, are left out unless --action asks for them.
+
+Examples:
+  rekey audit tail --outcome AccessDeniedException --max 200
+  rekey audit tail --follow --action secretsmanager:GetSecretValue`,
+  input: asked,
+  show: (answer) => printTable(rowsOf(answer, "records").toReversed(), columns, "no records"),
+  follow,
 };
+
+function asked({ options }: Typed): Record<string, unknown> {
+  return pickOptions(options, {
+    principal: "principal",
+    action: "action",
+    resource: "resource",
+    outcome: "outcome",
+    from: "from",
+    to: "to",
+  });
+}
+
+/** Records of several nodes do not come in the order of their times: what is this much older may still be new to us. */
+const overlapMs = 10_000;
+
+async function follow(first: Answer, typed: Typed, connection: Connection): Promise<void> {
+  const { json, action } = typed.options;
+  const table = growingTable(columns);
+  const print = (rows: readonly Answer[]) => {
+    if (json !== true) table(rows);
+    else for (const row of rows) printLine(JSON.stringify(row));
+  };
+  const wanted = (row: Answer) => action !== undefined || row.action !== "rekey:SearchAudit";
+  let fresh = rowsOf(first, "records").toReversed();
+  let seen = new Map<unknown, number>();
+  for (let newestMs = Date.now() - overlapMs; ; ) {
+    print(fresh.filter(wanted));
+    for (const { requestId, time } of fresh) seen.set(requestId, Date.parse(String(time)));
+    newestMs = Math.max(newestMs, ...seen.values());
+    const from = newestMs - overlapMs;
+    seen = new Map([...seen].filter(([, atMs]) => atMs >= from));
+    await sleep(pollMs);
+    const since = { ...asked(typed), limit: 1000, from: new Date(from).toISOString() };
+    const { records } = await callPages(connection, "audit/search", "records", since);
+    fresh = (records as readonly Answer[]).filter(({ requestId }) => !seen.has(requestId)).toReversed();
+  }
+}
 
 async function verify(config: Config, json: boolean): Promise<void> {
   const { verifyAudit } = await import("../store/audit-verify.ts");
   const dir = config.databaseUrl === undefined ? { dir: config.data } : {};
-  const verdict = await withKeys(config, "read", ({ sql, keys }) =>
-    verifyAudit({ sql, key: keys.deriveKey(auditKeyPurpose), ...dir }),
+  const verdict = await withProgress("reading the audit trail", () =>
+    withKeys(config, "read", ({ sql, keys }) => verifyAudit({ sql, key: keys.deriveKey(auditKeyPurpose), ...dir })),
   );
   if (json) printJson(verdict);
   else {

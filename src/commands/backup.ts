@@ -6,6 +6,7 @@ import type { Config } from "../config.ts";
 import { makeDataFolder } from "../open-store.ts";
 import { storeName, withStore } from "./local-store.ts";
 import { printJson, printLine } from "./output.ts";
+import { withProgress } from "./progress.ts";
 import { addSettings, readSettings } from "./settings-options.ts";
 
 /** `rekey backup` and `rekey restore` */
@@ -31,25 +32,32 @@ export function addBackupCommands(program: Command): void {
 
 async function makeBackup(config: Config, to: string, json: boolean): Promise<void> {
   const { backupEmbedded, backupPostgres } = await import("../store/backup-file.ts");
-  if (config.databaseUrl === undefined) await backupEmbedded(config.data, to);
-  else await withStore(config, {}, (sql) => backupPostgres(sql, to));
+  await withProgress(`copying ${storeName(config)}`, () =>
+    config.databaseUrl === undefined
+      ? backupEmbedded(config.data, to)
+      : withStore(config, "read", (sql) => backupPostgres(sql, to)),
+  );
   if (json) printJson({ from: storeName(config), to });
   else printLine(`${storeName(config)} is copied to ${to}; its root key is not in it`);
 }
 
 async function restoreBackup(config: Config, from: string, json: boolean): Promise<void> {
+  await withProgress(`restoring into ${storeName(config)}`, () => fill(config, from));
+  if (json) printJson({ from, to: storeName(config) });
+  else printLine(`${storeName(config)} holds the backup now; rekey doctor checks it and its root key`);
+}
+
+async function fill(config: Config, from: string): Promise<void> {
   const { restoreEmbedded, restorePostgres } = await import("../store/restore.ts");
   if (config.databaseUrl === undefined) {
     makeDataFolder(config);
     restoreEmbedded(from, config.data, Date.now());
-  } else {
-    const scratch = mkdtempSync(join(tmpdir(), "rekey-restore-"));
-    try {
-      await withStore(config, {}, (sql) => restorePostgres(from, sql, { nowMs: Date.now(), scratch }));
-    } finally {
-      rmSync(scratch, { recursive: true });
-    }
+    return;
   }
-  if (json) printJson({ from, to: storeName(config) });
-  else printLine(`${storeName(config)} holds the backup now; rekey doctor checks it and its root key`);
+  const scratch = mkdtempSync(join(tmpdir(), "rekey-restore-"));
+  try {
+    await withStore(config, "write", (sql) => restorePostgres(from, sql, { nowMs: Date.now(), scratch }));
+  } finally {
+    rmSync(scratch, { recursive: true });
+  }
 }

@@ -4,13 +4,14 @@ import { dirname, resolve } from "node:path";
 import { type Config, loadConfig } from "../config.ts";
 import { ConfigError, ServiceError } from "../core/error.ts";
 import { encryptionContext } from "../core/value-context.ts";
-import { databaseFile } from "../open-store.ts";
+import { credentialsFile, databaseFile, looseModes } from "../open-store.ts";
 import type { Sql } from "../store/sql.ts";
-import { type LocalStore, storeName } from "./local-store.ts";
+import { readCredentials } from "./api-client.ts";
+import { type LocalStore, lacking, storeName } from "./local-store.ts";
 
 /** One finding. A problem keeps Rekey from working; advice is what could be better. */
 export interface Finding {
-  readonly check: "settings" | "store" | "files" | "key" | "clock" | "target";
+  readonly check: "settings" | "store" | "files" | "key" | "clock" | "server" | "target";
   readonly state: "ok" | "advice" | "problem";
   /** In words; what to do follows what is. */
   readonly says: string;
@@ -34,21 +35,27 @@ export function checkSettings(flags: Readonly<Record<string, unknown>>): Finding
 /** Rights of the files, and what should not lie there. */
 export async function checkFiles(config: Config): Promise<Finding[]> {
   if (config.databaseUrl !== undefined) return [];
-  const findings: Finding[] = [];
-  for (const [path, mode] of [
-    [config.data, 0o700],
-    [databaseFile(config), 0o600],
-  ] as const) {
-    if (!existsSync(path) || (statSync(path).mode & 0o077) === 0) continue;
-    findings.push({ check: "files", state: "problem", says: `others may read ${path}; run chmod ${mode.toString(8)} ${path}` });
-  }
-  const { credentialsFile } = await import("../initialise.ts");
+  const findings = looseModes(config).map((says): Finding => ({ check: "files", state: "problem", says }));
   const credentials = credentialsFile(config.data);
   if (existsSync(credentials)) {
     const says = `${credentials} still lets whoever reads it do everything; move it to a safe place, and work with users of your own`;
     findings.push({ check: "files", state: "advice", says });
   }
   return findings.length > 0 ? findings : [{ check: "files", state: "ok", says: "nobody else may read what is kept here" }];
+}
+
+/** Whether a server answers where the root user's credentials say. Only of a store whose server runs. */
+export async function checkEndpoint(config: Config): Promise<Finding[]> {
+  const { endpoint } = readCredentials(credentialsFile(config.data)) ?? {};
+  if (endpoint === undefined) return [];
+  try {
+    const { ok } = await fetch(`${endpoint}/healthz`, { signal: AbortSignal.timeout(connectTimeoutMs) });
+    if (ok) return [{ check: "server", state: "ok", says: `a server answers at ${endpoint}` }];
+  } catch (error) {
+    if (!(error instanceof Error)) throw error;
+  }
+  const says = `a server runs, but none answers at ${endpoint}, which root-credentials.json names; set REKEY_ENDPOINT to where it listens, or start it with --listen ${new URL(endpoint).host}`;
+  return [{ check: "server", state: "advice", says }];
 }
 
 /** Whether the store is whole, of this version and initialised. */
@@ -62,7 +69,7 @@ export async function checkStore(config: Config, sql: Sql): Promise<Finding[]> {
   const damage = await findDamage(sql);
   if (damage !== undefined) return problem(`the store is damaged (${damage}); restore a backup`);
   const pending = await pendingMigrations(sql);
-  if (pending.length > 0) return problem(`the store lacks ${pending.join(", ")}; run rekey migrate`);
+  if (pending.length > 0) return problem(lacking(pending));
   if (!(await isInitialised(sql))) return problem("the store has no root user yet; run rekey init");
   await checkAccount(sql, config.account);
   return [{ check: "store", state: "ok", says: `${storeName(config)} is whole and of this version` }];

@@ -4,6 +4,7 @@ import { ConfigError, ServiceError } from "../core/error.ts";
 import { CommandError } from "./command-error.ts";
 import {
   checkClock,
+  checkEndpoint,
   checkFiles,
   checkKey,
   checkSettings,
@@ -13,7 +14,7 @@ import {
   serverInUse,
 } from "./doctor-checks.ts";
 import { withKeys, withStore } from "./local-store.ts";
-import { paint, printJson, printLine } from "./output.ts";
+import { printJson, printLine } from "./output.ts";
 import { addSettings, readSettings } from "./settings-options.ts";
 
 /** `rekey doctor` */
@@ -36,34 +37,24 @@ export function addDoctorCommand(program: Command): void {
     });
 }
 
-const colours = { ok: "green", advice: "yellow", problem: "red" } as const;
-
 function printFinding({ check, state, says }: Finding): void {
-  printLine(`${paint(colours[state], state.padEnd(7))}  ${check.padEnd(8)}  ${says}`);
+  printLine(`${state.padEnd(7)}  ${check.padEnd(8)}  ${says}`);
 }
 
 /** Every check that can still be made; one that fails says why, in words. */
 async function examine(config: Config): Promise<Finding[]> {
   const files = await trying("files", () => checkFiles(config));
-  const store = await trying("store", () => withStore(config, { readOnly: true }, (sql) => checkStore(config, sql)));
+  const store = await trying("store", () => withStore(config, "read", (sql) => checkStore(config, sql)));
   if (store.some(({ state }) => state === "problem")) return [...files, ...store];
-  const clock = await trying("clock", () => withStore(config, { readOnly: true }, (sql) => checkClock(config, sql)));
+  const clock = await trying("clock", () => withStore(config, "read", (sql) => checkClock(config, sql)));
   const key = await trying("key", () => withKeys(config, "read", (opened) => checkKey(config, opened)));
   if (key.some(({ state }) => state === "problem")) return [...files, ...store, ...clock, ...key];
   return [...files, ...store, ...clock, ...key, ...(await trying("target", () => examineTargets(config)))];
 }
 
 async function examineTargets(config: Config): Promise<Finding[]> {
-  const inUse = await serverInUse(config);
-  if (inUse === undefined) return withKeys(config, "read", checkTargets);
-  // Whoever reads a value while the server runs asks the server, which keeps record of it.
-  return [
-    {
-      check: "target",
-      state: "advice",
-      says: "a server is running: stop it to have the hosts of rotated secrets tried from here",
-    },
-  ];
+  const server = (await serverInUse(config)) === undefined ? [] : await checkEndpoint(config);
+  return [...server, ...(await withKeys(config, "read", checkTargets))];
 }
 
 async function trying(check: Finding["check"], examineOne: () => Promise<Finding[]>): Promise<Finding[]> {

@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import type { Config } from "../config.ts";
+import { credentialsFile } from "../open-store.ts";
 import { CommandError } from "./command-error.ts";
 import { storeName, withKeys } from "./local-store.ts";
 import { printFields, printJson, printLine } from "./output.ts";
@@ -23,13 +24,17 @@ start of the server as well, and keeps them in DIR/root-credentials.json.`,
 }
 
 async function init(config: Config, { json, endpoint }: { json: boolean; endpoint: string }): Promise<void> {
-  const { credentialsFile, initialise, writeCredentialsFile } = await import("../initialise.ts");
+  const { initialise, writeCredentialsFile } = await import("../initialise.ts");
   const made = await withKeys(config, "create", ({ sql, keys, envelope }) =>
     initialise({ sql, keys, envelope, account: config.account, region: config.region, endpoint, now: Date.now }, (fresh) => {
       if (config.databaseUrl === undefined) writeCredentialsFile(config.data, fresh);
     }),
   );
-  if (!made) throw new CommandError(1, `${storeName(config)} is initialised already; nothing was changed`);
+  if (!made)
+    throw new CommandError(
+      1,
+      `${storeName(config)} is initialised already and was not changed; if its credentials are lost: rekey access-key create --root`,
+    );
   const kept = config.databaseUrl === undefined ? credentialsFile(config.data) : undefined;
   if (json) {
     printJson({ store: storeName(config), rootKey: config.rootKey, ...(kept ? { credentialsFile: kept } : made) });

@@ -1,8 +1,9 @@
+import { join } from "node:path";
 import type { Config } from "../config.ts";
 import { ConfigError } from "../core/error.ts";
 import type { Envelope } from "../crypto/envelope.ts";
 import type { KeyRing } from "../crypto/key-ring.ts";
-import { databaseFile, openStore } from "../open-store.ts";
+import { databaseFile, makeDataFolder, openStore } from "../open-store.ts";
 import type { Sql } from "../store/sql.ts";
 
 /** A store opened by a command itself, with the keys that its root key unwraps. */
@@ -12,20 +13,20 @@ export interface LocalStore {
   readonly envelope: Envelope;
 }
 
+/** What a command does with the store: make what is missing, change it, or only read it, also beside a server. */
+export type StoreUse = "create" | "write" | "read";
+
 /**
  * Runs `work` on the store that the settings name, and closes it. `create` makes what is missing: folder, schema, root key;
  * `read` may run beside the server.
  * @throws ConfigError when there is no store, a server holds what is to be written, its schema is older, or the root key or
  * the account is not its own.
  */
-export async function withKeys<T>(
-  config: Config,
-  mode: "create" | "write" | "read",
-  work: (store: LocalStore) => Promise<T>,
-): Promise<T> {
+export async function withKeys<T>(config: Config, mode: StoreUse, work: (store: LocalStore) => Promise<T>): Promise<T> {
   const [{ migrate }, { checkAccount }] = await Promise.all([import("../store/migrate.ts"), import("../initialise.ts")]);
   const create = mode === "create";
-  return withStore(config, { create, readOnly: mode === "read" }, async (sql) => {
+  if (create) makeKeyFolder(config);
+  return withStore(config, mode, async (sql) => {
     if (create) await migrate(sql);
     else await requireSchema(sql);
     await checkAccount(sql, config.account);
@@ -43,13 +44,10 @@ export async function withKeys<T>(
   });
 }
 
-/** The same without keys. */
-export async function withStore<T>(
-  config: Config,
-  mode: { create?: boolean; readOnly?: boolean },
-  work: (sql: Sql) => Promise<T>,
-): Promise<T> {
-  const sql = await openStore(config, mode);
+/** The same without keys, and whatever its schema. */
+export async function withStore<T>(config: Config, mode: StoreUse, work: (sql: Sql) => Promise<T>): Promise<T> {
+  const readOnly = mode === "read";
+  const sql = await openStore(config, { create: mode === "create", readOnly, alone: !readOnly });
   try {
     return await work(sql);
   } finally {
@@ -57,11 +55,22 @@ export async function withStore<T>(
   }
 }
 
+/** Where nothing else is said, the root key lies in the data folder, also that of a store on PostgreSQL. */
+function makeKeyFolder(config: Config): void {
+  if (config.rootKey === `file:${join(config.data, "root.key")}`) makeDataFolder(config);
+}
+
 /** @throws ConfigError when the schema is older than this program's. */
 export async function requireSchema(sql: Sql): Promise<void> {
   const { pendingMigrations } = await import("../store/migrate.ts");
   const pending = await pendingMigrations(sql);
-  if (pending.length > 0) throw new ConfigError([`The store lacks ${pending.join(", ")}; run rekey migrate.`]);
+  if (pending.length > 0) throw new ConfigError([lacking(pending)]);
+}
+
+/** What a store lacks and what to do, in words; `pending` are the names of migrations. */
+export function lacking(pending: readonly string[]): string {
+  if (pending[0]?.startsWith("0001-")) return "The store is empty; run rekey init.";
+  return `The store lacks ${pending.join(", ")}; run rekey migrate.`;
 }
 
 /** Where the settings point, for people: without the password of a database URL. */

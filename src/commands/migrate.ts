@@ -11,7 +11,7 @@ export function addMigrateCommand(program: Command): void {
     .action(async ({ json, ...flags }) => {
       const config = readSettings("store", flags);
       const { migrate } = await import("../store/migrate.ts");
-      const { applied } = await withStore(config, {}, (sql) => migrate(sql));
+      const { applied } = await withStore(config, "write", (sql) => migrate(sql));
       if (json) printJson({ applied });
       else printLine(applied.length === 0 ? `${storeName(config)} is up to date` : `applied ${applied.join(", ")}`);
     });

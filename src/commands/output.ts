@@ -1,5 +1,3 @@
-import { styleText } from "node:util";
-
 /** Objects as the native API answers them. */
 export type Answer = Readonly<Record<string, unknown>>;
 /** Heading of a column and what stands in it; a text names the member. */
@@ -16,20 +14,27 @@ export function printLine(text: string): void {
 
 /** Rows under headings; `nothing` is said when there are none. */
 export function printTable(rows: readonly Answer[], columns: Columns, nothing: string): void {
-  if (rows.length === 0) {
-    printLine(nothing);
-    return;
-  }
+  if (rows.length === 0) printLine(nothing);
+  else growingTable(columns)(rows);
+}
+
+/** A table that may get further rows: headings come before the first, and columns only become wider. */
+export function growingTable(columns: Columns): (rows: readonly Answer[]) => void {
   const headings = Object.keys(columns);
-  const lines = rows.map((row) => Object.values(columns).map((column) => cell(pick(row, column))));
-  const widths = headings.map((heading, index) => Math.max(heading.length, ...lines.map((line) => line[index]?.length ?? 0)));
-  const join = (cells: readonly string[]) =>
-    cells
-      .map((text, index) => text.padEnd(widths[index] ?? 0))
-      .join("  ")
-      .trimEnd();
-  printLine(paint("bold", join(headings)));
-  for (const line of lines) printLine(join(line));
+  let widths: number[] | undefined;
+  return (rows) => {
+    const lines = rows.map((row) => Object.values(columns).map((column) => cell(pick(row, column))));
+    const first = widths === undefined;
+    const known = widths ?? headings.map((heading) => heading.length);
+    widths = known.map((width, index) => Math.max(width, ...lines.map((line) => line[index]?.length ?? 0)));
+    for (const cells of first ? [headings, ...lines] : lines)
+      printLine(
+        cells
+          .map((text, index) => text.padEnd(widths?.[index] ?? 0))
+          .join("  ")
+          .trimEnd(),
+      );
+  };
 }
 
 /** One object, a line for each member that is there. */
@@ -37,29 +42,23 @@ export function printFields(object: Answer, columns: Columns): void {
   const width = Math.max(...Object.keys(columns).map((heading) => heading.length));
   for (const [heading, column] of Object.entries(columns)) {
     const value = pick(object, column);
-    if (value === undefined || value === null) continue;
-    printLine(`${paint("bold", heading.padEnd(width))}  ${cell(value)}`);
+    if (value !== undefined && value !== null) printLine(`${heading.padEnd(width)}  ${cell(value)}`);
   }
 }
 
 const pick = (row: Answer, column: Columns[string]): unknown => (typeof column === "string" ? row[column] : column(row));
 
-/** Text for one cell; control characters cannot move the cursor or colour what follows. */
+/** Text for one cell; control characters cannot move the cursor, colour what follows or turn its direction. */
 export function cell(value: unknown): string {
   if (value === undefined || value === null) return "-";
   if (typeof value === "boolean") return value ? "yes" : "no";
   if (Array.isArray(value)) return value.length === 0 ? "-" : value.map(cell).join(", ");
   if (typeof value === "object") return JSON.stringify(value);
-  return shortTime(String(value)).replaceAll(/\p{Cc}/gu, " ");
+  return shortTime(String(value)).replaceAll(/[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu, " ");
 }
 
 /** `2026-01-02T03:04:05.678Z` → `2026-01-02 03:04:05Z` */
 function shortTime(text: string): string {
   const match = /^(\d{4}-\d{2}-\d{2})T(\d{2}:\d{2}:\d{2})(\.\d+)?Z$/.exec(text);
   return match ? `${match[1]} ${match[2]}Z` : text;
-}
-
-/** Colour for people: none when standard output is not a terminal or NO_COLOR is set. */
-export function paint(style: "bold" | "green" | "yellow" | "red", text: string): string {
-  return styleText(style, text, { stream: process.stdout });
 }

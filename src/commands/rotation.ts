@@ -1,7 +1,7 @@
 import type { Command } from "commander";
+import { callApi, callPages, rowsOf } from "./api-client.ts";
 import { type ApiCommand, addNoun, sentence, table } from "./api-command.ts";
 import { type Answer, type Columns, printFields, printLine, printTable } from "./output.ts";
-import { numberOf } from "./typed-values.ts";
 
 /** Commands on rotations. */
 export function addRotationCommands(program: Command): void {
@@ -39,12 +39,17 @@ const status: ApiCommand = {
   usage: "status [secret]",
   about: "show a secret's newest rotation, or all that run or are blocked",
   operation: "rotations/list",
-  input: ({ args }) => ({ ...(args[0] === undefined ? { limit: 1000 } : { secretId: args[0], limit: 1 }) }),
+  notes: "Example: rekey rotation status app/db",
+  async ask({ args }, connection) {
+    if (args[0] !== undefined) return callApi(connection, "rotations/list", { secretId: args[0], limit: 1 });
+    const running = await callPages(connection, "rotations/list", "rotations", { state: "running", limit: 1000 });
+    const blocked = await callPages(connection, "rotations/list", "rotations", { state: "blocked", limit: 1000 });
+    return { rotations: [...rowsOf(blocked, "rotations"), ...rowsOf(running, "rotations")] };
+  },
   show: ({ rotations }, { args }) => {
     const all = rotations as readonly Answer[];
     const [newest] = all;
-    const open = all.filter(({ state }) => state === "running" || state === "blocked");
-    if (args[0] === undefined) printTable(open, stands, "no rotation runs or is blocked");
+    if (args[0] === undefined) printTable(all, stands, "no rotation runs or is blocked");
     else if (newest) printFields(newest, details);
     else printLine(`${args[0]} was never rotated`);
   },
@@ -54,8 +59,14 @@ const history: ApiCommand = {
   usage: "history [secret]",
   about: "list the rotations of a secret, or of all, newest first",
   operation: "rotations/list",
-  options: { "--max <number>": "how many, 1 to 1000, default 100", "--state <state>": "only those that are so, such as failed" },
-  input: ({ args, options }) => ({ secretId: args[0], state: options.state, limit: numberOf(options.max, "--max") }),
+  pages: "rotations",
+  options: {
+    "--max <number>": "how many, default 100",
+    "--state <state>": "only those that are running, succeeded, failed, canceled, abandoned or blocked",
+  },
+  most: 100,
+  notes: "Example: rekey rotation history app/db --state failed",
+  input: ({ args, options }) => ({ secretId: args[0], state: options.state }),
   show: table(
     "rotations",
     {

@@ -7,11 +7,11 @@ import { type Answer, cell } from "./output.ts";
 import { numberOf, secretBytes, tagsOf } from "./typed-values.ts";
 
 const valueOptions = {
-  "--value-file <file>": "read the value from this file, - for standard input",
+  "--value-file <file>": "the value is what this file holds, byte for byte; - for standard input",
   "--binary": "keep it as bytes instead of text",
 };
 const valueNotes = `The value is never an argument, since other users of the machine can read those. Without --value-file it is asked for
-on a terminal, or read from standard input without its last line end.`;
+on a terminal, or read from standard input: as text without its last line end, with --binary as it is.`;
 
 /** Commands on secrets. */
 export function addSecretCommands(program: Command): void {
@@ -61,11 +61,24 @@ const get: ApiCommand = {
     "--field <name>": "only this member of a value that is a JSON object",
   },
   input: ({ args, options }) => ({ secretId: args[0], ...pickOptions(options, { versionId: "version", versionStage: "stage" }) }),
+  notes: `Into a pipe or a file goes the value alone, byte for byte; on a terminal a line end follows it.
+
+Examples:
+  rekey secret get app/db --field password
+  rekey secret get app/tls-key > key.pem
+  rekey secret get app/db --stage AWSPREVIOUS`,
   show: (answer, { options }) => {
-    if (typeof answer.secretBinary === "string") process.stdout.write(Buffer.from(answer.secretBinary, "base64"));
-    else process.stdout.write(`${valueText(answer, options.field)}\n`);
+    if (typeof answer.secretBinary === "string") process.stdout.write(bytesOf(answer.secretBinary, options.field));
+    else process.stdout.write(`${valueText(answer, options.field)}${process.stdout.isTTY ? "\n" : ""}`);
   },
 };
+
+const noField = () => new CommandError(1, "the value is not a JSON object with that field; leave --field out to see all of it");
+
+function bytesOf(base64: string, field: unknown): Buffer {
+  if (field !== undefined) throw noField();
+  return Buffer.from(base64, "base64");
+}
 
 function valueText({ secretString }: Answer, field: unknown): string {
   const text = String(secretString);
@@ -78,7 +91,7 @@ function valueText({ secretString }: Answer, field: unknown): string {
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
   }
-  throw new CommandError(1, "the value is not a JSON object with that field; leave --field out to see all of it");
+  throw noField();
 }
 
 const put: ApiCommand = {
@@ -100,6 +113,7 @@ const list: ApiCommand = {
   about: "list secrets",
   operation: "secrets/list",
   pages: "secretList",
+  maxPageRows: 100,
   options: {
     "--filter <key=value...>": "only those that match: name, description, tag-key, tag-value, all …",
     "--deleted": "also those scheduled for deletion",
@@ -108,7 +122,6 @@ const list: ApiCommand = {
   input: ({ options }) => ({
     filters: tagsOf(options.filter)?.map(({ key, value }) => ({ key, values: [value] })),
     ...(options.deleted ? { includePlannedDeletion: true } : {}),
-    limit: Math.min(100, numberOf(options.max, "--max") ?? 100),
   }),
   show: table(
     "secretList",
@@ -159,6 +172,7 @@ const versions: ApiCommand = {
   about: "list a secret's versions",
   operation: "secrets/list-versions",
   pages: "versions",
+  maxPageRows: 100,
   options: { "--all": "also versions without staging labels" },
   input: ({ args, options }) => ({ secretId: args[0], ...(options.all ? { includeDeprecated: true } : {}) }),
   show: table(
@@ -213,10 +227,10 @@ const rotate: ApiCommand = {
     rotationRules: rulesOf(options),
     ...(options.immediately === false ? { rotateImmediately: false } : {}),
   }),
-  show: sentence(({ name, versionId }) =>
-    versionId
-      ? `rotation of ${name} to version ${versionId} has begun; rekey rotation status ${name} shows it`
-      : `${name} is set`,
+  show: sentence(({ name, versionId }, { options }) =>
+    options.immediately === false
+      ? `${name} is set; rekey rotation status ${name} shows whether its present value works`
+      : `rotation of ${name} to version ${versionId} has begun; rekey rotation status ${name} shows it`,
   ),
 };
 
@@ -260,7 +274,9 @@ function tagged(_answer: Answer, { args }: Typed): void {
 /** The value as text or bytes. @throws CommandError for usage when bytes are not text and --binary is missing. */
 async function valueMembers(options: Flags): Promise<object> {
   const path = typeof options.valueFile === "string" ? options.valueFile : undefined;
-  const bytes = await secretBytes(path, "Value of the secret");
+  const bytes = await secretBytes({ path, text: options.binary !== true, question: "Value of the secret" });
+  if (path === undefined && bytes.length === 0)
+    throw new CommandError(2, "the value is empty; give one, or make the secret with --no-value");
   if (options.binary) return { secretBinary: bytes.toString("base64") };
   try {
     return { secretString: new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes) };

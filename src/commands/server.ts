@@ -11,15 +11,22 @@ export function addServerCommand(program: Command): void {
       "after",
       `
 The first start makes the store, its root key and the root user's credentials in DIR/root-credentials.json.
-Each flag is also an environment variable, as shown; a flag wins. SIGTERM finishes open requests, then stops.`,
+Each flag is also an environment variable, as shown; a flag wins. SIGTERM finishes open requests, then stops.
+SIGHUP reads certificate and key of --tls-cert and --tls-key again.`,
     );
   addSettings(command, "server").action(async () => {
     const config = readSettings("server", command.opts());
-    const { startServer } = await import("../server.ts");
+    const [{ startServer }, { looseModes }, { createLog }] = await Promise.all([
+      import("../server.ts"),
+      import("../open-store.ts"),
+      import("../log.ts"),
+    ]);
+    if (config.databaseUrl === undefined) for (const says of looseModes(config)) createLog(config.logLevel).warn(says);
     const stopped = Promise.withResolvers<void>();
     // Before the server starts: a signal during a slow start must not be lost.
     for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => stopped.resolve());
     const server = await startServer(config);
+    if (config.tlsCert !== undefined) process.on("SIGHUP", () => server.reloadTls());
     printLine(`rekey: listening on ${server.endpoint}`);
     await stopped.promise;
     await server.close();

@@ -18,9 +18,9 @@ export function addSettings(command: Command, part: Part): Command {
 }
 
 /** The settings of a part. @throws CommandError for usage, with everything that is wrong. */
-export function readSettings(part: Part, flags: Flags): Config {
+export function readSettings(part: Part, flags: Flags, env: NodeJS.ProcessEnv = process.env): Config {
   try {
-    return loadConfig(part, process.env, flags);
+    return loadConfig(part, env, flags);
   } catch (error) {
     if (error instanceof ConfigError) throw new CommandError(2, error.problems.join("\n"));
     throw error;

@@ -33,17 +33,26 @@ function readFile(path: string): Buffer {
   }
 }
 
+/** Where a secret value comes from. */
+export interface ValueSource {
+  /** A file, `-` for standard input: its bytes as they are. */
+  readonly path: string | undefined;
+  /** Without a path, whether to leave standard input's last line end out, which `echo` adds. */
+  readonly text: boolean;
+  readonly question: string;
+}
+
 /**
- * A secret value: the file's bytes as they are; standard input without its last line end; else asked for on the terminal.
- * Never an argument: other users of the machine can read those.
+ * A secret value from a file, standard input or, with neither, asked for on the terminal without showing it. Never an
+ * argument: other users of the machine can read those.
  * @throws CommandError for usage.
  */
-export async function secretBytes(path: string | undefined, question: string): Promise<Buffer> {
+export async function secretBytes({ path, text, question }: ValueSource): Promise<Buffer> {
   if (path !== undefined && path !== "-") return readFile(path);
   if (path === "-" || !process.stdin.isTTY) {
     const bytes = await readBytes(process.stdin);
-    const end = bytes.at(-1) === 10 ? (bytes.at(-2) === 13 ? 2 : 1) : 0;
-    return bytes.subarray(0, bytes.length - end);
+    if (path === "-" || !text || bytes.at(-1) !== 10) return bytes;
+    return bytes.subarray(0, bytes.length - (bytes.at(-2) === 13 ? 2 : 1));
   }
   const { isCancel, password } = await import("@clack/prompts");
   const answer = await password({ message: question, output: process.stderr });

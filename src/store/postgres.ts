@@ -142,7 +142,7 @@ function statementNames(): (text: string) => string | undefined {
 }
 
 /** What the server itself said stays as it is; anything else tells where, as an unreachable server's own error may be empty. */
-function describeConnectError(error: unknown, { host, port, ssl }: PostgresAddress): unknown {
+export function describeConnectError(error: unknown, { host, port, ssl }: PostgresAddress): unknown {
   if (error instanceof pg.DatabaseError || !(error instanceof Error)) return error;
   const reasons = error instanceof AggregateError ? error.errors.map((each: Error) => each.message).join("; ") : error.message;
   const hint = ssl && /does not support SSL/.test(reasons) ? " (give sslmode=disable to connect in cleartext)" : "";

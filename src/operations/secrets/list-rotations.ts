@@ -2,12 +2,14 @@ import { z } from "zod";
 import { type ListedRotation, listRotations } from "../../store/rotations.ts";
 import { secretId } from "../input.ts";
 import { type Call, defineOperation, type Resource } from "../operation.ts";
+import { readPageToken, writePageToken } from "./page-token.ts";
 import { existing, type SecretResource, secretResource } from "./secret-resource.ts";
 
 const input = z.object({
   SecretId: secretId.optional(),
   State: z.enum(["running", "succeeded", "failed", "canceled", "abandoned", "blocked"]).optional(),
   MaxResults: z.int().min(1).max(1000).default(100),
+  NextToken: z.string().min(1).max(4096).optional(),
 });
 
 interface RotationsResource extends Resource {
@@ -34,11 +36,23 @@ export const listRotationsOperation = defineOperation<z.infer<typeof input>, Rot
   permissions: ({ SecretId }, found) => [
     { action: SecretId === undefined ? "rekey:ListRotations" : "secretsmanager:DescribeSecret", resource: found },
   ],
-  async run({ State, MaxResults }, { found }, { sql }) {
+  async run({ State, MaxResults, NextToken }, { found }, { sql }) {
     const secretArn = found && existing(found).arn;
-    return { Rotations: (await listRotations(sql, { secretArn, state: State, limit: MaxResults })).map(shown) };
+    const scope = `rotations ${secretArn ?? ""} ${State ?? ""}`;
+    const after = NextToken === undefined ? undefined : positionIn(NextToken, scope);
+    const rotations = await listRotations(sql, { secretArn, state: State, limit: MaxResults + 1, after });
+    const last = rotations.length > MaxResults ? rotations[MaxResults - 1] : undefined;
+    return {
+      Rotations: rotations.slice(0, MaxResults).map(shown),
+      ...(last && { NextToken: writePageToken(scope, [last.startedAt, last.id]) }),
+    };
   },
 });
+
+function positionIn(token: string, scope: string): { startedAt: number; id: string } {
+  const [startedAt, id] = readPageToken(token, scope);
+  return { startedAt: Number(startedAt), id: String(id) };
+}
 
 function shown(rotation: ListedRotation) {
   const running = rotation.state === "running";

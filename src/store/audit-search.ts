@@ -96,14 +96,14 @@ async function searchTable(sql: Sql, { query, after, limit }: Wanted): Promise<{
 function readPage(sql: Sql, query: AuditQuery, last: Place | undefined): Promise<Row[]> {
   const values: SqlValue[] = [];
   const place = (value: SqlValue) => `$${values.push(value)}`;
-  const conditions = ["1 = 1"];
+  const conditions: string[] = [];
   // One of them has an index to walk along; more in the text would have the database step over rows without bound.
   const column = (["resource", "principal", "action"] as const).find((name) => query[name] !== undefined);
   if (column) conditions.push(`${column} = ${place(query[column] ?? null)}`);
   if (query.from !== undefined) conditions.push(`at >= ${place(query.from)}`);
-  // The comparison of rows alone would not let the index on `at` be used on SQLite.
-  const most = Math.min(last?.at ?? Number.POSITIVE_INFINITY, (query.to ?? Number.POSITIVE_INFINITY) - 1);
-  if (most !== Number.POSITIVE_INFINITY) conditions.push(`at <= ${place(most)}`);
+  // Without an upper end of its own SQLite would sort the whole table instead of walking the index on `at`.
+  const latest = Number.MAX_SAFE_INTEGER;
+  conditions.push(`at <= ${place(Math.min(last?.at ?? latest, (query.to ?? latest) - 1))}`);
   if (last) conditions.push(`(at, writer, sequence) < (${place(last.at)}, ${place(last.writer)}, ${place(last.sequence)})`);
   return sql.query<Row>(
     `select writer, sequence, at, principal, action, resource, outcome, record from audit_records where ${conditions.join(" and ")}
@@ -141,15 +141,16 @@ interface Part {
 }
 
 async function unshippedParts(sql: Sql, { folder, young }: AuditTail): Promise<Part[]> {
-  const rows = await sql.query<{ writer: string; segment: number; shipped_bytes: number }>(
-    `select writer, segment, shipped_bytes from audit_anchors
-      where shipped_sequence < sequence or state = 'open' order by at desc limit 1000`,
-  );
-  const known = new Set(rows.map((row) => segmentFileName(row.writer, row.segment)));
-  const unknown = young.filter((segment) => !known.has(segmentFileName(segment.writer, segment.segment)));
+  const segments = new Map(young.map((part) => [segmentFileName(part.writer, part.segment), { ...part, shipped_bytes: 0 }]));
+  for (const condition of ["shipped_sequence < sequence", "state = 'open'"]) {
+    const rows = await sql.query<{ writer: string; segment: number; shipped_bytes: number }>(
+      `select writer, segment, shipped_bytes from audit_anchors where ${condition} order by at desc limit 1000`,
+    );
+    for (const row of rows) segments.set(segmentFileName(row.writer, row.segment), row);
+  }
   const parts: (Part & { changedAt: number })[] = [];
-  for (const { writer, segment, shipped_bytes: start } of [...unknown.map((part) => ({ ...part, shipped_bytes: 0 })), ...rows]) {
-    const path = join(folder, segmentFileName(writer, segment));
+  for (const [name, { writer, shipped_bytes: start }] of segments) {
+    const path = join(folder, name);
     const { size, mtimeMs } = await stat(path).catch(() => ({ size: 0, mtimeMs: 0 }));
     if (size > start) parts.push({ path, writer, start, size, changedAt: mtimeMs });
   }

@@ -7,7 +7,7 @@ import { dataFolder } from "../support/audit.ts";
 import { region } from "../support/keys.ts";
 import { type OperationsWorld, operationsWorld } from "../support/operations-world.ts";
 import { postgresSkip } from "../support/postgres-server.ts";
-import { openBoth } from "../support/stores.ts";
+import { forEachStore, openBoth } from "../support/stores.ts";
 
 type Call = { name: string; input: Record<string, unknown>; region?: string };
 /** One call, or time passing. */
@@ -174,4 +174,37 @@ test("random journeys through the operations have equal answers on both database
     assert.ok((seen.get(operation) ?? 0) > 0, `${operation} succeeded`);
   for (const code of ["ResourceNotFoundException", "InvalidRequestException", "ResourceExistsException"])
     assert.ok(errors.has(code), code);
+});
+
+forEachStore((_dialect, open) => {
+  test("page tokens that were made up are refused, whatever stands in them", async () => {
+    const sql = await open();
+    await using world = await operationsWorld(sql, dataFolder());
+    for (const n of [1, 2]) {
+      const input = { Name: `n${n}`, ClientRequestToken: `00000000-0000-4000-8000-00000000000${n}`, SecretString: "v" };
+      await world.call("CreateSecret", input);
+    }
+    for (const SortBy of ["created-date", "name"]) {
+      const { NextToken } = await world.call("ListSecrets", { SortBy, MaxResults: 1 });
+      const [version, scope, ...right] = JSON.parse(Buffer.from(String(NextToken), "base64url").toString());
+      for (const wrong of [
+        ["x\0", "y"],
+        [1.5, "y"],
+        ["1", 2],
+        [],
+        [null, "y"],
+        [right[0]],
+        [1, 2],
+        [SortBy === "name" ? 1 : "1", "y"],
+      ]) {
+        const forged = Buffer.from(JSON.stringify([version, scope, ...wrong])).toString("base64url");
+        const refused = { code: "InvalidNextTokenException" };
+        await assert.rejects(
+          world.call("ListSecrets", { SortBy, MaxResults: 1, NextToken: forged }),
+          refused,
+          JSON.stringify(wrong),
+        );
+      }
+    }
+  });
 });

@@ -1,11 +1,11 @@
 import { z } from "zod";
 import { filterKeys, type SecretFilter } from "../../core/secret-filter.ts";
-import { type SearchPage, type SearchRequest, type SortColumn, searchSecrets } from "../../store/secret-search.ts";
+import { type Position, type SearchPage, type SearchRequest, type SortColumn, searchSecrets } from "../../store/secret-search.ts";
 import { loadSecrets } from "../../store/secrets.ts";
 import { nextToken } from "../input.ts";
 import { type Call, defineOperation } from "../operation.ts";
 import { labelledVersions, shownSecret } from "./describe-secret.ts";
-import { readPageToken, writePageToken } from "./page-token.ts";
+import { invalidToken, readPageToken, writePageToken } from "./page-token.ts";
 
 /** Filters as AWS bounds them. Source: AWS Secrets Manager model, FiltersListType. */
 export const filtersInput = z
@@ -77,7 +77,7 @@ export async function findPage(request: PageRequest, call: Call): Promise<Search
     sortBy: columns[SortBy],
     descending: SortOrder === "desc",
     limit: MaxResults,
-    after: request.NextToken === undefined ? undefined : position(readPageToken(request.NextToken, scope)),
+    after: request.NextToken === undefined ? undefined : position(readPageToken(request.NextToken, scope), SortBy),
     namePrefix: namePrefix(filters),
     filters,
   };
@@ -85,8 +85,9 @@ export async function findPage(request: PageRequest, call: Call): Promise<Search
   return { ...page, token: page.next && writePageToken(scope, page.next) };
 }
 
-function position([value = "", id = ""]: readonly (string | number)[]): [string | number, string] {
-  return [value, String(id)];
+function position([value, id]: readonly (string | number)[], sortBy: NonNullable<Input["SortBy"]>): Position {
+  if (typeof id !== "string" || value === undefined || (typeof value === "string") !== (sortBy === "name")) throw invalidToken();
+  return [value, id];
 }
 
 /** A filter on one name that does not exclude bounds the search by index. */

@@ -12,12 +12,17 @@ export function writePageToken(scope: string, position: Position): string {
 export function readPageToken(token: string, scope: string): Position {
   try {
     const [version, asked, ...position] = JSON.parse(Buffer.from(token, "base64url").toString("utf8")) as Position;
-    const plain = position.every((part) => typeof part === "string" || typeof part === "number");
+    // Only what a database takes: anything else would be an internal error.
+    const plain = position.every((part) => (typeof part === "string" ? !part.includes("\0") : Number.isSafeInteger(part)));
     if (version === 1 && asked === digest(scope) && plain && position.length > 0) return position;
   } catch {
     // Not JSON: answered as any other token that is none of ours.
   }
-  throw new ServiceError("InvalidNextTokenException", "The NextToken value is invalid.");
+  throw invalidToken();
+}
+
+export function invalidToken(): ServiceError {
+  return new ServiceError("InvalidNextTokenException", "The NextToken value is invalid.");
 }
 
 function digest(scope: string): string {

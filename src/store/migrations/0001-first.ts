@@ -100,6 +100,7 @@ export const migration = {
       at bigint not null, state text not null, seal text not null, followed_by text,
       shipped_sequence bigint not null, shipped_bytes bigint not null, primary key (writer, segment))`,
     "create index audit_anchors_unshipped on audit_anchors (at) where shipped_sequence < sequence",
+    "create index audit_anchors_open on audit_anchors (at) where state = 'open'",
     "create index audit_anchors_unfollowed on audit_anchors (at) where followed_by is null",
   ],
 };

@@ -4,6 +4,8 @@ import type { Socket } from "node:net";
 
 /** Answers what cannot become a request: broken or oversized headers, and requests that do not arrive in time. */
 export class Connections {
+  /** Those without a request so far. */
+  readonly #unused = new Set<Socket>();
   /** The youngest answer of each connection. */
   readonly #answers = new WeakMap<Socket, ServerResponse>();
   readonly #refused: (status: number) => void;
@@ -12,20 +14,36 @@ export class Connections {
     this.#refused = refused;
   }
 
+  opened(socket: Socket): void {
+    this.#unused.add(socket);
+    socket.once("close", () => this.#unused.delete(socket));
+  }
+
   /** Every request is told here before it is answered. */
   begin(response: ServerResponse): void {
-    if (response.socket) this.#answers.set(response.socket, response);
+    const { socket } = response;
+    if (!socket) return;
+    this.#unused.delete(socket);
+    this.#answers.set(socket, response);
+  }
+
+  /** Ends what Node does not count as idle: connections that never brought a request. */
+  closeUnused(): void {
+    for (const socket of this.#unused) socket.destroy();
   }
 
   /**
-   * Ends a connection whose bytes are no HTTP, with an answer where one can be given: not before or into the answer of
-   * an earlier request, which its sender would take for that one.
+   * Ends a connection whose bytes are no HTTP, with an answer where one can be given: not before the answer of an earlier
+   * request, which its sender would take for that one, nor into the middle of one.
    */
   refuse(error: Error & { code?: string }, socket: Socket): void {
-    const answer = this.#answers.get(socket);
-    const answering = answer && !answer.writableEnded && (answer.headersSent || answer.req.complete);
-    if (error.code === "ECONNRESET" || !socket.writable || answering) {
+    if (error.code === "ECONNRESET" || !socket.writable) {
       socket.destroy();
+      return;
+    }
+    const answer = this.#answers.get(socket);
+    if (answer && !answer.writableEnded && (answer.headersSent || answer.req.complete)) {
+      answer.once("finish", () => socket.end());
       return;
     }
     const status = statusOf[error.code ?? ""] ?? 400;

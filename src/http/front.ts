@@ -1,13 +1,13 @@
 import { randomUUID } from "node:crypto";
 import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from "node:http";
 import { createServer as createTlsServer, type Server as TlsServer } from "node:https";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import type { FastifyInstance } from "fastify";
 import { ConfigError, ServiceError } from "../core/error.ts";
 import { createApp } from "./app.ts";
 import { Connections } from "./connections.ts";
 import { type RawRequest, rawRequest, readBody } from "./raw-request.ts";
-import { endingConnections } from "./server-socket.ts";
+import { closeListener } from "./server-socket.ts";
 import type { TlsFiles } from "./tls.ts";
 
 export interface FrontOptions {
@@ -35,7 +35,9 @@ export interface Front {
   listen(listen: { host: string; port: number }): Promise<{ host: string; port: number }>;
   /** Connections from now on see this certificate. */
   setTls(files: TlsFiles): void;
-  /** Takes no new connections and waits for open requests, at most `drainMs`. */
+  /** Takes no new connections and waits for open requests, at most `drainMs`; `handle` goes on working. */
+  drain(drainMs: number): Promise<void>;
+  /** Drains, then ends all of it. */
   close(drainMs: number): Promise<void>;
 }
 
@@ -56,12 +58,22 @@ export function createFront(options: FrontOptions): Front {
     serverFactory: (handler) => {
       handle = receive(options, handler, connections, state);
       server = listener(options, handle);
+      server.on(options.tls ? "secureConnection" : "connection", (socket: Socket) => connections.opened(socket));
+      server.on("checkExpectation", (_incoming, response: ServerResponse) => connections.refuseRequest(417, response));
       return server;
     },
     clientErrorHandler: (error, socket) => connections.refuse(error, socket),
   });
+  let draining: Promise<void> | undefined;
+  const drain = (drainMs: number): Promise<void> => {
+    state.closing = true;
+    connections.closeUnused();
+    draining ??= server ? closeListener(server, drainMs) : Promise.resolve();
+    return draining;
+  };
   return {
     app,
+    drain,
     handle: (incoming, response) => handle(incoming, response),
     async listen({ host, port }) {
       await app.listen({ host, port }).catch((error: NodeJS.ErrnoException) => {
@@ -74,9 +86,8 @@ export function createFront(options: FrontOptions): Front {
       if (server && "setSecureContext" in server) server.setSecureContext({ ...files, minVersion: "TLSv1.2" });
     },
     async close(drainMs) {
-      state.closing = true;
-      if (server) await endingConnections(server, drainMs, () => app.close());
-      else await app.close();
+      await drain(drainMs); // before Fastify knows of it, which would refuse what comes by open connections
+      await app.close();
     },
   };
 }
@@ -94,6 +105,7 @@ function listener(options: FrontOptions, onRequest: RequestListener): Server | T
     connectionsCheckingInterval: checkTimeoutsMs,
     maxHeaderSize: maxHeaderBytes,
     insecureHTTPParser: false,
+    requireHostHeader: false, // looked at below: every refusal has a request id
   };
   const server = options.tls
     ? createTlsServer({ ...settings, ...options.tls, minVersion: "TLSv1.2", handshakeTimeout: handshakeTimeoutMs }, onRequest)
@@ -112,6 +124,7 @@ function receive(
   return (incoming, response) => {
     connections.begin(response);
     if (state.closing) response.setHeader("Connection", "close");
+    if (incoming.headers.host === undefined && incoming.httpVersion === "1.1") return connections.refuseRequest(400, response);
     if (incoming.rawHeaders.length / 2 > maxHeaders) return connections.refuseRequest(431, response);
     const isRoot = incoming.url === "/" || incoming.url?.startsWith("/?");
     if (incoming.method === "POST" && isRoot) void answerRoot(options, incoming, response);

@@ -34,7 +34,7 @@ export function originOf(incoming: IncomingMessage): Origin {
   return origins.get(incoming) ?? { sourceIp: plainAddress(socket.remoteAddress), secure: "encrypted" in socket };
 }
 
-/** Reads the body, never more than `maxBytes`. @throws ServiceError RequestEntityTooLarge */
+/** Reads the body, never more than `maxBytes`. @throws ServiceError RequestEntityTooLarge, SerializationException when it is cut off. */
 export function readBody(incoming: IncomingMessage, maxBytes: number): Promise<Buffer> {
   const tooLarge = () => new ServiceError("RequestEntityTooLarge", `The request body is larger than ${maxBytes} bytes.`);
   const announced = Number(incoming.headers["content-length"] ?? 0);
@@ -58,8 +58,9 @@ export function readBody(incoming: IncomingMessage, maxBytes: number): Promise<B
       size += chunk.length;
     });
     incoming.on("end", () => resolve(held.subarray(0, size)));
-    incoming.on("error", reject);
-    incoming.on("close", () => reject(new ServiceError("SerializationException", "The request ended before its body did.")));
+    const cut = () => reject(new ServiceError("SerializationException", "The request ended before its body did."));
+    incoming.on("error", cut);
+    incoming.on("close", cut);
   });
 }
 

@@ -12,22 +12,14 @@ export async function listenAt(server: Server, path: string): Promise<void> {
   chmodSync(path, 0o600);
 }
 
-/** Takes no new connections and waits for open requests, at most `drainMs`. */
-export async function closeListener(server: Server, drainMs: number): Promise<void> {
-  await endingConnections(server, drainMs, () => new Promise<void>((resolve) => server.close(() => resolve())));
-}
-
 /**
- * Closes a server by `close`, which waits for its connections: each is ended once it has no open request, so that a client
- * that keeps its connection does not hold up the end; after `drainMs` all are cut.
+ * Takes no new connections and waits for open requests. Each connection is ended once it has none, so that a client that
+ * keeps its connection does not hold up the end; after `drainMs` all are cut.
  */
-export async function endingConnections(server: Server, drainMs: number, close: () => PromiseLike<unknown>): Promise<void> {
+export async function closeListener(server: Server, drainMs: number): Promise<void> {
   const late = setTimeout(() => server.closeAllConnections(), drainMs);
   const idle = setInterval(() => server.closeIdleConnections(), closeIdleMs);
-  try {
-    await close();
-  } finally {
-    clearTimeout(late);
-    clearInterval(idle);
-  }
+  await new Promise<void>((resolve) => server.close(() => resolve()));
+  clearTimeout(late);
+  clearInterval(idle);
 }

@@ -32,6 +32,8 @@ export interface RunningServer extends AsyncDisposable {
 }
 
 export interface RunningNode extends RunningServer {
+  /** Answers open requests and takes no others, but for those that other processes hand on. */
+  drain(): Promise<void>;
   /** Tells this process's engine that work may be due. */
   wakeEngine(): void;
 }
@@ -49,6 +51,7 @@ export interface Part {
 export async function startNode(config: Config, part: Part = { role: "alone", socketFolder: "" }): Promise<RunningNode> {
   const readOnly = part.role === "reader";
   const log = createLog(config.logLevel);
+  const drainMs = config.drainSeconds * 1000;
   await using opened = new AsyncDisposableStack();
   const store = await openParts(config, opened, { readOnly });
   const { sql, keys } = store;
@@ -72,7 +75,7 @@ export async function startNode(config: Config, part: Part = { role: "alone", so
   const api: Api = { services, authorize: createAuthorizer(), rate, count: metrics.request };
   keepHouse(opened, { audit, reads, authenticator, log, keep: notes?.keep ?? ((noted) => saveNoted(sql, noted)) });
   const front = openDoors({ config, api, authenticator, metrics }, part, opened);
-  const closing: (() => Promise<void>)[] = [() => front.close(config.drainSeconds * 1000)];
+  const closing: (() => Promise<void>)[] = [() => front.close(drainMs)];
   opened.defer(async () => void (await Promise.all(closing.map((close) => close()))));
   const address = await front.listen(config.listen);
   if (config.metricsListen && !readOnly) {
@@ -92,7 +95,7 @@ export async function startNode(config: Config, part: Part = { role: "alone", so
       [sockets.requests, createForwardListener(front.handle)],
     ] as const) {
       await listenAt(server, path);
-      closing.push(() => closeListener(server, config.drainSeconds * 1000));
+      closing.push(() => closeListener(server, drainMs));
     }
   }
   if (config.engine && !readOnly) {
@@ -104,7 +107,8 @@ export async function startNode(config: Config, part: Part = { role: "alone", so
   let closed: Promise<void> | undefined;
   const close = () => (closed ??= running.disposeAsync());
   const reloadTls = () => renewCertificate(config, front, log);
-  return { endpoint, close, reloadTls, wakeEngine: () => hint.wake(), [Symbol.asyncDispose]: close };
+  const drain = () => front.drain(drainMs);
+  return { endpoint, drain, close, reloadTls, wakeEngine: () => hint.wake(), [Symbol.asyncDispose]: close };
 }
 
 function renewCertificate({ tlsCert, tlsKey }: Config, front: Front, log: Logger): void {

@@ -1,5 +1,4 @@
 import cluster, { type Worker } from "node:cluster";
-import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { extname, join } from "node:path";
@@ -14,6 +13,7 @@ import type { Listen } from "./setting.ts";
 /** What the supervisor tells a worker. */
 export type ToWorker =
   | { readonly tell: "start"; readonly config: Config; readonly role: Part["role"]; readonly socketFolder: string }
+  | { readonly tell: "drain" }
   | { readonly tell: "stop" }
   | { readonly tell: "wake" }
   | { readonly tell: "reload TLS" };
@@ -53,6 +53,7 @@ export async function startProcesses(config: Config): Promise<RunningServer> {
   const others = Array.from({ length: config.processes - 1 }, (_, index) => new Seat(index + 1, around));
   let stopped: Promise<void> | undefined;
   const stop = async () => {
+    first.tell({ tell: "drain" });
     await Promise.all(others.map((seat) => seat.stop())); // they hand on to the first what they still have
     await first.stop();
     rmSync(folder, { recursive: true, force: true });
@@ -122,6 +123,7 @@ class Seat {
   readonly #index: number;
   readonly #around: Surroundings;
   #worker: Worker | undefined;
+  #ended = Promise.resolve();
   #stopping = new AbortController();
   #pauseMs = shortestPauseMs;
 
@@ -138,12 +140,14 @@ class Seat {
     const worker = cluster.fork();
     this.#worker = worker;
     const ready = Promise.withResolvers<string>();
+    const ended = Promise.withResolvers<void>();
+    this.#ended = ended.promise;
     worker.on("message", (message: FromWorker) => this.#hear(message, ready));
-    worker.on("error", (error) =>
-      log.warn({ err: error, worker: worker.process.pid }, "a process does not listen to its supervisor"),
-    );
+    // What is said to one that is ending may not arrive; its end is told by "exit".
+    worker.on("error", (error) => log.debug({ err: error, worker: worker.process.pid }, "a process did not listen"));
     worker.once("exit", (code, signal) => {
       this.#worker = undefined;
+      ended.resolve();
       ready.reject(new Error(`process ${worker.process.pid} ${howItEnded(code, signal)} before it served`));
     });
     this.tell({
@@ -182,12 +186,9 @@ class Seat {
   /** Resolves when its worker has answered open requests and ended. */
   async stop(): Promise<void> {
     this.#stopping.abort();
-    const worker = this.#worker;
-    if (!worker) return;
-    const ended = once(worker, "exit");
     this.tell({ tell: "stop" });
-    const late = setTimeout(() => worker.process.kill("SIGKILL"), this.#around.config.drainSeconds * 1000 + endMs);
-    await ended;
+    const late = setTimeout(() => this.#worker?.process.kill("SIGKILL"), this.#around.config.drainSeconds * 1000 + endMs);
+    await this.#ended;
     clearTimeout(late);
   }
 

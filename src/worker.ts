@@ -15,13 +15,21 @@ for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal
 process.on("message", (message: ToWorker) => {
   if (message.tell === "start") void start(message);
   else if (message.tell === "stop") void end();
-  else void node?.then((running) => (message.tell === "wake" ? running.wakeEngine() : running.reloadTls()));
+  else
+    void node?.then(
+      (running) => pass(message.tell, running),
+      () => undefined,
+    ); // why it failed was told
 });
 
+function pass(told: Exclude<ToWorker["tell"], "start" | "stop">, running: RunningNode): void {
+  if (told === "wake") running.wakeEngine();
+  else if (told === "reload TLS") running.reloadTls();
+  else void running.drain();
+}
+
 async function start({ config, role, socketFolder }: Extract<ToWorker, { tell: "start" }>): Promise<void> {
-  process.once("disconnect", () => {
-    void end().finally(() => rmSync(socketFolder, { recursive: true, force: true }));
-  });
+  process.once("disconnect", () => void end(socketFolder));
   try {
     node = startNode(config, { role, socketFolder, wakeEngine: () => tell({ tell: "wake" }) });
     tell({ tell: "ready", endpoint: (await node).endpoint });
@@ -33,13 +41,16 @@ async function start({ config, role, socketFolder }: Extract<ToWorker, { tell: "
   }
 }
 
-async function end(): Promise<void> {
+/** `left`: what the supervisor cannot remove any more. */
+async function end(left?: string): Promise<void> {
   if (ending) return;
   ending = true;
+  let code = 1;
   try {
     await (await node)?.close();
-    process.exit(0);
-  } catch {
-    process.exit(1);
+    code = 0;
+  } finally {
+    if (left !== undefined) rmSync(left, { recursive: true, force: true });
+    process.exit(code);
   }
 }

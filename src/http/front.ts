@@ -77,7 +77,7 @@ export function createFront(options: FrontOptions): Front {
     handle: (incoming, response) => handle(incoming, response),
     async listen({ host, port }) {
       await app.listen({ host, port }).catch((error: NodeJS.ErrnoException) => {
-        throw error.syscall === "listen" ? cannotListen(error, host, port) : error;
+        throw error.syscall === "listen" || error.syscall === "bind" ? cannotListen(error, host, port) : error;
       });
       const address = server?.address() as AddressInfo;
       return { host, port: address.port };

@@ -1,0 +1,143 @@
+// The tarball as it would be published: built, packed, laid out as npm lays it out, and used from there.
+import assert from "node:assert/strict";
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { delimiter, dirname, join } from "node:path";
+import { createInterface } from "node:readline";
+import { after, before, describe, it } from "node:test";
+import { ListSecretsCommand, SecretsManager } from "@aws-sdk/client-secrets-manager";
+
+const repository = join(import.meta.dirname, "../..");
+const home = mkdtempSync(join(tmpdir(), "rekey-package-"));
+const tarball = join(home, "rekey.tgz");
+const installed = join(home, "node_modules", "rekey");
+const env = { ...process.env, PATH: [dirname(process.execPath), process.env.PATH].join(delimiter) };
+const manifest = JSON.parse(readFileSync(join(repository, "package.json"), "utf8"));
+
+before(() => {
+  pack();
+  install();
+});
+after(() => rmSync(home, { recursive: true, force: true }));
+
+/** `npm pack` with its build, in a copy: the repository's own `dist` may be in use. */
+function pack(): void {
+  const copy = join(home, "repository");
+  const skipped = [".git", "node_modules", "dist", ".rekey"];
+  cpSync(repository, copy, { recursive: true, filter: (path) => !skipped.some((name) => path === join(repository, name)) });
+  symlinkSync(join(repository, "node_modules"), join(copy, "node_modules"));
+  execFileSync("npm", ["pack", "--silent", "--pack-destination", home], { cwd: copy, env, stdio: "pipe" });
+  cpSync(join(home, `rekey-${manifest.version}.tgz`), tarball);
+}
+
+/** Its dependencies are those that it names: any other that the code imports would be missing. */
+function install(): void {
+  mkdirSync(installed, { recursive: true });
+  execFileSync("tar", ["-xzf", tarball, "-C", installed, "--strip-components=1"]);
+  const { dependencies = {}, peerDependencies = {} } = JSON.parse(readFileSync(join(installed, "package.json"), "utf8"));
+  for (const name of Object.keys({ ...dependencies, ...peerDependencies })) {
+    const place = join(home, "node_modules", name);
+    mkdirSync(dirname(place), { recursive: true });
+    symlinkSync(join(repository, "node_modules", name), place);
+  }
+  mkdirSync(join(home, "node_modules", ".bin"));
+  symlinkSync("../rekey/dist/cli.js", join(home, "node_modules", ".bin", "rekey"));
+}
+
+const rekey = (...args: string[]) =>
+  execFileSync(join(home, "node_modules", ".bin", "rekey"), args, { cwd: home, env, encoding: "utf8", stdio: "pipe" });
+
+/** Starts a program that prints where it listens; stops it when disposed of. */
+async function running(command: string, args: string[]) {
+  const child = spawn(command, args, { cwd: home, env, stdio: ["ignore", "pipe", "inherit"] });
+  let endpoint: string | undefined;
+  for await (const line of createInterface(child.stdout)) {
+    [, endpoint] = /^rekey: listening on (\S+)$/.exec(line) ?? [];
+    if (endpoint) break;
+  }
+  assert.ok(endpoint, "it did not start");
+  return {
+    endpoint,
+    async [Symbol.asyncDispose]() {
+      child.kill("SIGTERM");
+      if (child.exitCode === null) await once(child, "exit");
+      assert.equal(child.exitCode, 0);
+    },
+  };
+}
+
+async function keepsSecrets(endpoint: string, dataFolder: string): Promise<void> {
+  const { accessKeyId, secretAccessKey, region } = JSON.parse(readFileSync(join(dataFolder, "root-credentials.json"), "utf8"));
+  const secrets = new SecretsManager({ endpoint, region, credentials: { accessKeyId, secretAccessKey }, maxAttempts: 1 });
+  await secrets.createSecret({ Name: "packed", SecretString: "v", Description: "from the tarball" });
+  assert.equal((await secrets.getSecretValue({ SecretId: "packed" })).SecretString, "v");
+  const found = await secrets.send(new ListSecretsCommand({ Filters: [{ Key: "all", Values: ["tarball"] }] }));
+  assert.equal(found.SecretList?.length, 1);
+}
+
+describe("the tarball", () => {
+  it("holds the built program and its papers, nothing else", (test) => {
+    const files = execFileSync("tar", ["-tzf", tarball], { encoding: "utf8" }).trim().split("\n");
+    const strange = files.filter(
+      (file) => !/^package\/(dist\/.+\.(js|d\.ts)|package\.json|README\.md|LICENSE|CHANGELOG\.md)$/.test(file),
+    );
+    assert.deepEqual(strange, []);
+    const papers = ["package/package.json", "package/README.md", "package/LICENSE", "package/CHANGELOG.md"];
+    for (const file of [...papers, "package/dist/cli.js", "package/dist/index.js", "package/dist/index.d.ts"])
+      assert.ok(files.includes(file), file);
+    test.diagnostic(`${files.length} files, ${Math.round(statSync(tarball).size / 1024)} KiB packed`);
+    assert.ok(statSync(tarball).size < 1_048_576, "more than a mebibyte: what is in it?");
+  });
+
+  it("declares the types of what it exports", () => {
+    const own = join(home, "use.mts");
+    const flags = ["--module", "nodenext", "--strict", "--noEmit", "--target", "es2024", "--skipLibCheck"];
+    const text = `import { loadConfig, startServer, type RunningServer } from "rekey";
+export const start = (): Promise<RunningServer> => startServer(loadConfig("server", {}, {}));
+// @ts-expect-error: settings are needed
+export const wrong = () => startServer();
+`;
+    writeFileSync(own, text);
+    execFileSync(join(repository, "node_modules", ".bin", "tsc"), [...flags, own], { cwd: home, env, stdio: "pipe" });
+  });
+});
+
+describe("installed", () => {
+  it("rekey server answers the AWS SDK, doctor finds nothing broken", async () => {
+    const data = join(home, "data");
+    const command = join(home, "node_modules", ".bin", "rekey");
+    {
+      await using server = await running(command, ["server", "--data", data, "--listen", "127.0.0.1:0"]);
+      await keepsSecrets(server.endpoint, data);
+      assert.match(rekey("doctor", "--data", data), /store/i);
+    }
+    assert.match(rekey("doctor", "--data", data), /store/i);
+    assert.equal(rekey("--version").trim(), manifest.version);
+  });
+
+  it("several processes find their files", async () => {
+    const data = join(home, "several");
+    const command = join(home, "node_modules", ".bin", "rekey");
+    const flags = ["server", "--data", data, "--listen", "127.0.0.1:0", "--processes", "2"];
+    await using server = await running(command, flags);
+    await keepsSecrets(server.endpoint, data);
+  });
+
+  it("a program of somebody else's may start it", async () => {
+    const data = join(home, "embedded");
+    const script = `import { loadConfig, startServer } from "rekey";
+      const server = await startServer(loadConfig("server", {}, ${JSON.stringify({ data, listen: "127.0.0.1:0" })}));
+      console.log("rekey: listening on " + server.endpoint);
+      process.once("SIGTERM", () => server.close());`;
+    await using server = await running(process.execPath, ["--input-type=module", "--eval", script]);
+    await keepsSecrets(server.endpoint, data);
+  });
+
+  it("the program can be run", () => {
+    const file = join(installed, "dist", "cli.js");
+    assert.equal(statSync(file).mode & 0o111, 0o111);
+    assert.match(readFileSync(file, "utf8"), /^#!\/usr\/bin\/env node\n/);
+  });
+});

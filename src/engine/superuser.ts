@@ -20,6 +20,7 @@ export async function readSuperuser(
   if (typeof arn !== "string") throw new RotatorError("invalid", "masterarn must be the ARN of a secret");
   const { parts, rotation } = held;
   const { rotationPrincipal: configured } = secret;
+  const who = configured?.session?.arn ?? configured?.arn ?? "nobody";
   const master = arn.startsWith("arn:") ? await findSecret(parts.sql, secret.region, arn) : undefined;
   const found = master?.deletedAt === undefined ? master : undefined;
   const refusal = found && configured && (await parts.mayRead(configured, found));
@@ -27,7 +28,7 @@ export async function readSuperuser(
   await parts.audit.append({
     requestId: rotation.id,
     at: parts.now(),
-    principal: rotation.principal,
+    principal: who,
     action: "secretsmanager:GetSecretValue",
     resource: arn.slice(0, 2048),
     region: secret.region,
@@ -37,11 +38,9 @@ export async function readSuperuser(
   });
   if (!allowed) {
     const cause = refusal ?? new Error("there is no such secret");
-    throw new RotatorError(
-      "denied",
-      `${rotation.principal} may not read the superuser's secret that masterarn names, or there is none`,
-      { cause },
-    );
+    throw new RotatorError("denied", `${who} may not read the superuser's secret that masterarn names, or there is none`, {
+      cause,
+    });
   }
   const credential = await labelledCredential(parts, found, "AWSCURRENT");
   if (!credential) throw new RotatorError("invalid", "the superuser's secret has no current value");

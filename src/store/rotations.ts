@@ -45,6 +45,14 @@ export async function insertRotation(tx: Sql, added: NewRotation): Promise<boole
   return rows.length > 0;
 }
 
+/** The running rotation is tried again at once, whatever pause its last failure asked for. */
+export async function hastenRotation(tx: Sql, secretId: string, nowMs: number): Promise<void> {
+  await tx.query("update rotations set run_at = $2 where secret_id = $1 and state = 'running' and run_at > $2", [
+    secretId,
+    nowMs,
+  ]);
+}
+
 /** Ends the running rotation because a new current value was put by hand; whoever works on it is fenced out. */
 export async function abandonRotation(tx: Sql, secretId: string, nowMs: number): Promise<void> {
   await endRunning(tx, secretId, "abandoned", nowMs);

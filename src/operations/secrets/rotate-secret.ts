@@ -14,7 +14,7 @@ import {
   withoutTestCopy,
 } from "../../core/secret.ts";
 import { addEvent } from "../../store/events.ts";
-import { abandonRotation, cancelRotation, insertRotation, type NewRotation } from "../../store/rotations.ts";
+import { abandonRotation, cancelRotation, hastenRotation, insertRotation, type NewRotation } from "../../store/rotations.ts";
 import { changeSecret, loadSecret } from "../../store/secrets.ts";
 import type { Sql } from "../../store/sql.ts";
 import { clientRequestToken, requireToken, secretId } from "../input.ts";
@@ -127,8 +127,7 @@ async function requeueUnfinished(tx: Sql, id: string, token: string, call: Call)
   const pending = versionWith(secret, "AWSPENDING");
   const unfinished = pending && isPending(secret, pending.id) ? pending.id : undefined;
   const configured = secret.rotationFunctionArn !== undefined;
-  if (configured && unfinished !== undefined)
-    await insertRotation(tx, newRotation(secret, unfinished, call, { testOnly: false, origin: "retry" }));
+  if (configured && unfinished !== undefined) await tryAgain(tx, secret, unfinished, call);
   const same = versionOf(secret, token);
   if (configured && (unfinished === token || same?.stages.includes("AWSCURRENT"))) return secret;
   if (same)
@@ -137,6 +136,14 @@ async function requeueUnfinished(tx: Sql, id: string, token: string, call: Call)
       `You can't use ClientRequestToken ${token} because that value is already in use for a version of secret ${secret.arn}.`,
     );
   return unfinished === undefined ? undefined : "requeued";
+}
+
+/** From now on with the rights of this caller: whoever configured it may be gone. */
+async function tryAgain(tx: Sql, { id }: Secret, versionId: string, call: Call): Promise<void> {
+  const secret = await changeSecret(tx, id, (before) => ({ ...before, rotationPrincipal: rotationPrincipal(call.principal) }));
+  if (!secret) throw notFound();
+  if (!(await insertRotation(tx, newRotation(secret, versionId, call, { testOnly: false, origin: "retry" }))))
+    await hastenRotation(tx, id, call.startedAt);
 }
 
 function newRotation(secret: Secret, versionId: string, call: Call, how: Pick<NewRotation, "testOnly" | "origin">): NewRotation {

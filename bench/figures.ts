@@ -35,11 +35,19 @@ export function table(figures: readonly Figure[], markdown = false): string {
     const goal = figure.goal ? `${figure.goal.least ? ">=" : "<="} ${rounded(figure.goal.at)}` : "";
     const met = isMet(figure);
     const rounds = figure.rounds ?? [];
-    const spread = rounds.length > 1 ? `${rounded(Math.min(...rounds))} to ${rounded(Math.max(...rounds))} in ${rounds.length}` : "";
+    const spread =
+      rounds.length > 1 ? `${rounded(Math.min(...rounds))} to ${rounded(Math.max(...rounds))} in ${rounds.length}` : "";
     const name = figure.note ? `${figure.name} (${figure.note})` : figure.name;
     return [name, `${rounded(figure.measured)} ${figure.unit}`.trim(), goal, met === undefined ? "" : met ? "yes" : "no", spread];
   });
   if (markdown) return [head, head.map(() => "---"), ...rows].map((row) => `| ${row.join(" | ")} |`).join("\n");
   const widths = head.map((_, column) => Math.max(...[head, ...rows].map((row) => row[column]?.length ?? 0)));
-  return [head, ...rows].map((row) => row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join("  ").trimEnd()).join("\n");
+  return [head, ...rows]
+    .map((row) =>
+      row
+        .map((cell, i) => cell.padEnd(widths[i] ?? 0))
+        .join("  ")
+        .trimEnd(),
+    )
+    .join("\n");
 }

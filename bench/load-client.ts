@@ -74,7 +74,11 @@ async function run(job: Job): Promise<Outcome> {
   try {
     await promise;
   } finally {
-    for (const socket of sockets) socket.removeAllListeners().on("error", () => undefined).destroy();
+    for (const socket of sockets)
+      socket
+        .removeAllListeners()
+        .on("error", () => undefined)
+        .destroy();
   }
   const elapsedMs = performance.now() - startedAt;
   const { user, system } = process.cpuUsage(cpuBefore);
@@ -107,7 +111,7 @@ function onAnswers(socket: Socket, take: (ok: boolean, answer: Buffer) => void):
       if (headBytes < 0) return;
       const at = received.indexOf(lengthName);
       if (at < 0 || at > headBytes) throw new Error("an answer without Content-Length");
-      wholeBytes = headBytes + endOfHead.length + Number.parseInt(received.latin1Slice(at + lengthName.length, at + 30), 10);
+      wholeBytes = headBytes + endOfHead.length + Number.parseInt(received.toString("latin1", at + lengthName.length, at + 30), 10);
     }
     if (received.length < wholeBytes) return;
     const answer = received;

@@ -20,7 +20,8 @@ export function startLoadClient(): LoadClient {
       child.send(job);
       const outcome = await answer;
       if ("error" in outcome) throw new Void(`the load client failed: ${outcome.error}`);
-      if (outcome.failed > 0) throw new Void(`${outcome.failed} of ${outcome.answered} answers failed; one: ${outcome.firstFailure}`);
+      if (outcome.failed > 0)
+        throw new Void(`${outcome.failed} of ${outcome.answered} answers failed; one: ${outcome.firstFailure}`);
       return outcome;
     },
     [Symbol.asyncDispose]: () => endChild(child),

@@ -51,7 +51,12 @@ export async function startServer({ dataFolder, processes = 1, onLog }: ServerOp
   };
 }
 
-export const newFolder = (): string => mkdtempSync(join(tmpdir(), "rekey-bench-"));
+/** On disk, beside the other temporary files. It goes at the latest when this process ends. */
+export function newFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), "rekey-bench-"));
+  process.once("exit", () => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }));
+  return folder;
+}
 
 export const nameOf = (index: number): string => `bench/${index % 100}/secret-${index}`;
 
@@ -69,7 +74,11 @@ export function credentialText(index: number): string {
 }
 
 /** Makes secrets `from` to `to` through the API. */
-export async function fill(bench: BenchServer, client: LoadClient, { from = 0, to }: { from?: number; to: number }): Promise<void> {
+export async function fill(
+  bench: BenchServer,
+  client: LoadClient,
+  { from = 0, to }: { from?: number; to: number },
+): Promise<void> {
   for (let start = from; start < to; start += fillChunk) {
     const indexes = Array.from({ length: Math.min(fillChunk, to - start) }, (_, offset) => start + offset);
     const requests = indexes.map((index) =>
@@ -107,8 +116,12 @@ export function policies(): string[] {
   const conditional = Array.from({ length: 10 }, (_, n) =>
     statement("Allow", ["secretsmanager:Get*"], secrets("bench/*"), { StringEquals: { "aws:PrincipalTag/team": `team-${n}` } }),
   );
-  const elsewhere = statement("Deny", ["secretsmanager:*"], "*", { NotIpAddress: { "aws:SourceIp": ["127.0.0.0/8", "10.0.0.0/8"] } });
-  const unrelated = Array.from({ length: 9 }, (_, n) => statement("Allow", ["iam:Get*", "kms:Describe*"], `arn:aws:iam::*:user/${n}`));
+  const elsewhere = statement("Deny", ["secretsmanager:*"], "*", {
+    NotIpAddress: { "aws:SourceIp": ["127.0.0.0/8", "10.0.0.0/8"] },
+  });
+  const unrelated = Array.from({ length: 9 }, (_, n) =>
+    statement("Allow", ["iam:Get*", "kms:Describe*"], `arn:aws:iam::*:user/${n}`),
+  );
   const allowed = statement("Allow", ["secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"], secrets("bench/*"));
   return [policyOf(...other, elsewhere), policyOf(...conditional), policyOf(...unrelated, allowed)];
 }

@@ -45,7 +45,7 @@ interface World {
 
 export type RequestKind = "get" | "put";
 
-export async function measureRequests(kinds: readonly RequestKind[], amount: Amount): Promise<Figure[]> {
+export async function measureRequests(kind: RequestKind, amount: Amount): Promise<Figure[]> {
   await using opened = new AsyncDisposableStack();
   const client = opened.use(startLoadClient());
   const one = opened.use(await startServer());
@@ -56,18 +56,17 @@ export async function measureRequests(kinds: readonly RequestKind[], amount: Amo
     await fill(bench, client, { to: secrets });
     callers.set(bench, await newCaller(bench));
   }
-  const figures: Figure[] = [];
-  for (const kind of kinds) {
-    const bare = opened.use(await startBareServer(await answerOf(kind, one, callerOf(callers, one))));
-    figures.push(...(await measureKind(kind, { client, bare, one, two, callers }, amount)));
-  }
+  const bare = opened.use(await startBareServer(await answerOf(kind, one, callerOf(callers, one))));
+  const figures = await compare(kind, { client, bare, one, two, callers }, amount);
   const resident = residentMiB(one.server.pid);
-  if (resident !== undefined)
-    figures.push({ name: "memory after this load, 1 process", measured: resident, unit: "MiB", goal: atMost(150) });
-  return figures;
+  if (resident === undefined) return figures;
+  return [
+    ...figures,
+    { name: `${names[kind]}: memory of 1 process after this load`, measured: resident, unit: "MiB", goal: atMost(150) },
+  ];
 }
 
-async function measureKind(kind: RequestKind, { client, bare, one, two, callers }: World, amount: Amount): Promise<Figure[]> {
+async function compare(kind: RequestKind, { client, bare, one, two, callers }: World, amount: Amount): Promise<Figure[]> {
   const count = (kind === "get" ? 40_000 : 10_000) / (amount.quick ? 4 : 1);
   const ofServer = (name: string, bench: BenchServer): Side => ({
     name,
@@ -126,12 +125,22 @@ function figuresOf(kind: RequestKind, rounds: readonly Record<string, Measured>[
     figure("1 process", of("one", "perSecond"), "req/s"),
     figure("2 processes", of("two", "perSecond"), "req/s"),
     figure("1 process, share of bare", share, "x", { goal: atLeast(shares[kind]) }),
-    figure("2 processes over 1", ratio(of("two", "perSecond"), of("one", "perSecond")), "x", kind === "get" ? { goal: atLeast(1.25) } : {}),
+    figure(
+      "2 processes over 1",
+      ratio(of("two", "perSecond"), of("one", "perSecond")),
+      "x",
+      kind === "get" ? { goal: atLeast(1.25) } : {},
+    ),
     figure("p50 bare", of("bare", "p50"), "ms"),
     figure("p50, 1 process", of("one", "p50"), "ms"),
     figure("p99 bare", of("bare", "p99"), "ms"),
     figure("p99, 1 process", of("one", "p99"), "ms"),
-    figure("p99, 1 process over bare", ratio(of("one", "p99"), of("bare", "p99")), "x", kind === "get" ? { goal: atMost(3) } : {}),
+    figure(
+      "p99, 1 process over bare",
+      ratio(of("one", "p99"), of("bare", "p99")),
+      "x",
+      kind === "get" ? { goal: atMost(3) } : {},
+    ),
     figure("p99, 2 processes over bare", ratio(of("two", "p99"), of("bare", "p99")), "x"),
     figure("CPU of the bare server", of("bare", "cpuUs"), "us/req"),
     figure("CPU of the server, 1 process", of("one", "cpuUs"), "us/req"),
@@ -141,7 +150,9 @@ function figuresOf(kind: RequestKind, rounds: readonly Record<string, Measured>[
 /** Signed now, as signatures hold for five minutes. Every write has a value and a token of its own. */
 function requestsOf(kind: RequestKind, bench: BenchServer, caller: Signer, count: number): Buffer[] {
   const first = Math.floor(Math.random() * secrets);
-  return Array.from({ length: kind === "get" ? readRequests : count }, (_, turn) => requestOf(kind, bench, caller, (first + turn * 7) % secrets));
+  return Array.from({ length: kind === "get" ? readRequests : count }, (_, turn) =>
+    requestOf(kind, bench, caller, (first + turn * 7) % secrets),
+  );
 }
 
 function requestOf(kind: RequestKind, bench: BenchServer, caller: Signer, index: number): Buffer {
@@ -158,7 +169,10 @@ function requestOf(kind: RequestKind, bench: BenchServer, caller: Signer, index:
 /** What the bare server is to say: the answer to one such request, as it came. */
 async function answerOf(kind: RequestKind, bench: BenchServer, caller: Signer) {
   const [head = "", sent = ""] = requestOf(kind, bench, caller, 1).toString().split("\r\n\r\n");
-  const headers = head.split("\r\n").slice(1).map((line) => line.split(/: (.*)/s).slice(0, 2) as [string, string]);
+  const headers = head
+    .split("\r\n")
+    .slice(1)
+    .map((line) => line.split(/: (.*)/s).slice(0, 2) as [string, string]);
   const own = headers.filter(([name]) => !["host", "content-length"].includes(name));
   const response = await fetch(`http://127.0.0.1:${bench.port}/`, { method: "POST", headers: own, body: sent });
   const body = await response.text();

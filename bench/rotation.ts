@@ -1,0 +1,178 @@
+// Rotations of a single user by the engine on a real PostgreSQL, against the same SQL without any Rekey.
+import { randomBytes, randomUUID } from "node:crypto";
+import pg from "pg";
+import { nativeOk } from "../test/support/aws.ts";
+import { type PostgresServer, startPostgres } from "../test/support/postgres-server.ts";
+import { atMost, type Figure } from "./figures.ts";
+import { Void } from "./load.ts";
+import { type BenchServer, startServer } from "./rekey.ts";
+import type { Amount } from "./requests.ts";
+import { median } from "./statistics.ts";
+
+interface Login {
+  readonly host: string;
+  readonly port: number;
+  readonly user: string;
+  readonly database: string;
+  password: string;
+}
+
+/** Rotations under way in Rekey, told by its log. */
+export class RotationLog {
+  #finished = 0;
+  #failed: string | undefined;
+  #awaited: { count: number; resolve(): void; reject(error: Error): void } | undefined;
+  #rest = "";
+
+  readonly read = (text: string): void => {
+    const lines = (this.#rest + text).split("\n");
+    this.#rest = lines.pop() ?? "";
+    for (const line of lines) if (line.includes('"msg":"rotation"')) this.#take(line);
+  };
+
+  /** Resolves when `count` more rotations have succeeded than when the log was last waited for. @throws Void when one fails */
+  async finished(count: number): Promise<void> {
+    if (this.#failed !== undefined) throw new Void(`a rotation failed: ${this.#failed}`);
+    if (this.#finished < count) await new Promise<void>((resolve, reject) => (this.#awaited = { count, resolve, reject }));
+    this.#finished -= count;
+  }
+
+  #take(line: string): void {
+    const { state } = JSON.parse(line) as { state: string };
+    if (state === "succeeded") this.#finished += 1;
+    else this.#failed = line;
+    const awaited = this.#awaited;
+    if (!awaited || (this.#failed === undefined && this.#finished < awaited.count)) return;
+    this.#awaited = undefined;
+    if (this.#failed === undefined) awaited.resolve();
+    else awaited.reject(new Void(`a rotation failed: ${this.#failed}`));
+  }
+}
+
+const functionName = "SecretsManagerRDSPostgreSQLRotationSingleUser";
+const mostAtOnce = 8;
+
+/** A PostgreSQL with users, each with its password in a secret; `rotate` rotates the first `count` and waits for the end. */
+export async function rotationWorld(
+  opened: AsyncDisposableStack,
+  startBench: (log: RotationLog) => Promise<BenchServer>,
+): Promise<{ postgres: PostgresServer; bench: BenchServer; users: Login[]; rotate(count: number): Promise<void> }> {
+  const postgres = opened.use(await startPostgres({ settings: ["max_connections=100"] }));
+  const log = new RotationLog();
+  const bench = await startBench(log);
+  const users = await newUsers(postgres, "kept");
+  const { region, account } = bench.server.credentials;
+  for (const { host, port, user, password, database } of users) {
+    const value = { engine: "postgres", host, port, username: user, password, dbname: database, ssl: "false" };
+    await nativeOk(bench.server, "secrets/create", {
+      name: user,
+      clientRequestToken: randomUUID(),
+      secretString: JSON.stringify(value),
+    });
+  }
+  const rotationLambdaArn = `arn:aws:lambda:${region}:${account}:function:${functionName}`;
+  const rotate = async (count: number): Promise<void> => {
+    const started = users.slice(0, count).map(({ user }) =>
+      nativeOk(bench.server, "secrets/rotate", {
+        secretId: user,
+        clientRequestToken: randomUUID(),
+        rotationLambdaArn,
+        rotationRules: { automaticallyAfterDays: 30 },
+      }),
+    );
+    await Promise.all([...started, log.finished(count)]);
+  };
+  return { postgres, bench, users, rotate };
+}
+
+export async function measureRotations(amount: Amount): Promise<Figure[]> {
+  await using opened = new AsyncDisposableStack();
+  const { postgres, rotate } = await rotationWorld(opened, async (log) => opened.use(await startServer({ onLog: log.read })));
+  const byHand = await newUsers(postgres, "by_hand");
+  const figures: Figure[] = [];
+  for (const atOnce of [1, mostAtOnce]) figures.push(...(await compare(atOnce, byHand, rotate, amount)));
+  const version = await onConnection(postgresLogin(postgres), (client) =>
+    client.query<{ server_version: string }>("show server_version"),
+  );
+  amount.say(`PostgreSQL ${version.rows[0]?.server_version}, without fsync`);
+  return figures;
+}
+
+async function compare(
+  atOnce: number,
+  byHand: readonly Login[],
+  rotate: (count: number) => Promise<void>,
+  amount: Amount,
+): Promise<Figure[]> {
+  const waves = Math.ceil((amount.quick ? 8 : 32) / Math.sqrt(atOnce));
+  const [hand, engine]: [number[], number[]] = [[], []];
+  for (let round = 0; round <= amount.rounds; round += 1) {
+    const handMs = await timeWaves(waves, atOnce, () => Promise.all(byHand.slice(0, atOnce).map(rotateByHand)));
+    const engineMs = await timeWaves(waves, atOnce, () => rotate(atOnce));
+    if (round > 0) {
+      hand.push(handMs);
+      engine.push(engineMs);
+    }
+    amount.say(`rotation, ${atOnce} at once, round ${round}: by hand ${handMs.toFixed(1)} ms, engine ${engineMs.toFixed(1)} ms`);
+  }
+  const name = `rotation, ${atOnce} at once:`;
+  const ratios = engine.map((ms, index) => ms / (hand[index] ?? Number.NaN));
+  return [
+    { name: `${name} SQL by hand`, measured: median(hand), unit: "ms", rounds: hand },
+    { name: `${name} by the engine`, measured: median(engine), unit: "ms", rounds: engine },
+    { name: `${name} engine over SQL by hand`, measured: median(ratios), unit: "x", goal: atMost(1.1), rounds: ratios },
+  ];
+}
+
+/** Wall time of one rotation, when `atOnce` of them are started together and the next ones when all have ended. */
+async function timeWaves(waves: number, atOnce: number, wave: () => Promise<unknown>): Promise<number> {
+  const startedAt = performance.now();
+  for (let turn = 0; turn < waves; turn += 1) await wave();
+  return (performance.now() - startedAt) / (waves * atOnce);
+}
+
+/**
+ * What no single-user rotation can do without: log in with the password in force, replace it, log out; log in with the new
+ * one, see that it works, log out.
+ */
+async function rotateByHand(login: Login): Promise<void> {
+  const password = newPassword();
+  await onConnection(login, (client) =>
+    client.query(`alter role ${pg.escapeIdentifier(login.user)} password ${pg.escapeLiteral(password)}`),
+  );
+  login.password = password;
+  await onConnection(login, (client) => client.query("select 1"));
+}
+
+const newPassword = (): string => randomBytes(24).toString("base64url");
+
+async function onConnection<T>(login: Login, work: (client: pg.Client) => Promise<T>): Promise<T> {
+  const client = new pg.Client({ ...login });
+  await client.connect();
+  try {
+    return await work(client);
+  } finally {
+    await client.end();
+  }
+}
+
+const postgresLogin = ({ host, port, user, password }: PostgresServer): Login => ({
+  host,
+  port,
+  user,
+  password,
+  database: "postgres",
+});
+
+async function newUsers(postgres: PostgresServer, prefix: string): Promise<Login[]> {
+  const users = Array.from({ length: mostAtOnce }, (_, number) => ({
+    ...postgresLogin(postgres),
+    user: `${prefix}_${number}`,
+    password: newPassword(),
+  }));
+  await onConnection(postgresLogin(postgres), async (client) => {
+    for (const { user, password } of users)
+      await client.query(`create role ${pg.escapeIdentifier(user)} login password ${pg.escapeLiteral(password)}`);
+  });
+  return users;
+}

@@ -110,6 +110,18 @@ describe("postgres", { skip: postgresSkip }, () => {
     assert.equal(member.rows[0].yes, true);
   });
 
+  test("who makes the clone need not be a superuser: CREATEROLE and ADMIN on the user suffice", async () => {
+    const name = freshName("managed");
+    const current = await newRole(server, name, "old-password");
+    const manager = await newRole(server, freshName("manager"), "its-password", "createrole");
+    await run(server.url, `grant ${name} to "${manager.username}" with admin option`);
+    const pending = await postgres.create(current, "alternating-users", tools());
+    await postgres.set({ current, pending, previous: undefined, admin: manager }, "alternating-users", tools());
+    const next = await postgres.create(pending, "alternating-users", tools());
+    await postgres.set({ current: pending, pending: next, previous: current, admin: manager }, "alternating-users", tools());
+    assert.deepEqual([await postgres.probe(pending, tools()), await postgres.probe(next, tools())], ["ok", "ok"]);
+  });
+
   test("a role that only bears the clone's name is not taken over", async () => {
     const name = freshName("foreign");
     const current = await newRole(server, name, "old-password");

@@ -111,7 +111,8 @@ function onAnswers(socket: Socket, take: (ok: boolean, answer: Buffer) => void):
       if (headBytes < 0) return;
       const at = received.indexOf(lengthName);
       if (at < 0 || at > headBytes) throw new Error("an answer without Content-Length");
-      wholeBytes = headBytes + endOfHead.length + Number.parseInt(received.toString("latin1", at + lengthName.length, at + 30), 10);
+      wholeBytes =
+        headBytes + endOfHead.length + Number.parseInt(received.toString("latin1", at + lengthName.length, at + 30), 10);
     }
     if (received.length < wholeBytes) return;
     const answer = received;

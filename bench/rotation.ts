@@ -51,18 +51,20 @@ export class RotationLog {
 
 const functionName = "SecretsManagerRDSPostgreSQLRotationSingleUser";
 const mostAtOnce = 8;
+/** Many take turns, as a secret has at most 100 versions of one day. */
+const users = 32;
 
-/** A PostgreSQL with users, each with its password in a secret; `rotate` rotates the first `count` and waits for the end. */
+/** A PostgreSQL with users, each with its password in a secret; `rotate` rotates the next `count` and waits for the end. */
 export async function rotationWorld(
   opened: AsyncDisposableStack,
   startBench: (log: RotationLog) => Promise<BenchServer>,
-): Promise<{ postgres: PostgresServer; bench: BenchServer; users: Login[]; rotate(count: number): Promise<void> }> {
+): Promise<{ postgres: PostgresServer; bench: BenchServer; rotate(count: number): Promise<void> }> {
   const postgres = opened.use(await startPostgres({ settings: ["max_connections=100"] }));
   const log = new RotationLog();
   const bench = await startBench(log);
-  const users = await newUsers(postgres, "kept");
+  const kept = await newUsers(postgres, "kept");
   const { region, account } = bench.server.credentials;
-  for (const { host, port, user, password, database } of users) {
+  for (const { host, port, user, password, database } of kept) {
     const value = { engine: "postgres", host, port, username: user, password, dbname: database, ssl: "false" };
     await nativeOk(bench.server, "secrets/create", {
       name: user,
@@ -72,7 +74,7 @@ export async function rotationWorld(
   }
   const rotationLambdaArn = `arn:aws:lambda:${region}:${account}:function:${functionName}`;
   const rotate = async (count: number): Promise<void> => {
-    const started = users.slice(0, count).map(({ user }) =>
+    const started = next(kept, count).map(({ user }) =>
       nativeOk(bench.server, "secrets/rotate", {
         secretId: user,
         clientRequestToken: randomUUID(),
@@ -82,7 +84,14 @@ export async function rotationWorld(
     );
     await Promise.all([...started, log.finished(count)]);
   };
-  return { postgres, bench, users, rotate };
+  return { postgres, bench, rotate };
+}
+
+/** The first ones, which then go to the end. */
+function next(logins: Login[], count: number): Login[] {
+  const taken = logins.splice(0, count);
+  logins.push(...taken);
+  return taken;
 }
 
 export async function measureRotations(amount: Amount): Promise<Figure[]> {
@@ -100,14 +109,14 @@ export async function measureRotations(amount: Amount): Promise<Figure[]> {
 
 async function compare(
   atOnce: number,
-  byHand: readonly Login[],
+  byHand: Login[],
   rotate: (count: number) => Promise<void>,
   amount: Amount,
 ): Promise<Figure[]> {
-  const waves = Math.ceil((amount.quick ? 8 : 32) / Math.sqrt(atOnce));
+  const waves = Math.ceil((amount.quick ? 8 : 24) / Math.sqrt(atOnce));
   const [hand, engine]: [number[], number[]] = [[], []];
   for (let round = 0; round <= amount.rounds; round += 1) {
-    const handMs = await timeWaves(waves, atOnce, () => Promise.all(byHand.slice(0, atOnce).map(rotateByHand)));
+    const handMs = await timeWaves(waves, atOnce, () => Promise.all(next(byHand, atOnce).map(rotateByHand)));
     const engineMs = await timeWaves(waves, atOnce, () => rotate(atOnce));
     if (round > 0) {
       hand.push(handMs);
@@ -165,14 +174,14 @@ const postgresLogin = ({ host, port, user, password }: PostgresServer): Login =>
 });
 
 async function newUsers(postgres: PostgresServer, prefix: string): Promise<Login[]> {
-  const users = Array.from({ length: mostAtOnce }, (_, number) => ({
+  const made = Array.from({ length: users }, (_, number) => ({
     ...postgresLogin(postgres),
     user: `${prefix}_${number}`,
     password: newPassword(),
   }));
   await onConnection(postgresLogin(postgres), async (client) => {
-    for (const { user, password } of users)
+    for (const { user, password } of made)
       await client.query(`create role ${pg.escapeIdentifier(user)} login password ${pg.escapeLiteral(password)}`);
   });
-  return users;
+  return made;
 }

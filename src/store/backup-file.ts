@@ -15,6 +15,7 @@ import { DatabaseSync } from "node:sqlite";
 import { ConfigError } from "../core/error.ts";
 import { listSegments } from "./audit-file.ts";
 import { backupSqlite } from "./backup.ts";
+import { isSealed, sealFile } from "./backup-seal.ts";
 import { migrate, pendingMigrations } from "./migrate.ts";
 import type { Row, Sql, SqlValue } from "./sql.ts";
 import { openSqlite } from "./sqlite.ts";
@@ -80,6 +81,7 @@ async function makeFile(to: string, make: (draft: string) => Promise<void>): Pro
     const draft = join(folder, "rekey.db");
     await make(draft);
     chmodSync(draft, 0o600);
+    sealFile(draft);
     sync(draft);
     linkSync(draft, target);
     sync(dirname(target));
@@ -169,13 +171,14 @@ export function tablesOf(file: DatabaseSync): BackupTable[] {
  */
 export function openBackup(path: string): { file: DatabaseSync; dialect: string; migrations: number } {
   if (!existsSync(path)) throw new ConfigError([`there is no backup ${path}`]);
+  const whole = isSealed(path); // before SQLite reads what may be anything
   const file = new DatabaseSync(path, { readOnly: true });
   try {
     const about = file.prepare("select format, dialect from backup").get();
     const check = file.prepare("pragma quick_check").get();
     const migrations = file.prepare("select count(*) as count from migrations").get();
     if (Number(about?.format) > format) throw new ConfigError([`${path} was made by a newer version of Rekey: upgrade this one`]);
-    if (check?.quick_check !== "ok") throw new ConfigError([`${path} is damaged; use another backup`]);
+    if (!whole || check?.quick_check !== "ok") throw new ConfigError([`${path} is damaged; use another backup`]);
     return { file, dialect: String(about?.dialect), migrations: Number(migrations?.count) };
   } catch (error) {
     file.close();

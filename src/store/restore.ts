@@ -16,6 +16,7 @@ import { ConfigError } from "../core/error.ts";
 import { segmentFileName } from "./audit-file.ts";
 import { shipSegments } from "./audit-ship.ts";
 import { type BackupTable, openBackup, tablesOf } from "./backup-file.ts";
+import { unsealFile } from "./backup-seal.ts";
 import { migrate } from "./migrate.ts";
 import { migrations as allMigrations } from "./migrations/index.ts";
 import type { Sql, SqlValue } from "./sql.ts";
@@ -47,6 +48,7 @@ export function restoreEmbedded(from: string, data: string, nowMs: number): void
     writeFileSync(draft, "", { mode: 0o600 });
     copyFileSync(from, draft);
     chmodSync(draft, 0o600);
+    unsealFile(draft);
     const copy = new DatabaseSync(draft);
     copy.exec("drop table backup; drop table backup_segments");
     copy

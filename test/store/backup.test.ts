@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, describe, test } from "node:test";
+import fc from "fast-check";
+import { ConfigError } from "../../src/core/error.ts";
 import { openAudit } from "../../src/store/audit.ts";
 import { verifyAudit } from "../../src/store/audit-verify.ts";
 import { backupEmbedded, backupPostgres } from "../../src/store/backup-file.ts";
@@ -131,6 +133,49 @@ describe("refusals", () => {
     writeFileSync(path, "x".repeat(5000));
     assert.throws(() => restoreEmbedded(path, dir, 1), /no backup of Rekey/);
     assert.equal(dirname(path), dir);
+  });
+
+  test("any changed, missing or added byte of a backup is noticed, and nothing is restored", async () => {
+    const source = await openNew("sqlite");
+    await migrate(source.sql);
+    await source.sql.query("insert into meta (key, value) values ('k', 'v')");
+    const path = join(folder, "to-be-damaged.backup");
+    await source.backup(path);
+    await source.sql.close();
+    const bytes = readFileSync(path);
+    const [dir, damaged] = [mkdtempSync(join(folder, "damaged-")), join(folder, "damaged.backup")];
+    const refused = (content: Buffer) => {
+      writeFileSync(damaged, content);
+      assert.throws(() => restoreEmbedded(damaged, dir, 1), ConfigError);
+      assert.deepEqual(
+        readdirSync(dir).filter((name) => name !== "rekey.lock"),
+        [],
+      );
+    };
+    await fc.assert(
+      fc.asyncProperty(fc.nat({ max: bytes.length - 1 }), fc.integer({ min: 1, max: 255 }), async (at, bits) => {
+        const changed = Buffer.from(bytes);
+        changed[at] = (changed[at] ?? 0) ^ bits;
+        refused(changed);
+      }),
+    );
+    for (const cut of [1, 100, 5000, bytes.length]) refused(bytes.subarray(0, bytes.length - cut));
+    refused(Buffer.concat([bytes, Buffer.of(10)]));
+    restoreEmbedded(path, dir, 1);
+  });
+
+  test("a backup that is cut off leaves nothing under its name, and a store that cannot be read gives none", async () => {
+    const source = await openNew("sqlite");
+    await migrate(source.sql);
+    await source.sql.close();
+    const [database, to] = [join(source.dir, "rekey.db"), join(source.dir, "b")];
+    const bytes = readFileSync(database);
+    writeFileSync(database, Buffer.concat([bytes.subarray(0, 4096), Buffer.alloc(bytes.length - 4096, 1)]));
+    await assert.rejects(source.backup(to));
+    assert.deepEqual(
+      readdirSync(source.dir).filter((name) => name.startsWith("b")),
+      [],
+    );
   });
 
   test("a folder that a server writes in is left alone", async () => {

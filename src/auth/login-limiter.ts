@@ -23,7 +23,7 @@ export function createLoginLimiter({
 }: LimiterOptions): LoginLimiter {
   const failures = new Map<string, { count: number; since: number }>();
   const current = (address: string, nowMs: number) => {
-    const entry = failures.get(network(address));
+    const entry = failures.get(networkOf(address));
     return entry && nowMs - entry.since < windowMs ? entry : undefined;
   };
   return {
@@ -34,16 +34,16 @@ export function createLoginLimiter({
     },
     failed(address, nowMs) {
       const entry = current(address, nowMs) ?? { count: 0, since: nowMs };
-      failures.delete(network(address)); // to the end: the first one failed longest ago
-      failures.set(network(address), { ...entry, count: entry.count + 1 });
+      failures.delete(networkOf(address)); // to the end: the first one failed longest ago
+      failures.set(networkOf(address), { ...entry, count: entry.count + 1 });
       const oldest = failures.keys().next();
       if (failures.size > maxAddresses && !oldest.done) failures.delete(oldest.value);
     },
   };
 }
 
-/** A whole /64 counts as one IPv6 address, since one customer has at least that many. */
-function network(address: string): string {
+/** What counts as one address. A whole /64 counts as one IPv6 address, since one customer has at least that many. */
+export function networkOf(address: string): string {
   if (!address.includes(":") || address.includes(".")) return address;
   const [head = "", tail] = address.split("::");
   const left = head.split(":").filter(Boolean);

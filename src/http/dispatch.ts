@@ -41,7 +41,6 @@ export interface Api {
 export async function dispatch(request: ApiRequest, api: Api): Promise<object> {
   const journal = new Journal(request, api);
   try {
-    api.rate?.checkAddress(request.sourceIp, journal.at);
     const { principal, region } = await request.authenticate(); // who
     journal.identify(principal, region);
     api.rate?.countCaller(principal.arn, journal.at);
@@ -57,10 +56,16 @@ export async function dispatch(request: ApiRequest, api: Api): Promise<object> {
     await journal.close("ok");
     return output;
   } catch (error) {
-    const failure = toServiceError(error, request, api.services);
+    const failure = refusal(toServiceError(error, request, api.services), request, api, journal);
     await journal.close(failure.code);
     throw failure;
   }
+}
+
+/** A stranger is told no more than that, once too many came from the address. Who has good credentials never is one. */
+function refusal(failure: ServiceError, { sourceIp }: ApiRequest, { rate }: Api, journal: Journal): ServiceError {
+  if (rate === undefined || journal.isIdentified || failure.code === "InternalServiceError") return failure;
+  return rate.isFlood(sourceIp, journal.at) ? new ServiceError("ThrottlingException", "Rate exceeded") : failure;
 }
 
 function authorize(call: Call, operation: Operation, input: unknown, found: Resource): void {
@@ -136,6 +141,10 @@ class Journal {
     this.at = api.services.now();
   }
 
+  get isIdentified(): boolean {
+    return this.#principal !== undefined;
+  }
+
   identify(principal: Principal, region: string): void {
     this.#principal = principal;
     this.#region = region;
@@ -178,7 +187,6 @@ class Journal {
     const { rate } = this.#api;
     if (rate === undefined) return true;
     const { sourceIp } = this.#request;
-    if (this.#principal === undefined && outcome !== "InternalServiceError") rate.countStranger(sourceIp, this.at);
     return outcome !== "ThrottlingException" || rate.isFirstRefusal(this.#principal?.arn ?? sourceIp, this.at);
   }
 

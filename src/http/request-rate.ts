@@ -1,4 +1,4 @@
-import { createLoginLimiter } from "../auth/login-limiter.ts";
+import { networkOf } from "../auth/login-limiter.ts";
 import { ServiceError } from "../core/error.ts";
 
 /**
@@ -8,10 +8,8 @@ import { ServiceError } from "../core/error.ts";
 export interface RequestRate {
   /** Counts a request of a caller who is known. @throws ServiceError ThrottlingException beyond the bound. */
   countCaller(principalArn: string, nowMs: number): void;
-  /** @throws ServiceError ThrottlingException when too many requests from there came without good credentials. */
-  checkAddress(address: string, nowMs: number): void;
-  /** Counts a request that came without good credentials. */
-  countStranger(address: string, nowMs: number): void;
+  /** Counts a request without good credentials. True: too many came from there. */
+  isFlood(address: string, nowMs: number): boolean;
   /**
    * Whether this refusal is the first one of the second for this caller or address. Only that one goes on record: a flood
    * must not fill the audit trail.
@@ -25,13 +23,12 @@ const maxNames = 10_000;
 export function createRequestRate(maxPerSecond: number): RequestRate {
   const callers = new SecondCounter();
   const refusals = new SecondCounter();
-  const strangers = createLoginLimiter({ maxFailures: maxPerSecond, windowMs, maxAddresses: maxNames });
+  const strangers = new SecondCounter();
   return {
     countCaller(principalArn, nowMs) {
       if (callers.add(principalArn, nowMs) > maxPerSecond) throw new ServiceError("ThrottlingException", "Rate exceeded");
     },
-    checkAddress: (address, nowMs) => strangers.check(address, nowMs),
-    countStranger: (address, nowMs) => strangers.failed(address, nowMs),
+    isFlood: (address, nowMs) => strangers.add(networkOf(address), nowMs) > maxPerSecond,
     isFirstRefusal: (name, nowMs) => refusals.add(name, nowMs) === 1,
   };
 }

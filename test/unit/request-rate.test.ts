@@ -1,0 +1,49 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { createRequestRate } from "../../src/http/request-rate.ts";
+
+const throttled = { code: "ThrottlingException", message: "Rate exceeded" };
+
+test("a caller has so many requests in a second, whatever others do", () => {
+  const rate = createRequestRate(2);
+  rate.countCaller("a", 0);
+  rate.countCaller("a", 999);
+  assert.throws(() => rate.countCaller("a", 999), throttled);
+  rate.countCaller("b", 999);
+  rate.countCaller("a", 1000);
+});
+
+test("a clock that is set back does not hold callers up", () => {
+  const rate = createRequestRate(1);
+  rate.countCaller("a", 5_000_000);
+  rate.countCaller("a", 0);
+  assert.throws(() => rate.countCaller("a", 1), throttled);
+});
+
+test("strangers are counted by address, IPv6 by its network", () => {
+  const rate = createRequestRate(2);
+  assert.deepEqual(
+    ["192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.2"].map((address) => rate.isFlood(address, 0)),
+    [false, false, true, false],
+  );
+  assert.deepEqual(
+    ["2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8:0:1::1"].map((address) => rate.isFlood(address, 0)),
+    [false, false, true, false],
+  );
+  assert.equal(rate.isFlood("192.0.2.1", 1000), false);
+});
+
+test("one refusal of a second goes on record", () => {
+  const rate = createRequestRate(1);
+  assert.deepEqual(
+    [0, 1, 999, 1000, 1001].map((at) => rate.isFirstRefusal("a", at)),
+    [true, false, false, true, false],
+  );
+});
+
+test("it remembers a bounded number of names", () => {
+  const rate = createRequestRate(1);
+  for (let name = 0; name <= 10_000; name++) rate.countCaller(`caller ${name}`, 0);
+  rate.countCaller("caller 0", 0); // forgotten
+  assert.throws(() => rate.countCaller("caller 10000", 0), throttled);
+});

@@ -81,9 +81,12 @@ describe("a user without rights", async () => {
       }
       assert.equal(new Set(answers).size, 1, operation);
     }
-    const name = (Name: string) => ask("CreateSecret", { Name, ClientRequestToken: token });
-    const [taken, free] = [await name(SecretId), await name(nowhere)];
-    assert.equal(taken.text.replaceAll(SecretId, "ID"), free.text.replaceAll(nowhere, "ID"));
+    const create = async (Name: string, KmsKeyId?: string) => {
+      const { text } = await ask("CreateSecret", { Name, KmsKeyId, ClientRequestToken: token });
+      return text.replaceAll(Name, "ID");
+    };
+    assert.equal(await create(SecretId), await create(nowhere));
+    assert.equal(await create(nowhere, "alias/unknown"), await create(nowhere, "alias/aws/secretsmanager"));
     const batcher = await newUser(server, newName("batcher"), allow("secretsmanager:BatchGetSecretValue"));
     const batch = { SecretIdList: [SecretId, deleted, nowhere] };
     const { json } = await rawCall(server, "BatchGetSecretValue", batch, { credentials: batcher });

@@ -16,6 +16,7 @@ import {
   tags,
 } from "../input.ts";
 import { type Call, defineOperation, type Permission } from "../operation.ts";
+import { askedKeyArn } from "./key-use.ts";
 import { checkReplicaRegions, insertReplicas, replicaRegions, replicationStatus, requireReplicaKeys } from "./replication.ts";
 import { nameArn, parameterContext, SecretResource, tagContext } from "./secret-resource.ts";
 import { mergeTags } from "./tagging.ts";
@@ -52,13 +53,12 @@ export const createSecret = defineOperation<Input, SecretResource>({
   },
   async resource(request, call) {
     const { Name, Description, KmsKeyId, AddReplicaRegions, ForceOverwriteReplicaSecret, Type } = request;
-    const key = KmsKeyId === undefined || KmsKeyId === "" ? undefined : await call.services.keys.resolve(KmsKeyId, call.region);
     const regions = AddReplicaRegions?.map(({ Region }) => Region);
     const parameters = {
       Name,
       Description,
       KmsKeyId,
-      KmsKeyArn: key?.arn,
+      KmsKeyArn: await askedKeyArn(KmsKeyId, call),
       AddReplicaRegions: regions,
       ForceOverwriteReplicaSecret,
       Type,

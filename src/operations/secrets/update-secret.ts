@@ -4,7 +4,7 @@ import { addEvent } from "../../store/events.ts";
 import { changeSecret, loadValue } from "../../store/secrets.ts";
 import { clientRequestToken, description, kmsKeyId, requireToken, secretBinary, secretId, secretString } from "../input.ts";
 import { type Call, defineOperation } from "../operation.ts";
-import { keyUse } from "./key-use.ts";
+import { askedKeyArn, keyUse } from "./key-use.ts";
 import { addValue } from "./put-secret-value.ts";
 import { notFound, parameterContext, requireWritable, type SecretResource, secretResource, usable } from "./secret-resource.ts";
 import { givenValue, openValue, sealValue, validateKey, valueMembers } from "./value.ts";
@@ -36,8 +36,8 @@ export const updateSecret = defineOperation<Input, SecretResource>({
   },
   async resource(request, call) {
     const { Description, KmsKeyId, Type } = request;
-    const key = KmsKeyId ? await call.services.keys.resolve(KmsKeyId, call.region) : undefined;
-    return secretResource(request, call, parameterContext({ Description, KmsKeyId, KmsKeyArn: key?.arn, Type }));
+    const KmsKeyArn = await askedKeyArn(KmsKeyId, call);
+    return secretResource(request, call, parameterContext({ Description, KmsKeyId, KmsKeyArn, Type }));
   },
   async run(request, found, call) {
     const secret = usable(found);

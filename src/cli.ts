@@ -26,6 +26,7 @@ const program = new Command("rekey")
   .usage("<command>")
   .version(version(), "--version", "print the version")
   .helpCommand(false)
+  .enablePositionalOptions() // `secret get --version` is not ours
   .exitOverride()
   .configureOutput({ outputError: () => undefined })
   .showSuggestionAfterError()

@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import type { Flags } from "../config.ts";
 import { ServiceError } from "../core/error.ts";
 import { callApi, connectionFrom } from "./api-client.ts";
-import { type ApiCommand, addClientOptions, addNoun, sentence, table } from "./api-command.ts";
+import { type ApiCommand, addClientOptions, addNoun, exampleText, sentence, table } from "./api-command.ts";
 import { CommandError } from "./command-error.ts";
 import { printCredentials } from "./init.ts";
 import { recordLocally } from "./local-audit.ts";
@@ -19,6 +19,7 @@ const keyOf = ({ args, options }: { args: readonly string[]; options: Flags }) =
 const list: ApiCommand = {
   usage: "list",
   about: "list access keys, without their secrets",
+  examples: ["rekey access-key list --user alice"],
   operation: "access-keys/list",
   options: ofUser,
   input: ({ options }) => ({ userName: options.user }),
@@ -32,6 +33,7 @@ const list: ApiCommand = {
 const enable: ApiCommand = {
   usage: "enable <id>",
   about: "let a disabled access key in again",
+  examples: ["rekey access-key enable AKIAIOSFODNN7EXAMPLE --user alice"],
   operation: "access-keys/enable",
   options: ofUser,
   input: keyOf,
@@ -41,6 +43,7 @@ const enable: ApiCommand = {
 const disable: ApiCommand = {
   usage: "disable <id>",
   about: "refuse an access key from now on",
+  examples: ["rekey access-key disable AKIAIOSFODNN7EXAMPLE --user alice"],
   operation: "access-keys/disable",
   options: ofUser,
   input: keyOf,
@@ -50,6 +53,7 @@ const disable: ApiCommand = {
 const remove: ApiCommand = {
   usage: "delete <id>",
   about: "delete an access key",
+  examples: ["rekey access-key delete AKIAIOSFODNN7EXAMPLE --user alice"],
   operation: "access-keys/delete",
   options: ofUser,
   input: keyOf,
@@ -69,6 +73,10 @@ export function addAccessKeyCommands(program: Command): void {
   addClientOptions(command);
   for (const option of addSettings(noun.createCommand("store"), "store").options)
     if (!command.options.some(({ long }) => long === option.long)) command.addOption(option.helpGroup("With --root:"));
+  command.addHelpText(
+    "after",
+    exampleText(["rekey access-key create --user alice", "rekey access-key create --root --replace --data /var/lib/rekey"]),
+  );
   command.action((options: Flags) => (options.root === true ? createForRoot(options) : create(options)));
 }
 

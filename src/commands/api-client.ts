@@ -136,14 +136,19 @@ async function readAnswer(response: Response, { endpoint }: Connection): Promise
 const advice: Readonly<Record<string, string>> = {
   UnrecognizedClientException: " Check REKEY_TOKEN, or make another token.",
   ExpiredTokenException: " Make another token.",
-  AccessDeniedException: " `rekey policy simulate` tells which statement decides.",
   ThrottlingException: " Wait a little and try again.",
   InternalServiceError: " The server's log has the reason under this id.",
 };
+
+function adviceOn(code: string, detail: string): string {
+  if (code !== "AccessDeniedException") return advice[code] ?? "";
+  if (detail.startsWith("Secrets Manager cannot invoke")) return ` Built in are ${builtinFunctionNames.join(" and ")}.`;
+  return detail.startsWith("User: ") ? " `rekey policy simulate` tells which statement decides." : "";
+}
 
 function refusal(problem: Answer, status: number): CommandError {
   const code = String(problem.code ?? `HTTP ${status}`);
   const detail = typeof problem.detail === "string" ? problem.detail : "the server refused";
   const text = /[.!?]$/.test(detail) ? detail : `${detail}.`;
-  return new CommandError(1, `${code}: ${text}${advice[code] ?? ""}`);
+  return new CommandError(1, `${code}: ${text}${adviceOn(code, detail)}`);
 }

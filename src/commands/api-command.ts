@@ -29,7 +29,9 @@ export interface ApiCommand {
   readonly most?: number;
   /** The most rows that the server gives at once, default 1,000. */
   readonly maxPageRows?: number;
-  /** More to say in help, such as examples. */
+  /** Whole command lines, for help. */
+  readonly examples: readonly string[];
+  /** More to say in help. */
   readonly notes?: string;
   /** What is sent; `connection` is for what has to be looked up first. */
   input?(typed: Typed, connection: Connection): object | Promise<object>;
@@ -54,7 +56,7 @@ function addApiCommand(noun: Command, spec: ApiCommand): void {
     else command.option(flag, about);
   }
   addClientOptions(command);
-  if (spec.notes) command.addHelpText("after", `\n${spec.notes}`);
+  command.addHelpText("after", `${spec.notes ? `\n${spec.notes}\n` : ""}${exampleText(spec.examples)}`);
   command.action(async (...given: unknown[]) => {
     const options = command.opts();
     const args = given
@@ -70,6 +72,10 @@ function addApiCommand(noun: Command, spec: ApiCommand): void {
     else spec.show(answer, typed);
   });
 }
+
+/** Examples at the end of help. */
+export const exampleText = (examples: readonly string[]): string =>
+  `\n${examples.length > 1 ? "Examples:" : "Example:"}\n${examples.map((example) => `  ${example}`).join("\n")}`;
 
 /** `--endpoint`, `--token`, `--region` and `--json`. */
 export function addClientOptions(command: Command): Command {

@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import type { Config } from "../config.ts";
 import { auditKeyPurpose } from "../open-store.ts";
 import { type Connection, callPages, rowsOf } from "./api-client.ts";
-import { type ApiCommand, addNoun, pickOptions, type Typed } from "./api-command.ts";
+import { type ApiCommand, addNoun, exampleText, pickOptions, type Typed } from "./api-command.ts";
 import { CommandError } from "./command-error.ts";
 import { withKeys } from "./local-store.ts";
 import { type Answer, type Columns, growingTable, printJson, printLine, printTable } from "./output.ts";
@@ -22,6 +22,7 @@ export function addAuditCommands(program: Command): void {
     );
   addSettings(command, "store")
     .option("--json", "print the whole answer as JSON")
+    .addHelpText("after", exampleText(["rekey audit verify", "rekey audit verify --data /var/lib/rekey --json"]))
     .action(({ json, ...flags }) => verify(readSettings("store", flags), json === true));
 }
 
@@ -37,6 +38,10 @@ const columns: Columns = {
 const tail: ApiCommand = {
   usage: "tail",
   about: "show the newest records, the newest last",
+  examples: [
+    "rekey audit tail --outcome AccessDeniedException --max 200",
+    "rekey audit tail --follow --action secretsmanager:GetSecretValue",
+  ],
   operation: "audit/search",
   pages: "records",
   most: 50,
@@ -51,11 +56,7 @@ const tail: ApiCommand = {
     "--to <time>": "before this time",
   },
   notes: `With --follow --json each record is one line. Following searches the trail every ${pollMs / 1000} s; those searches, recorded
-like all calls, are left out unless --action asks for them.
-
-Examples:
-  rekey audit tail --outcome AccessDeniedException --max 200
-  rekey audit tail --follow --action secretsmanager:GetSecretValue`,
+like all calls, are left out unless --action asks for them.`,
   input: asked,
   show: (answer) => printTable(rowsOf(answer, "records").toReversed(), columns, "no records"),
   follow,

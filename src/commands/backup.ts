@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { Command } from "commander";
 import type { Config } from "../config.ts";
 import { makeDataFolder } from "../open-store.ts";
+import { exampleText } from "./api-command.ts";
 import { storeName, withStore } from "./local-store.ts";
 import { printJson, printLine } from "./output.ts";
 import { withProgress } from "./progress.ts";
@@ -15,7 +16,11 @@ export function addBackupCommands(program: Command): void {
     .command("backup")
     .description("Copy the whole store to a file, also while the server runs")
     .requiredOption("--to <FILE>", "the file to make; one that is there is never replaced")
-    .addHelpText("after", "\nThe file holds no value in the clear and not the root key: keep a copy of that elsewhere.");
+    .addHelpText("after", "\nThe file holds no value in the clear and not the root key: keep a copy of that elsewhere.")
+    .addHelpText(
+      "after",
+      exampleText(["rekey backup --to rekey.backup", "rekey backup --data /var/lib/rekey --to /mnt/backups/monday.backup"]),
+    );
   addSettings(backup, "store")
     .option("--json", "print the answer as JSON")
     .action(({ json, to, ...flags }) => makeBackup(readSettings("store", flags), String(to), json === true));
@@ -24,7 +29,8 @@ export function addBackupCommands(program: Command): void {
     .command("restore")
     .description("Put a backup into an empty store, of either kind")
     .requiredOption("--from <FILE>", "a file that rekey backup made")
-    .addHelpText("after", "\nStart the server with the root key that the backed-up store had then.");
+    .addHelpText("after", "\nStart the server with the root key that the backed-up store had then.")
+    .addHelpText("after", exampleText(["rekey restore --from rekey.backup --data ./restored"]));
   addSettings(restore, "store")
     .option("--json", "print the answer as JSON")
     .action(({ json, from, ...flags }) => restoreBackup(readSettings("store", flags), String(from), json === true));

@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import type { Config } from "../config.ts";
 import { ConfigError, ServiceError } from "../core/error.ts";
+import { exampleText } from "./api-command.ts";
 import { CommandError } from "./command-error.ts";
 import {
   checkClock,
@@ -22,7 +23,11 @@ export function addDoctorCommand(program: Command): void {
   const command = program
     .command("doctor")
     .description("Check settings, store, files, keys, clock and the systems whose credentials are rotated")
-    .addHelpText("after", "\nWith wrong settings nothing else is checked: they say where everything is.");
+    .addHelpText("after", "\nWith wrong settings nothing else is checked: they say where everything is.")
+    .addHelpText(
+      "after",
+      exampleText(["rekey doctor", "rekey doctor --data /var/lib/rekey --root-key file:/etc/rekey/root.key --json"]),
+    );
   addSettings(command, "store")
     .option("--json", "print the findings as JSON")
     .action(async ({ json, ...flags }) => {

@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import type { Config } from "../config.ts";
 import { credentialsFile } from "../open-store.ts";
+import { exampleText } from "./api-command.ts";
 import { CommandError } from "./command-error.ts";
 import { storeName, withKeys } from "./local-store.ts";
 import { printFields, printJson, printLine } from "./output.ts";
@@ -15,7 +16,8 @@ export function addInitCommand(program: Command): void {
       "after",
       `
 Needed once for PostgreSQL, where the credentials are printed this once; keep them. The embedded store is made by the first
-start of the server as well, and keeps them in DIR/root-credentials.json.`,
+start of the server as well, and keeps them in DIR/root-credentials.json.
+${exampleText(["rekey init --data /var/lib/rekey", "REKEY_DATABASE_URL=postgres://rekey@db/rekey rekey init --root-key file:/etc/rekey/root.key"])}`,
     );
   addSettings(command, "store")
     .option("--endpoint <URL>", "address at which the server will answer", "http://127.0.0.1:7353")

@@ -22,6 +22,7 @@ export function addKeyCommands(program: Command): void {
     {
       usage: "show <key>",
       about: "show a key, by id, ARN or alias/NAME",
+      examples: ["rekey key show alias/payments"],
       operation: "keys/describe",
       input: byId,
       show: fields(keyFields),
@@ -29,6 +30,7 @@ export function addKeyCommands(program: Command): void {
     {
       usage: "rotate <key>",
       about: "give a key a new version; older values stay readable",
+      examples: ["rekey key rotate alias/payments"],
       operation: "keys/rotate",
       input: byId,
       show: sentence(({ currentVersion }, { args }) => `key ${args[0]} has version ${currentVersion} now`),
@@ -36,6 +38,7 @@ export function addKeyCommands(program: Command): void {
     {
       usage: "disable <key>",
       about: "stop all use of a key until it is enabled again",
+      examples: ["rekey key disable alias/payments"],
       operation: "keys/disable",
       input: byId,
       show: sentence((_answer, { args }) => `key ${args[0]} is disabled; its secrets cannot be read`),
@@ -43,6 +46,7 @@ export function addKeyCommands(program: Command): void {
     {
       usage: "enable <key>",
       about: "allow use of a disabled key again",
+      examples: ["rekey key enable alias/payments"],
       operation: "keys/enable",
       input: byId,
       show: sentence((_answer, { args }) => `key ${args[0]} is enabled`),
@@ -50,6 +54,7 @@ export function addKeyCommands(program: Command): void {
     {
       usage: "alias <key> <alias>",
       about: "give a key a further name, such as alias/payments",
+      examples: ["rekey key alias alias/payments alias/cards"],
       operation: "keys/create-alias",
       input: ({ args }) => ({ keyId: args[0], aliasName: args[1] }),
       show: sentence((_answer, { args }) => `${args[1]} names key ${args[0]}`),
@@ -57,6 +62,7 @@ export function addKeyCommands(program: Command): void {
     {
       usage: "policy <key> <file>",
       about: "set who may use a key, from a JSON file; an empty one removes the policy",
+      examples: ["rekey key policy alias/payments key-policy.json"],
       operation: "keys/put-policy",
       input: async ({ args }) => ({ keyId: args[0], policy: (await fileText(String(args[1]))).trim() }),
       show: sentence((_answer, { args }) => `the policy of key ${args[0]} is set`),
@@ -67,6 +73,7 @@ export function addKeyCommands(program: Command): void {
 const create: ApiCommand = {
   usage: "create",
   about: "make a key",
+  examples: ['rekey key create --alias alias/payments --description "card data"'],
   operation: "keys/create",
   options: {
     "--alias <alias>": "its name, such as alias/payments",
@@ -83,6 +90,7 @@ const create: ApiCommand = {
 const list: ApiCommand = {
   usage: "list",
   about: "list keys",
+  examples: ["rekey key list"],
   operation: "keys/list",
   show: table(
     "keys",

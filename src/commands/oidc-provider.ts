@@ -10,6 +10,7 @@ export function addOidcProviderCommands(program: Command): void {
     {
       usage: "create <url>",
       about: "accept the tokens of an issuer",
+      examples: ["rekey oidc-provider create https://token.example.com --client my-app"],
       operation: "oidc-providers/create",
       options: { "--client <id...>": "clients (aud) whose tokens are accepted (required)" },
       input: ({ args, options }) => ({ url: args[0], clientIdList: options.client }),
@@ -18,6 +19,7 @@ export function addOidcProviderCommands(program: Command): void {
     {
       usage: "list",
       about: "list issuers",
+      examples: ["rekey oidc-provider list"],
       operation: "oidc-providers/list",
       show: table(
         "openIdConnectProviderList",
@@ -28,6 +30,7 @@ export function addOidcProviderCommands(program: Command): void {
     {
       usage: "delete <url>",
       about: "accept an issuer's tokens no longer",
+      examples: ["rekey oidc-provider delete https://token.example.com"],
       operation: "oidc-providers/delete",
       input: async ({ args }, connection) => ({ openIdConnectProviderArn: await providerArn(String(args[0]), connection) }),
       show: sentence((_answer, { args }) => `tokens of ${args[0]} are no longer accepted`),

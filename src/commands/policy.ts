@@ -31,6 +31,7 @@ export function addPolicyCommands(program: Command): void {
 const create: ApiCommand = {
   usage: "create <name> <file>",
   about: "make a policy from a JSON file, - for standard input",
+  examples: ["rekey policy create reader reader.json"],
   operation: "policies/create",
   options: { "--description <text>": "what it is for" },
   input: async ({ args, options }) => ({
@@ -44,6 +45,7 @@ const create: ApiCommand = {
 const version: ApiCommand = {
   usage: "version <name> <file>",
   about: "give a policy a new document, in force at once",
+  examples: ["rekey policy version reader reader.json", "rekey policy version reader reader.json --draft"],
   operation: "policies/create-version",
   options: { "--draft": "keep it without putting it in force" },
   input: async ({ args, options }, connection) => ({
@@ -57,6 +59,7 @@ const version: ApiCommand = {
 const setDefault: ApiCommand = {
   usage: "use <name> <version>",
   about: "put another version of a policy in force, such as v2",
+  examples: ["rekey policy use reader v1"],
   operation: "policies/set-default",
   input: async ({ args }, connection) => ({ policyArn: await policyArn(args[0], connection), versionId: args[1] }),
   show: sentence((_answer, { args }) => `version ${args[1]} of policy ${args[0]} is in force`),
@@ -65,6 +68,7 @@ const setDefault: ApiCommand = {
 const list: ApiCommand = {
   usage: "list",
   about: "list policies",
+  examples: ["rekey policy list"],
   operation: "policies/list",
   pages: "policies",
   show: table(
@@ -77,6 +81,7 @@ const list: ApiCommand = {
 const show: ApiCommand = {
   usage: "show <name>",
   about: "show a policy, its document in force and whose it is",
+  examples: ["rekey policy show reader --json"],
   operation: "policies/get",
   input: async ({ args }, connection) => ({ policyArn: await policyArn(args[0], connection) }),
   show: fields({
@@ -91,6 +96,7 @@ function attachment(verb: "attach" | "detach", about: string, done: string): Api
   return {
     usage: `${verb} <name>`,
     about,
+    examples: [`rekey policy ${verb} reader --user alice`, `rekey policy ${verb} reader --role deployer`],
     operation: `policies/${verb}`,
     options: { "--user <name>": "this user", "--role <name>": "this role" },
     input: async ({ args, options }, connection) => ({
@@ -104,6 +110,7 @@ function attachment(verb: "attach" | "detach", about: string, done: string): Api
 const remove: ApiCommand = {
   usage: "delete <name>",
   about: "delete a policy that nobody has",
+  examples: ["rekey policy delete reader"],
   operation: "policies/delete",
   input: async ({ args }, connection) => ({ policyArn: await policyArn(args[0], connection) }),
   show: sentence((_answer, { args }) => `policy ${args[0]} is deleted`),
@@ -112,6 +119,10 @@ const remove: ApiCommand = {
 const simulate: ApiCommand = {
   usage: "simulate <action> [resource]",
   about: "tell whether somebody may do something, and which statement decides",
+  examples: [
+    "rekey policy simulate secretsmanager:GetSecretValue arn:aws:secretsmanager:… --user alice",
+    "rekey policy simulate secretsmanager:DeleteSecret --role deployer --context aws:SourceIp=192.0.2.1",
+  ],
   operation: "policies/simulate",
   options: {
     "--user <name>": "whether this user may",
@@ -120,7 +131,6 @@ const simulate: ApiCommand = {
     "--resource-policy-file <file>": "suppose this policy on the resource instead of its own",
     "--context <key=value...>": "suppose these condition keys, such as aws:SourceIp=192.0.2.1",
   },
-  notes: "Example: rekey policy simulate secretsmanager:GetSecretValue arn:aws:secretsmanager:… --user alice",
   input: simulation,
   show: ({ allowed, decision, message, matchedStatement }) => {
     const by = matchedStatement as Answer | undefined;

@@ -18,6 +18,7 @@ export function addRoleCommands(program: Command): void {
     {
       usage: "create <name>",
       about: "make a role without rights",
+      examples: ["rekey role create deployer --trust-file trust.json --max-session-seconds 7200"],
       operation: "roles/create",
       options: {
         "--trust-file <file>": "JSON policy that says who may assume it, - for standard input (required)",
@@ -37,6 +38,7 @@ export function addRoleCommands(program: Command): void {
     {
       usage: "list",
       about: "list roles",
+      examples: ["rekey role list"],
       operation: "roles/list",
       pages: "roles",
       show: table("roles", { NAME: "roleName", ID: "roleId", CREATED: "createDate", DESCRIPTION: "description" }, "no roles"),
@@ -44,6 +46,7 @@ export function addRoleCommands(program: Command): void {
     {
       usage: "show <name>",
       about: "show a role with its trust policy, tags and policies",
+      examples: ["rekey role show deployer"],
       operation: "roles/get",
       input: ({ args }) => ({ roleName: args[0] }),
       show: fields({ ...roleFields, Tags: tagTexts, Policies: "attachedPolicyArns", Trust: "assumeRolePolicyDocument" }),
@@ -51,6 +54,7 @@ export function addRoleCommands(program: Command): void {
     {
       usage: "trust <name> <file>",
       about: "replace the policy that says who may assume a role",
+      examples: ["rekey role trust deployer trust.json"],
       operation: "roles/set-trust",
       input: async ({ args }) => ({ roleName: args[0], policyDocument: await fileText(String(args[1])) }),
       show: sentence((_answer, { args }) => `the trust policy of role ${args[0]} is replaced`),
@@ -58,6 +62,7 @@ export function addRoleCommands(program: Command): void {
     {
       usage: "delete <name>",
       about: "delete a role; its sessions end at once",
+      examples: ["rekey role delete deployer"],
       operation: "roles/delete",
       input: ({ args }) => ({ roleName: args[0] }),
       show: sentence((_answer, { args }) => `role ${args[0]} is deleted`),

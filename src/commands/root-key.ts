@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { type Config, settings } from "../config.ts";
 import { ConfigError } from "../core/error.ts";
+import { exampleText } from "./api-command.ts";
 import { CommandError } from "./command-error.ts";
 import { recordLocally } from "./local-audit.ts";
 import { withKeys } from "./local-store.ts";
@@ -10,12 +11,23 @@ import { addSettings, readSettings } from "./settings-options.ts";
 
 /** `rekey root-key rotate` */
 export function addRootKeyCommand(program: Command): void {
-  const noun = program.command("root-key").description("The key that all other keys are under").usage("<command>");
+  const noun = program
+    .command("root-key")
+    .description("The key that all other keys are under")
+    .usage("<command>")
+    .helpCommand(false);
   const command = noun
     .command("rotate")
     .description("Put a store under another root key, with the server stopped")
     .requiredOption("--new-root-key <KEY>", "the key to change to: file:PATH (made if missing), env:NAME or aws-kms:ARN")
-    .addHelpText("after", "\nKeep the old root key as long as there are backups made under it.");
+    .addHelpText("after", "\nKeep the old root key as long as there are backups made under it.")
+    .addHelpText(
+      "after",
+      exampleText([
+        "rekey root-key rotate --new-root-key file:/etc/rekey/root.key",
+        "rekey root-key rotate --new-root-key aws-kms:arn:aws:kms:us-east-1:111122223333:key/…",
+      ]),
+    );
   addSettings(command, "store")
     .option("--json", "print the answer as JSON")
     .action(async ({ json, newRootKey, ...flags }) => {

@@ -38,8 +38,8 @@ const details: Columns = {
 const status: ApiCommand = {
   usage: "status [secret]",
   about: "show a secret's newest rotation, or all that run or are blocked",
+  examples: ["rekey rotation status app/db"],
   operation: "rotations/list",
-  notes: "Example: rekey rotation status app/db",
   async ask({ args }, connection) {
     if (args[0] !== undefined) return callApi(connection, "rotations/list", { secretId: args[0], limit: 1 });
     const running = await callPages(connection, "rotations/list", "rotations", { state: "running", limit: 1000 });
@@ -58,6 +58,7 @@ const status: ApiCommand = {
 const history: ApiCommand = {
   usage: "history [secret]",
   about: "list the rotations of a secret, or of all, newest first",
+  examples: ["rekey rotation history app/db --state failed"],
   operation: "rotations/list",
   pages: "rotations",
   options: {
@@ -65,7 +66,6 @@ const history: ApiCommand = {
     "--state <state>": "only those that are running, succeeded, failed, canceled, abandoned or blocked",
   },
   most: 100,
-  notes: "Example: rekey rotation history app/db --state failed",
   input: ({ args, options }) => ({ secretId: args[0], state: options.state }),
   show: table(
     "rotations",
@@ -85,6 +85,7 @@ const history: ApiCommand = {
 const cancel: ApiCommand = {
   usage: "cancel <secret>",
   about: "turn a secret's rotation off and stop the one under way",
+  examples: ["rekey rotation cancel app/db"],
   operation: "secrets/cancel-rotation",
   input: ({ args }) => ({ secretId: args[0] }),
   show: sentence(({ name }) => `rotation of ${name} is off; rekey secret rotate ${name} turns it on again`),

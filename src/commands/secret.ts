@@ -33,6 +33,11 @@ export function addSecretCommands(program: Command): void {
 const create: ApiCommand = {
   usage: "create <name>",
   about: "make a secret with a first value",
+  examples: [
+    'printf %s "$PASSWORD" | rekey secret create app/db --tag Team=Data',
+    "rekey secret create app/tls-key --binary --value-file key.pem",
+    "rekey secret create app/api-key    # asks for the value",
+  ],
   operation: "secrets/create",
   options: {
     ...valueOptions,
@@ -54,6 +59,11 @@ const create: ApiCommand = {
 const get: ApiCommand = {
   usage: "get <name>",
   about: "print a secret's value, and nothing else",
+  examples: [
+    "rekey secret get app/db --field password",
+    "rekey secret get app/tls-key > key.pem",
+    "rekey secret get app/db --stage AWSPREVIOUS",
+  ],
   operation: "secrets/get-value",
   options: {
     "--version <id>": "this version",
@@ -61,12 +71,7 @@ const get: ApiCommand = {
     "--field <name>": "only this member of a value that is a JSON object",
   },
   input: ({ args, options }) => ({ secretId: args[0], ...pickOptions(options, { versionId: "version", versionStage: "stage" }) }),
-  notes: `Into a pipe or a file goes the value alone, byte for byte; on a terminal a line end follows it.
-
-Examples:
-  rekey secret get app/db --field password
-  rekey secret get app/tls-key > key.pem
-  rekey secret get app/db --stage AWSPREVIOUS`,
+  notes: "Into a pipe or a file goes the value alone, byte for byte; on a terminal a line end follows it.",
   show: (answer, { options }) => {
     if (typeof answer.secretBinary === "string") process.stdout.write(bytesOf(answer.secretBinary, options.field));
     else process.stdout.write(`${valueText(answer, options.field)}${process.stdout.isTTY ? "\n" : ""}`);
@@ -97,6 +102,7 @@ function valueText({ secretString }: Answer, field: unknown): string {
 const put: ApiCommand = {
   usage: "put <name>",
   about: "give a secret a new value",
+  examples: ["rekey secret put app/db --value-file value.json", "rekey secret put app/db --stage AWSPENDING < value.json"],
   operation: "secrets/put-value",
   options: { ...valueOptions, "--stage <label...>": "staging labels of the new version, default AWSCURRENT" },
   notes: valueNotes,
@@ -111,6 +117,7 @@ const put: ApiCommand = {
 const list: ApiCommand = {
   usage: "list",
   about: "list secrets",
+  examples: ["rekey secret list --filter tag-key=Team --max 20", "rekey secret list --deleted --json"],
   operation: "secrets/list",
   pages: "secretList",
   maxPageRows: 100,
@@ -139,6 +146,7 @@ const list: ApiCommand = {
 const describe: ApiCommand = {
   usage: "describe <name>",
   about: "show everything about a secret but its value",
+  examples: ["rekey secret describe app/db"],
   operation: "secrets/describe",
   input: ({ args }) => ({ secretId: args[0] }),
   show: fields({
@@ -170,6 +178,7 @@ function scheduleText(rules: Answer | undefined): string | undefined {
 const versions: ApiCommand = {
   usage: "versions <name>",
   about: "list a secret's versions",
+  examples: ["rekey secret versions app/db --all"],
   operation: "secrets/list-versions",
   pages: "versions",
   maxPageRows: 100,
@@ -185,6 +194,7 @@ const versions: ApiCommand = {
 const remove: ApiCommand = {
   usage: "delete <name>",
   about: "schedule a secret for deletion",
+  examples: ["rekey secret delete app/db --days 7"],
   operation: "secrets/delete",
   options: {
     "--days <number>": "recovery window, 7 to 30 days, default 30",
@@ -205,6 +215,7 @@ const remove: ApiCommand = {
 const restore: ApiCommand = {
   usage: "restore <name>",
   about: "take back a scheduled deletion",
+  examples: ["rekey secret restore app/db"],
   operation: "secrets/restore",
   input: ({ args }) => ({ secretId: args[0] }),
   show: sentence((answer) => `${answer.name} is restored`),
@@ -213,6 +224,10 @@ const restore: ApiCommand = {
 const rotate: ApiCommand = {
   usage: "rotate <name>",
   about: "change a secret's credential now, or set when that happens",
+  examples: [
+    "rekey secret rotate app/db",
+    'rekey secret rotate app/db --function SecretsManagerRDSPostgreSQLRotationSingleUser --schedule "rate(10 days)" --window 3h',
+  ],
   operation: "secrets/rotate",
   options: {
     "--function <name>": "rotation function: its ARN, or the name of a built-in one",
@@ -254,6 +269,7 @@ function rulesOf(options: Flags): object | undefined {
 const tag: ApiCommand = {
   usage: "tag <name> <key=value...>",
   about: "add tags to a secret, or change them",
+  examples: ["rekey secret tag app/db Team=Data Stage=prod"],
   operation: "secrets/tag",
   input: ({ args }) => ({ secretId: args[0], tags: tagsOf(args.slice(1)) }),
   show: tagged,
@@ -262,6 +278,7 @@ const tag: ApiCommand = {
 const untag: ApiCommand = {
   usage: "untag <name> <key...>",
   about: "remove tags from a secret",
+  examples: ["rekey secret untag app/db Stage"],
   operation: "secrets/untag",
   input: ({ args }) => ({ secretId: args[0], tagKeys: args.slice(1) }),
   show: tagged,

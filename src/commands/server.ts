@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { exampleText } from "./api-command.ts";
 import { printLine } from "./output.ts";
 import { addSettings, readSettings } from "./settings-options.ts";
 
@@ -12,7 +13,13 @@ export function addServerCommand(program: Command): void {
       `
 The first start makes the store, its root key and the root user's credentials in DIR/root-credentials.json.
 Each flag is also an environment variable, as shown; a flag wins. SIGTERM finishes open requests, then stops.
-SIGHUP reads certificate and key of --tls-cert and --tls-key again.`,
+SIGHUP reads certificate and key of --tls-cert and --tls-key again.
+Give a database URL with a password as REKEY_DATABASE_URL: other users of the machine can read arguments.
+${exampleText([
+  "rekey server",
+  "rekey server --data /var/lib/rekey --listen 0.0.0.0:7353 --tls-cert cert.pem --tls-key key.pem",
+  "REKEY_DATABASE_URL=postgres://rekey@db/rekey rekey server --root-key file:/etc/rekey/root.key",
+])}`,
     );
   addSettings(command, "server").action(async () => {
     const config = readSettings("server", command.opts());

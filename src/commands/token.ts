@@ -10,6 +10,7 @@ export function addTokenCommands(program: Command): void {
     {
       usage: "create <name>",
       about: "make a token; it is shown this once",
+      examples: ["rekey token create laptop --user alice --ttl-seconds 86400"],
       operation: "tokens/create",
       options: { ...ofUser, "--ttl-seconds <number>": "ends by itself after so long" },
       input: ({ args, options }) => ({
@@ -22,6 +23,7 @@ export function addTokenCommands(program: Command): void {
     {
       usage: "list",
       about: "list tokens",
+      examples: ["rekey token list --user alice"],
       operation: "tokens/list",
       options: ofUser,
       input: ({ options }) => ({ userName: options.user }),
@@ -34,6 +36,7 @@ export function addTokenCommands(program: Command): void {
     {
       usage: "delete <id>",
       about: "end a token",
+      examples: ["rekey token delete 5b79aa0b-2745-4d4a-a8eb-8c84de0cc236 --user alice"],
       operation: "tokens/delete",
       options: ofUser,
       input: ({ args, options }) => ({ tokenId: args[0], userName: options.user }),

@@ -10,6 +10,7 @@ export function addUserCommands(program: Command): void {
     {
       usage: "create <name>",
       about: "make a user without any rights",
+      examples: ["rekey user create alice --tag Team=Data"],
       operation: "users/create",
       options: { "--tag <key=value...>": "tags" },
       input: ({ args, options }) => ({ userName: args[0], tags: tagsOf(options.tag) }),
@@ -18,6 +19,7 @@ export function addUserCommands(program: Command): void {
     {
       usage: "list",
       about: "list users",
+      examples: ["rekey user list --json"],
       operation: "users/list",
       pages: "users",
       show: table("users", { NAME: "userName", ID: "userId", CREATED: "createDate" }, "no users"),
@@ -25,6 +27,7 @@ export function addUserCommands(program: Command): void {
     {
       usage: "show <name>",
       about: "show a user with its tags and policies",
+      examples: ["rekey user show alice"],
       operation: "users/get",
       input: ({ args }) => ({ userName: args[0] }),
       show: fields({ ...userFields, Tags: tagTexts, Policies: "attachedPolicyArns" }),
@@ -32,6 +35,7 @@ export function addUserCommands(program: Command): void {
     {
       usage: "tag <name> <key=value...>",
       about: "add tags to a user, or change them",
+      examples: ["rekey user tag alice Team=Data"],
       operation: "users/tag",
       input: ({ args }) => ({ userName: args[0], tags: tagsOf(args.slice(1)) }),
       show: sentence((_answer, { args }) => `the tags of user ${args[0]} are changed`),
@@ -39,6 +43,7 @@ export function addUserCommands(program: Command): void {
     {
       usage: "untag <name> <key...>",
       about: "remove tags from a user",
+      examples: ["rekey user untag alice Team"],
       operation: "users/untag",
       input: ({ args }) => ({ userName: args[0], tagKeys: args.slice(1) }),
       show: sentence((_answer, { args }) => `the tags of user ${args[0]} are changed`),
@@ -46,6 +51,7 @@ export function addUserCommands(program: Command): void {
     {
       usage: "delete <name>",
       about: "delete a user with its access keys and tokens",
+      examples: ["rekey user delete alice"],
       operation: "users/delete",
       input: ({ args }) => ({ userName: args[0] }),
       show: sentence((_answer, { args }) => `user ${args[0]} is deleted`),

@@ -41,7 +41,9 @@ test("from the first value to deletion, in tables and in JSON", async () => {
   assert.match(await root.ask("secret describe app/db"), /\nTags +Team=Data, Stage=prod\n/);
   assert.match(await root.ask("secret versions app/db"), /AWSCURRENT.*\n.*AWSPREVIOUS/);
   const { versions } = await root.askJson("secret versions app/db --all");
-  assert.equal(Array.isArray(versions) && versions.length, 2);
+  assert.ok(Array.isArray(versions) && versions.length === 2);
+  const first = versions.find(({ versionStages }) => versionStages.includes("AWSPREVIOUS"));
+  assert.equal(await root.ask(`secret get app/db --version ${first.versionId}`), "first");
   await root.ask("secret tag app/db Owner=me");
   await root.ask("secret untag app/db Team Stage");
   assert.match(await root.ask("secret describe app/db"), /\nTags +Owner=me\n/);

@@ -1,6 +1,7 @@
 import { readFileSync, statSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Flags } from "../config.ts";
+import { builtinFunctionNames } from "../functions/builtin.ts";
 import { CommandError, isUnreachable } from "./command-error.ts";
 import type { Answer } from "./output.ts";
 import { readSettings } from "./settings-options.ts";

@@ -12,8 +12,15 @@ export interface BuiltinFunction {
 /** By the names of AWS's own rotation templates. */
 const builtinFunctions: ReadonlyMap<string, BuiltinFunction> = new Map([
   ["SecretsManagerRDSPostgreSQLRotationSingleUser", { kind: "postgres", strategy: "single-user" }],
+  ["SecretsManagerRDSMariaDBRotationSingleUser", { kind: "mysql", strategy: "single-user" }],
+  ["SecretsManagerRDSMariaDBRotationMultiUser", { kind: "mysql", strategy: "alternating-users" }],
+  ["SecretsManagerRDSMySQLRotationSingleUser", { kind: "mysql", strategy: "single-user" }],
+  ["SecretsManagerRDSMySQLRotationMultiUser", { kind: "mysql", strategy: "alternating-users" }],
   ["SecretsManagerRDSPostgreSQLRotationMultiUser", { kind: "postgres", strategy: "alternating-users" }],
 ]);
+
+/** Their names, for people. */
+export const builtinFunctionNames: readonly string[] = [...builtinFunctions.keys()];
 
 /** The built-in function that an ARN names in its region and account; `undefined` for any other. */
 export function builtinFunction(functionArn: string): BuiltinFunction | undefined {

@@ -89,6 +89,16 @@ export class KeyRing {
     return this.#keys.get(keyId);
   }
 
+  /** Rises with every change of any key, as far as this process has heard. */
+  get revision(): number {
+    return this.#revision;
+  }
+
+  /** The keys of all regions. */
+  all(): RingKey[] {
+    return [...this.#keys.values()];
+  }
+
   /** In order of their making. */
   list(region: string): RingKey[] {
     return [...this.#keys.values()].filter((key) => key.region === region);

@@ -4,6 +4,7 @@ import { Caps } from "./caps.ts";
 import type { EngineParts } from "./parts.ts";
 import { purgePage } from "./purge.ts";
 import { copyDueReplicas } from "./replicate.ts";
+import { Rewrapping } from "./rewrap.ts";
 import { rotate } from "./rotate.ts";
 import { startDueRotations } from "./start-due.ts";
 
@@ -48,13 +49,29 @@ export function startEngine(parts: EngineParts): Engine {
     }
   };
 
-  /** True when there is more to do at once. */
+  const rewrapping = new Rewrapping(parts);
+  const kinds = [
+    () => startDueRotations(parts),
+    () => claimMore().then(() => false),
+    () => purgePage(parts),
+    () => copyDueReplicas(parts),
+    () => rewrapping.page(),
+  ];
+
+  /** True when there is more to do at once. One kind of work that fails does not keep the others from being done. */
   const round = async (): Promise<boolean> => {
-    const moreDue = await startDueRotations(parts);
-    await claimMore();
-    const morePurges = await purgePage(parts);
-    const moreCopies = await copyDueReplicas(parts);
-    return moreDue || morePurges || moreCopies;
+    let more = false;
+    let failure: unknown;
+    for (const kind of kinds) {
+      try {
+        more = (await kind()) || more;
+      } catch (error) {
+        parts.log.error({ err: error }, "the engine met an error and goes on");
+        failure ??= error;
+      }
+    }
+    if (failure !== undefined) await alarm.sleep(pauseAfterErrorMs);
+    return more && failure === undefined;
   };
 
   const sleepMs = async (): Promise<number> => {

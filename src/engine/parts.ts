@@ -18,8 +18,8 @@ export interface BuiltinRotation {
 /** What the engine works with; made once in `server.ts`. */
 export interface EngineParts {
   readonly sql: Sql;
-  readonly envelope: Pick<Envelope, "seal" | "open">;
-  readonly keys: Pick<KeyRing, "resolve" | "refresh">;
+  readonly envelope: Pick<Envelope, "seal" | "open" | "rewrap">;
+  readonly keys: Pick<KeyRing, "resolve" | "refresh" | "revision" | "all" | "find">;
   readonly log: Logger;
   readonly audit: Pick<Audit<Sql>, "append">;
   /** Keyed digest of a value under its context, the same as operations use. */

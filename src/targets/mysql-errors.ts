@@ -1,0 +1,92 @@
+import type { OutcomeClass } from "../core/error.ts";
+
+type Failure = Exclude<OutcomeClass, "ok">;
+
+/** Error numbers that the server answers with. Source: MySQL Error Message Reference; MariaDB Error Codes. */
+const byNumber: Readonly<Record<number, Failure>> = {
+  1045: "refused", // ER_ACCESS_DENIED_ERROR
+  1698: "refused", // ER_ACCESS_DENIED_NO_PASSWORD_ERROR
+  3118: "locked", // ER_ACCOUNT_HAS_BEEN_LOCKED
+  3955: "locked", // ER_USER_ACCESS_DENIED_FOR_USER_ACCOUNT_BLOCKED_BY_PASSWORD_LOCK
+  4150: "locked", // MariaDB ER_USER_IS_BLOCKED: too many failed logins
+  4151: "locked", // MariaDB ER_ACCOUNT_HAS_BEEN_LOCKED
+  1820: "expired", // ER_MUST_CHANGE_PASSWORD
+  1862: "expired", // ER_MUST_CHANGE_PASSWORD_LOGIN
+  1044: "denied", // ER_DBACCESS_DENIED_ERROR
+  1130: "denied", // ER_HOST_NOT_PRIVILEGED
+  1142: "denied", // ER_TABLEACCESS_DENIED_ERROR
+  1227: "denied", // ER_SPECIFIC_ACCESS_DENIED_ERROR
+  1410: "denied", // ER_CANT_CREATE_USER_WITH_GRANT
+  1049: "invalid", // ER_BAD_DB_ERROR
+  1251: "invalid", // ER_NOT_SUPPORTED_AUTH_MODE
+  1290: "invalid", // ER_OPTION_PREVENTS_STATEMENT: read_only
+  1396: "invalid", // ER_CANNOT_USER
+  1470: "invalid", // ER_WRONG_STRING_LENGTH: the name is too long
+  1524: "invalid", // ER_PLUGIN_IS_NOT_LOADED
+  1819: "invalid", // ER_NOT_VALID_PASSWORD: the password policy
+  1836: "invalid", // ER_READ_ONLY_MODE
+  3159: "tls", // ER_SECURE_TRANSPORT_REQUIRED
+  1040: "unreachable", // ER_CON_COUNT_ERROR
+  1053: "unreachable", // ER_SERVER_SHUTDOWN
+  1129: "unreachable", // ER_HOST_IS_BLOCKED
+  1203: "unreachable", // ER_TOO_MANY_USER_CONNECTIONS
+  1205: "unreachable", // ER_LOCK_WAIT_TIMEOUT
+  1226: "unreachable", // ER_USER_LIMIT_REACHED
+  1317: "timeout", // ER_QUERY_INTERRUPTED
+  1969: "timeout", // MariaDB ER_STATEMENT_TIMEOUT
+  3024: "timeout", // ER_QUERY_TIMEOUT
+};
+/** What ends a statement from outside: whether it took effect is not said. */
+const interruptions: readonly number[] = [1053, 1317, 1927];
+
+const byCode: Readonly<Record<string, Failure>> = {
+  ETIMEDOUT: "timeout",
+  HANDSHAKE_NO_SSL_SUPPORT: "tls",
+  HANDSHAKE_SSL_ERROR: "tls",
+  AUTH_SWITCH_PLUGIN_ERROR: "invalid",
+  MYSQL_CLEAR_PASSWORD_NOT_ENABLED: "invalid",
+};
+const tlsCode = /^(ERR_TLS|ERR_SSL|EPROTO|CERT_|CRL_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|HOSTNAME_MISMATCH|INVALID_CA|PATH_LENGTH)/;
+
+/** The server says that it has no TLS: before anything was sent. */
+export const saysNoTls = (error: unknown): boolean => codeOf(error) === "HANDSHAKE_NO_SSL_SUPPORT";
+
+/** What a driver error means. Only an answer of the server is ever a refusal; silence while a change was under way is `unknown`. */
+export function classify(error: unknown, { changing, late }: { changing: boolean; late: boolean }): Failure {
+  const number = numberOf(error);
+  if (number !== undefined) {
+    if (changing && interruptions.includes(number)) return "unknown";
+    return byNumber[number] ?? "unknown";
+  }
+  if (changing) return "unknown";
+  if (late) return "timeout";
+  const code = codeOf(error) ?? "";
+  return byCode[code] ?? (tlsCode.test(code) ? "tls" : "unreachable");
+}
+
+const words: Readonly<Record<Failure, string>> = {
+  refused: "the password is refused",
+  locked: "the account is locked",
+  expired: "the password has expired",
+  unreachable: "the server cannot be reached",
+  timeout: "the server did not answer in time",
+  tls: "no verified TLS connection: see ssl and sslrootcert",
+  denied: "the server denies this",
+  invalid: "the server cannot do this as configured",
+  unknown: "the connection ended before the answer",
+};
+
+/** In words of our own, with the number or code that the driver gave: a server's texts may quote what it was sent. */
+export function describe(error: unknown, outcome: Failure): string {
+  const code = numberOf(error) ?? codeOf(error);
+  return `${words[outcome]}${code === undefined ? "" : ` (${code})`}`;
+}
+
+/** Of an error packet; `undefined` for what the driver or the system says. */
+function numberOf(error: unknown): number | undefined {
+  const isAnswer = error instanceof Error && "sqlState" in error && "errno" in error && typeof error.errno === "number";
+  return isAnswer ? Number(error.errno) : undefined;
+}
+
+const codeOf = (error: unknown): string | undefined =>
+  error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;

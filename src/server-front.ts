@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Logger } from "pino";
 import type { Authenticator } from "./auth/authenticate.ts";
 import type { Config } from "./config.ts";
 import { isRegion } from "./core/region.ts";
@@ -9,7 +10,7 @@ import { type Api, type Identified, logBug } from "./http/dispatch.ts";
 import type { Forwarder } from "./http/forward.ts";
 import { createFront, type Front, type FrontOptions } from "./http/front.ts";
 import { health } from "./http/health.ts";
-import { type Metrics, metricsRoute } from "./http/metrics.ts";
+import { listenForMetrics, type Metrics, type MetricsListener, metricsRoute } from "./http/metrics.ts";
 import { writeProblem } from "./http/problem.ts";
 import { type RawRequest, rawRequest, readBody } from "./http/raw-request.ts";
 import { rekeyApi } from "./http/rekey-api.ts";
@@ -17,16 +18,19 @@ import { readTlsFiles } from "./http/tls.ts";
 import { stsOperations } from "./operations/identity/index.ts";
 import { operations } from "./operations/index.ts";
 import { awsOperations } from "./operations/secrets/index.ts";
+import type { Listen } from "./setting.ts";
 
 interface FrontParts {
   readonly config: Config;
   readonly api: Api;
   readonly authenticator: Authenticator;
   readonly metrics: Metrics;
+  /** What `GET /metrics` answers: the same, or that of all processes. */
+  allMetrics(): Promise<string>;
 }
 
 /** All doors, answered by this process. */
-export function openFront({ config, api, authenticator, metrics }: FrontParts): Front {
+export function openFront({ config, api, authenticator, metrics, allMetrics }: FrontParts): Front {
   const json = jsonDoor(api, authenticator);
   const query: AwsQueryDoor = {
     api,
@@ -48,8 +52,15 @@ export function openFront({ config, api, authenticator, metrics }: FrontParts): 
     authenticate: (request) => nativeCaller(request, authenticator),
   });
   addHealth(front, api);
-  if (!config.metricsListen) metricsRoute(front.app, metrics);
+  if (!config.metricsListen) metricsRoute(front.app, { text: allMetrics });
   return front;
+}
+
+/** The listener of `--metrics-listen`. */
+export async function openMetrics(metrics: Pick<Metrics, "text">, listen: Listen, log: Logger): Promise<MetricsListener> {
+  const scraped = await listenForMetrics(metrics, listen);
+  log.info({ host: listen.host, port: scraped.port }, "metrics");
+  return scraped;
 }
 
 const ownPaths: ReadonlySet<string> = new Set(["/healthz", "/readyz"]);

@@ -7,19 +7,21 @@ import { startEngine } from "./engine/loop.ts";
 import type { Api } from "./http/dispatch.ts";
 import { createForwarder, createForwardListener } from "./http/forward.ts";
 import type { Front } from "./http/front.ts";
-import { createMetrics, listenForMetrics } from "./http/metrics.ts";
+import { createMetrics, type Metrics } from "./http/metrics.ts";
 import { createRequestRate } from "./http/request-rate.ts";
 import { closeListener, listenAt } from "./http/server-socket.ts";
 import { readTlsFiles } from "./http/tls.ts";
 import { initialise, writeCredentialsFile } from "./initialise.ts";
 import { createLog } from "./log.ts";
 import { auditKeyPurpose } from "./open-store.ts";
-import { openFront, openReaderFront } from "./server-front.ts";
+import { openFront, openMetrics, openReaderFront } from "./server-front.ts";
 import { keepHouse } from "./server-house.ts";
 import { createAuthentication, createServices, engineParts, openParts } from "./server-parts.ts";
+import type { Listen } from "./setting.ts";
 import { openAudit } from "./store/audit.ts";
 import { LastReads } from "./store/last-reads.ts";
 import { countRotations } from "./store/rotations.ts";
+import type { Sql } from "./store/sql.ts";
 import { createNotes, createNotesListener, saveNoted } from "./worker-notes.ts";
 
 export interface RunningServer extends AsyncDisposable {
@@ -34,6 +36,8 @@ export interface RunningServer extends AsyncDisposable {
 export interface RunningNode extends RunningServer {
   /** Answers open requests and takes no others, but for those that other processes hand on. */
   drain(): Promise<void>;
+  /** Of this process. */
+  metrics(): Promise<string>;
   /** Tells this process's engine that work may be due. */
   wakeEngine(): void;
 }
@@ -45,6 +49,8 @@ export interface Part {
   readonly socketFolder: string;
   /** For a process without engine: tells the one that has it. */
   wakeEngine?(): void;
+  /** The metrics of all processes, where there are several. */
+  metrics?(): Promise<string>;
 }
 
 /** Starts all of a server that runs in this process. @throws ConfigError when it cannot start, in words. */
@@ -70,20 +76,15 @@ export async function startNode(config: Config, part: Part = { role: "alone", so
   const hint = { wake: () => part.wakeEngine?.() };
   const services = createServices(config, { ...store, audit, log, reads, wakeEngine: () => hint.wake() });
   const authenticator = createAuthentication(config, services);
-  const metrics = createMetrics(() => countRotations(sql));
+  const metrics = metricsOf(config, part, sql);
   const rate = createRequestRate(config.maxRequestsPerSecond);
   const api: Api = { services, authorize: createAuthorizer(), rate, count: metrics.request };
   keepHouse(opened, { audit, reads, authenticator, log, keep: notes?.keep ?? ((noted) => saveNoted(sql, noted)) });
-  const front = openDoors({ config, api, authenticator, metrics }, part, opened);
+  const front = openDoors({ config, api, authenticator, metrics, allMetrics: part.metrics ?? metrics.text }, part, opened);
   const closing: (() => Promise<void>)[] = [() => front.close(drainMs)];
   opened.defer(async () => void (await Promise.all(closing.map((close) => close()))));
-  const address = await front.listen(config.listen);
-  if (config.metricsListen && !readOnly) {
-    const scraped = opened.use(await listenForMetrics(metrics, config.metricsListen));
-    log.info({ host: config.metricsListen.host, port: scraped.port }, "metrics");
-  }
-  const host = address.host.includes(":") ? `[${address.host}]` : address.host;
-  const endpoint = `${config.tlsCert ? "https" : "http"}://${host}:${address.port}`;
+  const endpoint = endpointAt(await front.listen(config.listen), config);
+  if (config.metricsListen && !part.metrics) opened.use(await openMetrics(metrics, config.metricsListen, log));
   if (config.databaseUrl === undefined && !readOnly) {
     const { account, region } = config;
     await initialise({ ...store, account, region, endpoint, now: Date.now }, (made) => writeCredentialsFile(config.data, made));
@@ -108,7 +109,19 @@ export async function startNode(config: Config, part: Part = { role: "alone", so
   const close = () => (closed ??= running.disposeAsync());
   const reloadTls = () => renewCertificate(config, front, log);
   const drain = () => front.drain(drainMs);
-  return { endpoint, drain, close, reloadTls, wakeEngine: () => hint.wake(), [Symbol.asyncDispose]: close };
+  return {
+    endpoint,
+    drain,
+    close,
+    reloadTls,
+    metrics: metrics.text,
+    wakeEngine: () => hint.wake(),
+    [Symbol.asyncDispose]: close,
+  };
+}
+
+function endpointAt({ host, port }: Listen, { tlsCert }: Config): string {
+  return `${tlsCert ? "https" : "http"}://${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
 function renewCertificate({ tlsCert, tlsKey }: Config, front: Front, log: Logger): void {
@@ -120,6 +133,12 @@ function renewCertificate({ tlsCert, tlsKey }: Config, front: Front, log: Logger
     if (!(error instanceof ConfigError)) throw error;
     log.error({ err: error }, "the certificate stays as it was");
   }
+}
+
+/** Rotations are counted once among several processes. */
+function metricsOf({ engine }: Config, { role, metrics }: Part, sql: Sql): Metrics {
+  const counts = metrics === undefined || (engine && role !== "reader");
+  return createMetrics(counts ? () => countRotations(sql) : undefined);
 }
 
 const socketsIn = (folder: string) => ({ requests: join(folder, "requests"), notes: join(folder, "notes") });

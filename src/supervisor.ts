@@ -6,7 +6,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "pino";
 import type { Config } from "./config.ts";
 import { ConfigError } from "./core/error.ts";
+import { mergeMetrics } from "./http/merged-metrics.ts";
+import type { MetricsListener } from "./http/metrics.ts";
 import { createLog } from "./log.ts";
+import { Questions } from "./questions.ts";
+import { openMetrics } from "./server-front.ts";
 import type { Part, RunningServer } from "./server-node.ts";
 import type { Listen } from "./setting.ts";
 
@@ -16,13 +20,17 @@ export type ToWorker =
   | { readonly tell: "drain" }
   | { readonly tell: "stop" }
   | { readonly tell: "wake" }
-  | { readonly tell: "reload TLS" };
+  | { readonly tell: "reload TLS" }
+  | { readonly tell: "measure"; readonly id: number }
+  | { readonly tell: "measured"; readonly id: number; readonly text: string };
 
-/** What a worker tells the supervisor: that it serves, why it cannot, or that the engine has work. */
+/** What a worker tells the supervisor: that it serves, why it cannot, that the engine has work; its metrics; that it wants all. */
 export type FromWorker =
   | { readonly tell: "ready"; readonly endpoint: string }
   | { readonly tell: "failed"; readonly problems: readonly string[] }
-  | { readonly tell: "wake" };
+  | { readonly tell: "wake" }
+  | { readonly tell: "measured"; readonly id: number; readonly text: string }
+  | { readonly tell: "measure all"; readonly id: number };
 
 const shortestPauseMs = 100;
 const longestPauseMs = 10_000;
@@ -30,6 +38,8 @@ const longestPauseMs = 10_000;
 const steadyMs = 30_000;
 /** Beyond the drain: for a call at a target that is under way, and for what is written at the end. */
 const endMs = 20_000;
+/** For a process to say its metrics. */
+const measureMs = 2_000;
 /** Longest path of a socket on the systems that Node runs on, less the names in the folder. Source: unix(7), sun_path. */
 const maxFolderLength = 80;
 
@@ -48,11 +58,14 @@ export async function startProcesses(config: Config): Promise<RunningServer> {
     log,
     address: new SharedAddress(config.listen),
     tellEngine: () => first.tell({ tell: "wake" }),
+    metrics: () => metricsOf([first, ...others]),
   };
   const first = new Seat(0, around);
   const others = Array.from({ length: config.processes - 1 }, (_, index) => new Seat(index + 1, around));
   let stopped: Promise<void> | undefined;
+  let scraped: MetricsListener | undefined;
   const stop = async () => {
+    await scraped?.[Symbol.asyncDispose]();
     first.tell({ tell: "drain" });
     await Promise.all(others.map((seat) => seat.stop())); // they hand on to the first what they still have
     await first.stop();
@@ -60,6 +73,7 @@ export async function startProcesses(config: Config): Promise<RunningServer> {
   };
   const close = () => (stopped ??= stop());
   try {
+    if (config.metricsListen) scraped = await openMetrics({ text: around.metrics }, config.metricsListen, log);
     const endpoint = await first.start();
     await Promise.all(others.map((seat) => seat.start()));
     const reloadTls = () => {
@@ -70,6 +84,17 @@ export async function startProcesses(config: Config): Promise<RunningServer> {
     await close();
     throw error;
   }
+}
+
+async function metricsOf(seats: readonly Seat[]): Promise<string> {
+  const texts = new Map<number, string>();
+  await Promise.all(
+    seats.map(async (seat, index) => {
+      const text = await seat.metrics();
+      if (text !== undefined) texts.set(index, text);
+    }),
+  );
+  return mergeMetrics(new Map([...texts].sort(([a], [b]) => a - b)));
 }
 
 /** A folder for sockets that only this user can enter. */
@@ -84,6 +109,8 @@ interface Surroundings {
   readonly log: Logger;
   readonly address: SharedAddress;
   tellEngine(): void;
+  /** Of all processes. */
+  metrics(): Promise<string>;
 }
 
 /**
@@ -126,6 +153,7 @@ class Seat {
   #ended = Promise.resolve();
   #stopping = new AbortController();
   #pauseMs = shortestPauseMs;
+  readonly #questions = new Questions();
 
   constructor(index: number, around: Surroundings) {
     this.#index = index;
@@ -183,6 +211,12 @@ class Seat {
     if (this.#worker?.isConnected()) this.#worker.send(message);
   }
 
+  /** Undefined while nobody answers there. */
+  async metrics(): Promise<string | undefined> {
+    if (!this.#worker?.isConnected()) return undefined;
+    return this.#questions.ask((id) => this.tell({ tell: "measure", id }), measureMs);
+  }
+
   /** Resolves when its worker has answered open requests and ended. */
   async stop(): Promise<void> {
     this.#stopping.abort();
@@ -195,7 +229,13 @@ class Seat {
   #hear(message: FromWorker, ready: PromiseWithResolvers<string>): void {
     if (message.tell === "ready") ready.resolve(message.endpoint);
     else if (message.tell === "failed") ready.reject(new ConfigError(message.problems));
+    else if (message.tell === "measured") this.#questions.answer(message.id, message.text);
+    else if (message.tell === "measure all") void this.#tellAll(message.id);
     else this.#around.tellEngine();
+  }
+
+  async #tellAll(id: number): Promise<void> {
+    this.tell({ tell: "measured", id, text: await this.#around.metrics() });
   }
 
   /** Until it serves, with growing pauses. */

@@ -1,5 +1,6 @@
 import { rmSync } from "node:fs";
 import { ConfigError } from "./core/error.ts";
+import { Questions } from "./questions.ts";
 import { type RunningNode, startNode } from "./server-node.ts";
 import type { FromWorker, ToWorker } from "./supervisor.ts";
 
@@ -10,6 +11,9 @@ const tell = (message: FromWorker): void => {
 };
 let node: Promise<RunningNode> | undefined;
 let ending = false;
+/** To the supervisor: its own wait for each process is shorter. */
+const questions = new Questions();
+const longestQuestionMs = 5_000;
 
 for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => undefined);
 process.on("message", (message: ToWorker) => {
@@ -17,21 +21,28 @@ process.on("message", (message: ToWorker) => {
   else if (message.tell === "stop") void end();
   else
     void node?.then(
-      (running) => pass(message.tell, running),
+      (running) => pass(message, running),
       () => undefined,
     ); // why it failed was told
 });
 
-function pass(told: Exclude<ToWorker["tell"], "start" | "stop">, running: RunningNode): void {
-  if (told === "wake") running.wakeEngine();
-  else if (told === "reload TLS") running.reloadTls();
-  else void running.drain();
+function pass(message: Exclude<ToWorker, { tell: "start" | "stop" }>, running: RunningNode): void {
+  if (message.tell === "wake") running.wakeEngine();
+  else if (message.tell === "reload TLS") running.reloadTls();
+  else if (message.tell === "drain") void running.drain();
+  else if (message.tell === "measure") void sayMetrics(message.id, running);
+  else questions.answer(message.id, message.text);
+}
+
+async function sayMetrics(id: number, running: RunningNode): Promise<void> {
+  tell({ tell: "measured", id, text: await running.metrics() });
 }
 
 async function start({ config, role, socketFolder }: Extract<ToWorker, { tell: "start" }>): Promise<void> {
   process.once("disconnect", () => void end(socketFolder));
   try {
-    node = startNode(config, { role, socketFolder, wakeEngine: () => tell({ tell: "wake" }) });
+    const metrics = async () => (await questions.ask((id) => tell({ tell: "measure all", id }), longestQuestionMs)) ?? "";
+    node = startNode(config, { role, socketFolder, wakeEngine: () => tell({ tell: "wake" }), metrics });
     tell({ tell: "ready", endpoint: (await node).endpoint });
   } catch (error) {
     const problems = error instanceof ConfigError ? error.problems : [error instanceof Error ? error.message : String(error)];

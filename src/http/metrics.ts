@@ -14,9 +14,18 @@ export interface Metrics {
 }
 
 /** `rotations` counts the rotations of each state, at every scrape; when it rejects, the other numbers are there all the same. */
-export function createMetrics(rotations: () => Promise<ReadonlyMap<string, number>>): Metrics {
+export function createMetrics(rotations?: () => Promise<ReadonlyMap<string, number>>): Metrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
+  if (rotations) addRotations(registry, rotations);
+  const requests = new RequestCounts();
+  return {
+    request: (door, operation, outcome, seconds) => requests.add(door, operation, outcome, seconds),
+    text: async () => `${await registry.metrics()}\n${requests.text()}`,
+  };
+}
+
+function addRotations(registry: Registry, rotations: () => Promise<ReadonlyMap<string, number>>): void {
   new Gauge({
     name: "rekey_rotations",
     help: "Rotations on record, by state.",
@@ -28,11 +37,6 @@ export function createMetrics(rotations: () => Promise<ReadonlyMap<string, numbe
       for (const [state, count] of counts) this.set({ state }, count);
     },
   });
-  const requests = new RequestCounts();
-  return {
-    request: (door, operation, outcome, seconds) => requests.add(door, operation, outcome, seconds),
-    text: async () => `${await registry.metrics()}\n${requests.text()}`,
-  };
 }
 
 const headers = {
@@ -42,7 +46,7 @@ const headers = {
 };
 
 /** `GET /metrics` beside everything else: for this machine only. */
-export function metricsRoute(app: FastifyInstance, metrics: Metrics): void {
+export function metricsRoute(app: FastifyInstance, metrics: Pick<Metrics, "text">): void {
   app.get("/metrics", async (request, reply) => {
     if (!fromThisMachine(request.raw)) return reply.callNotFound();
     return reply.headers(headers).send(await metrics.text());
@@ -64,7 +68,7 @@ const maxScrapers = 64;
 
 /** `GET /metrics` on an address of its own, for whoever can reach that. Rejects when it cannot listen there. */
 export async function listenForMetrics(
-  metrics: Metrics,
+  metrics: Pick<Metrics, "text">,
   { host, port }: { host: string; port: number },
 ): Promise<MetricsListener> {
   const server = createServer({ requestTimeout: 10_000, headersTimeout: 5_000 }, (request, response) => {
@@ -87,7 +91,7 @@ export async function listenForMetrics(
   };
 }
 
-async function answerScrape(metrics: Metrics, request: IncomingMessage, response: ServerResponse): Promise<void> {
+async function answerScrape(metrics: Pick<Metrics, "text">, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const path = request.url?.split("?")[0];
   if (path !== "/metrics" || (request.method !== "GET" && request.method !== "HEAD")) {
     response.writeHead(404, { "Content-Length": 0 }).end();

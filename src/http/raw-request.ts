@@ -60,7 +60,9 @@ export function readBody(incoming: IncomingMessage, maxBytes: number): Promise<B
     incoming.on("end", () => resolve(held.subarray(0, size)));
     const cut = () => reject(new ServiceError("SerializationException", "The request ended before its body did."));
     incoming.on("error", cut);
-    incoming.on("close", cut);
+    incoming.on("close", () => {
+      if (!incoming.readableEnded) cut(); // not for every request that is done: an error in vain costs much
+    });
   });
 }
 

@@ -38,6 +38,13 @@ const columnOf = {
 const fields = Object.entries(columnOf) as [keyof SecretFields, string][];
 const jsonFields: ReadonlySet<string> = new Set(["tags", "rotationRules", "rotationPrincipal", "externalRotation"]);
 
+/** A secret keeps these for ever. */
+const fixed: ReadonlySet<string> = new Set(["id", "region", "name", "arn", "createdAt"]);
+const changing = fields.filter(([field]) => !fixed.has(field));
+const insertText = `insert into secrets (${fields.map(([, column]) => column).join(", ")})
+  values (${fields.map((_, index) => `$${index + 1}`).join(", ")})`;
+const updateText = `update secrets set ${changing.map(([, column], index) => `${column} = $${index + 2}`).join(", ")} where id = $1`;
+
 interface VersionRow {
   secret_id: string;
   version_id: string;
@@ -140,11 +147,9 @@ export async function changeSecret(tx: Sql, id: string, decide: (before: Secret)
 
 /** Writes a new secret. A name that is taken makes the database refuse: look before, in the same transaction. */
 export async function insertSecret(tx: Sql, secret: Secret): Promise<Secret> {
-  const columns = toRow(secret);
-  const names = Object.keys(columns);
   await tx.query(
-    `insert into secrets (${names.join(", ")}) values (${names.map((_, i) => `$${i + 1}`).join(", ")})`,
-    Object.values(columns),
+    insertText,
+    fields.map(([field]) => toColumn(field, secret[field])),
   );
   await saveVersions(tx, { ...secret, versions: [] }, secret);
   return secret;
@@ -159,12 +164,7 @@ export const newSecretId = (): string => randomUUID();
 
 async function saveSecret(tx: Sql, before: Secret, changed: Secret): Promise<Secret> {
   const after = { ...changed, rowVersion: before.rowVersion + 1 };
-  const { id, region, name, arn, created_at, ...columns } = toRow(after);
-  const names = Object.keys(columns);
-  await tx.query(`update secrets set ${names.map((column, i) => `${column} = $${i + 2}`).join(", ")} where id = $1`, [
-    before.id,
-    ...Object.values(columns),
-  ]);
+  await tx.query(updateText, [before.id, ...changing.map(([field]) => toColumn(field, after[field]))]);
   await saveVersions(tx, before, after);
   // Of a primary with replicas: every change is to be copied, so each copy is due at once.
   if (after.primaryRegion === after.region)
@@ -220,8 +220,9 @@ function labelsOf(secret: Secret): Map<string, string> {
 }
 
 function toSecret(row: Row, versions: readonly VersionRow[]): Secret {
-  const read = fields.map(([field, column]) => [field, fromColumn(field, row[column] ?? null)]);
-  return { ...Object.fromEntries(read), versions: versions.map(toVersion) };
+  const read: Partial<Record<keyof SecretFields, unknown>> = {};
+  for (const [field, column] of fields) read[field] = fromColumn(field, row[column] ?? null);
+  return { ...(read as SecretFields), versions: versions.map(toVersion) };
 }
 
 function fromColumn(field: keyof SecretFields, value: SqlValue): unknown {
@@ -240,10 +241,6 @@ function toVersion(row: VersionRow): SecretVersion {
     keyId: row.key_id ?? undefined,
     digest: row.digest ?? undefined,
   };
-}
-
-function toRow(secret: Secret): Record<string, SqlValue> {
-  return Object.fromEntries(fields.map(([field, column]) => [column, toColumn(field, secret[field])]));
 }
 
 function toColumn(field: keyof SecretFields, value: SecretFields[keyof SecretFields]): SqlValue {

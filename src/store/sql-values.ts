@@ -5,8 +5,8 @@ import type { SqlValue } from "./sql.ts";
  * with a NUL (PostgreSQL has none). A message names the position only, never the value.
  */
 export function checkValues(values: readonly SqlValue[]): void {
-  for (const [index, value] of values.entries()) {
-    const problem = problemOf(value);
+  for (let index = 0; index < values.length; index += 1) {
+    const problem = problemOf(values[index]);
     if (problem) throw new TypeError(`$${index + 1} ${problem}`);
   }
 }

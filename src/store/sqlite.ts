@@ -115,8 +115,26 @@ function isRead(text: string): boolean {
   return /^\s*with\b/i.test(text) && !/\b(insert|update|delete|replace)\b/i.test(text);
 }
 
+interface Prepared {
+  readonly statement: StatementSync;
+  /** The number of each placeholder, in the order of the text. */
+  readonly order: readonly number[];
+  readonly placeholders: number;
+  columns: readonly string[];
+}
+
+/** `$2 … $1 … $2` becomes `? … ? … ?`: values bound by place take a fraction of the time of values bound by name. */
+function prepareStatement(database: DatabaseSync, text: string): Prepared {
+  const order = Array.from(text.matchAll(/\$(\d+)/g), (match) => Number(match[1]));
+  const statement = database.prepare(text.replaceAll(/\$\d+/g, "?"));
+  statement.setReturnArrays(true); // rows as plain objects are made faster here than from the driver's own objects
+  return { statement, order, placeholders: Math.max(0, ...order), columns: columnNames(statement) };
+}
+
+const columnNames = (statement: StatementSync): string[] => statement.columns().map(({ name }) => name);
+
 function executor(database: DatabaseSync): (text: string, values: readonly SqlValue[]) => Row[] {
-  const statements = new Map<string, { statement: StatementSync; placeholders: number }>();
+  const statements = new Map<string, Prepared>();
   const prepare = (text: string) => {
     const known = statements.get(text);
     if (known) {
@@ -124,8 +142,7 @@ function executor(database: DatabaseSync): (text: string, values: readonly SqlVa
       statements.set(text, known);
       return known;
     }
-    const placeholders = Math.max(0, ...Array.from(text.matchAll(/\$(\d+)/g), (match) => Number(match[1])));
-    const made = { statement: database.prepare(text), placeholders };
+    const made = prepareStatement(database, text);
     statements.set(text, made);
     const oldest = statements.keys().next();
     if (statements.size > maxStatements && !oldest.done) statements.delete(oldest.value);
@@ -133,14 +150,24 @@ function executor(database: DatabaseSync): (text: string, values: readonly SqlVa
   };
   return (text, values) => {
     checkValues(values);
-    const { statement, placeholders } = prepare(text);
+    const prepared = prepare(text);
+    const { statement, order, placeholders } = prepared;
     if (values.length !== placeholders) throw new TypeError(`${placeholders} placeholders, but ${values.length} values`);
-    const named: Record<number, string | bigint | null | Uint8Array> = {};
-    for (const [index, value] of values.entries()) {
-      named[index + 1] = typeof value === "number" ? BigInt(value) : value; // a number would be bound as a real, 5 as "5.0"
-    }
-    return statement.all(named as Record<string, string>).map((row) => ({ ...row }));
+    const bound = order.map((number) => {
+      const value = values[number - 1] ?? null;
+      return typeof value === "number" ? BigInt(value) : value; // a number would be bound as a real, 5 as "5.0"
+    });
+    const rows = statement.all(...bound) as unknown as SqlValue[][];
+    // A column added since the text was prepared is answered, too.
+    if (rows[0] && rows[0].length !== prepared.columns.length) prepared.columns = columnNames(statement);
+    return rows.map((row) => toObject(prepared.columns, row));
   };
+}
+
+function toObject(columns: readonly string[], values: readonly SqlValue[]): Row {
+  const row: Row = {};
+  for (let at = 0; at < columns.length; at += 1) row[columns[at] ?? ""] = values[at] ?? null;
+  return row;
 }
 
 const failAll = (jobs: readonly Job[], error: unknown): void => {

@@ -28,7 +28,7 @@ export const getSecretValue = defineOperation<Input, SecretResource>({
     const ofCurrent = request.VersionId === undefined && askedStage(request) === "AWSCURRENT";
     const secret = ofCurrent && isSwitching(asked) ? await settled(request.SecretId, asked, call) : asked;
     const version = askedVersion(secret, request);
-    const { value: plaintext, kind } = await readValue(call, request.SecretId, secret, version, notThere(request));
+    const { value: plaintext, kind } = await readValue(call, request.SecretId, secret, version, () => notThere(request));
     call.services.noteRead(secret.id, version.id, call.principal.arn, call.startedAt);
     return {
       ARN: secret.arn,
@@ -47,11 +47,11 @@ export async function readValue(
   secretIdAsFound: string,
   secret: Secret,
   version: SecretVersion,
-  absent: ServiceError,
+  absent: () => ServiceError,
 ) {
   const stored = call.services.secrets.value(call.region, secretIdAsFound, secret, version.id);
   const sealed = stored instanceof Promise ? await stored : stored;
-  if (!sealed) throw absent;
+  if (!sealed) throw absent();
   const opened = openValue(call, secret, version.id, sealed);
   return { kind: sealed.kind, value: opened instanceof Promise ? await opened : opened };
 }

@@ -143,7 +143,7 @@ const advice: Readonly<Record<string, string>> = {
 
 function adviceOn(code: string, detail: string): string {
   if (code !== "AccessDeniedException") return advice[code] ?? "";
-  if (detail.startsWith("Secrets Manager cannot invoke")) return ` Built in are ${builtinFunctionNames.join(" and ")}.`;
+  if (detail.startsWith("Secrets Manager cannot invoke")) return ` Built in are: ${builtinFunctionNames.join(", ")}.`;
   return detail.startsWith("User: ") ? " `rekey policy simulate` tells which statement decides." : "";
 }
 

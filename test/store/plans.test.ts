@@ -2,8 +2,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { addRootCredentials } from "../../src/initialise.ts";
 import { findAccessKey, findToken, saveLastUses } from "../../src/store/credentials.ts";
+import { outdatedDataKeys } from "../../src/store/data-keys.ts";
 import { anyDue, nextDueAt, purgeDueSecrets, secretsDueForRotation } from "../../src/store/due.ts";
 import { dueReplicas } from "../../src/store/replicas.ts";
+import { claimDue } from "../../src/store/rotation-claims.ts";
 import { searchSecrets } from "../../src/store/secret-search.ts";
 import type { Row, Sql, SqlValue } from "../../src/store/sql.ts";
 import { dataFolder } from "../support/audit.ts";
@@ -108,6 +110,9 @@ async function askWatch(sql: Sql): Promise<void> {
   await secretsDueForRotation(sql, 1, 10);
   await dueReplicas(sql, 1, 10);
   await sql.transaction((tx) => purgeDueSecrets(tx, 1, 10));
+  await sql.transaction((tx) => claimDue(tx, { node: "a", nowMs: 1, untilMs: 2 }));
+  for (const table of ["versions", "access_keys"] as const)
+    await outdatedDataKeys(sql, { table, keyId: "id", belowVersion: 2, after: undefined, limit: 10 });
 }
 
 forEachStore((dialect, open) => {

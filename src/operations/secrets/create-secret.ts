@@ -1,7 +1,8 @@
 import { randomInt } from "node:crypto";
 import { z } from "zod";
 import { ServiceError } from "../../core/error.ts";
-import { addVersion, type Secret, versionOf } from "../../core/secret.ts";
+import { addVersion, type SealedValue, type Secret, versionOf } from "../../core/secret.ts";
+import { digestContext } from "../../core/value-context.ts";
 import { addEvent } from "../../store/events.ts";
 import { findSecret, insertSecret, newSecretId } from "../../store/secrets.ts";
 import {
@@ -20,7 +21,7 @@ import { askedKeyArn } from "./key-use.ts";
 import { checkReplicaRegions, insertReplicas, replicaRegions, replicationStatus, requireReplicaKeys } from "./replication.ts";
 import { nameArn, parameterContext, SecretResource, tagContext } from "./secret-resource.ts";
 import { mergeTags } from "./tagging.ts";
-import { givenValue, sealValue, validateKey, valueMembers } from "./value.ts";
+import { type GivenValue, givenValue, sealValue, validateKey, valueMembers } from "./value.ts";
 
 const input = z.object({
   Name: secretName,
@@ -75,17 +76,15 @@ export const createSecret = defineOperation<Input, SecretResource>({
     const token = requireToken(request.ClientRequestToken, "InvalidRequestException");
     checkReplicaRegions(request.AddReplicaRegions ?? [], call.region);
     const fresh = newSecret(request, call);
-    const taken = await findSecret(call.sql, call.region, request.Name);
     const given = givenValue(request);
-    // A repeated request must be told from a new one under the ARN that the first one made.
-    const value = given && (await sealValue(call, taken ?? fresh, token, given));
-    if (!taken) {
+    const value = given && (await sealValue(call, fresh, token, given));
+    if (!(await findSecret(call.sql, call.region, request.Name))) {
       await validateKey(call, fresh);
       await requireReplicaKeys(fresh, request.AddReplicaRegions ?? [], call);
     }
     const outcome = await call.transaction(async (tx) => {
-      const now = await findSecret(tx, call.region, request.Name);
-      if (now) return repeated(now, taken, token, value);
+      const taken = await findSecret(tx, call.region, request.Name);
+      if (taken) return repeated(taken, token, given && value && { ...value, digest: digestIn(taken, token, given, call) });
       const made = value ? addVersion(fresh, { id: token, value, createdAt: fresh.createdAt }).secret : fresh;
       await insertSecret(tx, made);
       const replicas = await insertReplicas(
@@ -136,23 +135,22 @@ function newSecret(request: Input, call: Call): Secret {
 }
 
 /** The answer to a name that exists: the first answer again for the same request, a refusal for any other. */
-function repeated(
-  now: Secret,
-  seen: Secret | undefined,
-  token: string,
-  value: Parameters<typeof addVersion>[1]["value"] | undefined,
-) {
-  if (now.deletedAt !== undefined)
+function repeated(taken: Secret, token: string, value: SealedValue | undefined) {
+  if (taken.deletedAt !== undefined)
     throw new ServiceError(
       "InvalidRequestException",
       "You can't create this secret because a secret with this name is already scheduled for deletion.",
     );
-  const version = versionOf(now, token);
-  if (version && value && seen?.id === now.id) {
-    addVersion(now, { id: token, value, createdAt: now.createdAt });
-    return { secret: now, replicas: [] };
+  if (versionOf(taken, token)?.digest && value) {
+    addVersion(taken, { id: token, value, createdAt: taken.createdAt });
+    return { secret: taken, replicas: [] };
   }
-  throw new ServiceError("ResourceExistsException", `The operation failed because the secret ${now.name} already exists.`);
+  throw new ServiceError("ResourceExistsException", `The operation failed because the secret ${taken.name} already exists.`);
+}
+
+/** What the digest of the value is under the ARN that the first request made: equal values are told by it. */
+function digestIn({ arn }: Secret, token: string, { kind, plaintext }: GivenValue, { services }: Call): Uint8Array {
+  return services.digest(plaintext.reveal(), digestContext(kind, arn, token));
 }
 
 /** The suffix of an ARN keeps old grants from reaching a new secret of the same name. */

@@ -2,20 +2,8 @@ import { readFile } from "node:fs/promises";
 import type { ConnectionOptions } from "node:tls";
 import pg from "pg";
 import { RotatorError } from "../core/error.ts";
+import type { DatabaseLogin } from "./database-secret.ts";
 import { classify, describe } from "./postgres-errors.ts";
-
-/** Where and as whom to log in; the part of a credential that a connection needs. */
-export interface PostgresLogin {
-  readonly host: string;
-  readonly port: number;
-  readonly username: string;
-  readonly password: string;
-  readonly dbname: string;
-  /** Absent: verified TLS unless the server has none. */
-  readonly ssl: boolean | undefined;
-  /** A file or PEM text; absent: the system's authorities. */
-  readonly sslrootcert: string | undefined;
-}
 
 export interface SessionOptions {
   /** Shown by the server in `pg_stat_activity`; at most 63 bytes. */
@@ -39,7 +27,7 @@ type Check = "proven" | "sent" | "never";
  * takes any other as well.
  */
 export async function withSession<T>(
-  login: PostgresLogin,
+  login: DatabaseLogin,
   options: SessionOptions,
   work: (db: Session) => Promise<T>,
 ): Promise<T> {
@@ -55,7 +43,7 @@ export async function withSession<T>(
 }
 
 async function overConnection<T>(
-  login: PostgresLogin,
+  login: DatabaseLogin,
   options: SessionOptions,
   ssl: ConnectionOptions | false,
   work: (db: Session) => Promise<T>,
@@ -67,7 +55,7 @@ async function overConnection<T>(
 }
 
 /** @throws RotatorError `invalid` when a password that nobody has is accepted too. */
-async function proveRefusal(login: PostgresLogin, options: SessionOptions, ssl: ConnectionOptions | false): Promise<void> {
+async function proveRefusal(login: DatabaseLogin, options: SessionOptions, ssl: ConnectionOptions | false): Promise<void> {
   const wrong = { ...login, password: `not-the-password-${crypto.randomUUID()}` };
   const outcome = await connect(wrong, options, ssl).then(
     (connection) => connection[Symbol.asyncDispose]().then(() => "ok" as const),
@@ -76,7 +64,7 @@ async function proveRefusal(login: PostgresLogin, options: SessionOptions, ssl: 
   if (outcome === "ok") throw anyPassword(login);
 }
 
-function anyPassword(login: PostgresLogin): RotatorError {
+function anyPassword(login: DatabaseLogin): RotatorError {
   return new RotatorError(
     "invalid",
     `${place(login)} accepts any password for role ${login.username}: give it a scram-sha-256 line in pg_hba.conf`,
@@ -87,7 +75,7 @@ interface Connection extends Session, AsyncDisposable {
   readonly check: Check;
 }
 
-async function connect(login: PostgresLogin, options: SessionOptions, ssl: ConnectionOptions | false): Promise<Connection> {
+async function connect(login: DatabaseLogin, options: SessionOptions, ssl: ConnectionOptions | false): Promise<Connection> {
   let check: Check = "never";
   let changing = false;
   let late = false;
@@ -155,7 +143,7 @@ async function connect(login: PostgresLogin, options: SessionOptions, ssl: Conne
   };
 }
 
-async function tlsOptions({ host, ssl, sslrootcert }: PostgresLogin): Promise<ConnectionOptions | false> {
+async function tlsOptions({ host, ssl, sslrootcert }: DatabaseLogin): Promise<ConnectionOptions | false> {
   if (ssl === false || host.startsWith("/")) return false;
   if (sslrootcert === undefined) return { rejectUnauthorized: true };
   if (sslrootcert.includes("-----BEGIN CERTIFICATE-----")) return { rejectUnauthorized: true, ca: sslrootcert };
@@ -169,4 +157,4 @@ async function tlsOptions({ host, ssl, sslrootcert }: PostgresLogin): Promise<Co
 const saysNoTls = (error: unknown): boolean =>
   error instanceof Error && error.message === "The server does not support SSL connections";
 
-const place = ({ host, port }: PostgresLogin): string => `${host}:${port}`;
+const place = ({ host, port }: DatabaseLogin): string => `${host}:${port}`;

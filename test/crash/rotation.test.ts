@@ -12,7 +12,8 @@ import { startEngine } from "../../src/engine/loop.ts";
 import { migrate } from "../../src/store/migrate.ts";
 import { listRotations } from "../../src/store/rotations.ts";
 import { openSqlite } from "../../src/store/sqlite.ts";
-import { type PostgresCredential, postgres } from "../../src/targets/postgres.ts";
+import type { DatabaseCredential } from "../../src/targets/database-secret.ts";
+import { postgres } from "../../src/targets/postgres.ts";
 import type { Strategy } from "../../src/targets/target.ts";
 import { newRootKey, openWorld, type World } from "../support/engine-world.ts";
 import { type PostgresServer, postgresSkip, startPostgres } from "../support/postgres-server.ts";
@@ -104,7 +105,7 @@ async function check(world: World, name: string, strategy: Strategy, where: stri
   assert.ok(rotation, where);
   const secret = { id: rotation.secretId } as Parameters<World["reload"]>[0];
   const logsIn = async (label: string) => {
-    const credential: PostgresCredential | undefined = await world.credential(secret, label);
+    const credential: DatabaseCredential | undefined = await world.credential(secret, label);
     return credential ? postgres.probe(credential, tools()) : "absent";
   };
   // Before anything is repaired: some stored value works, and with two users the current one does (I1, I2).

@@ -16,8 +16,8 @@ import { ringKeyStore } from "../../src/store/keys.ts";
 import { insertRotation, listRotations } from "../../src/store/rotations.ts";
 import { changeSecret, findSecret, insertSecret, loadSecret, newSecretId } from "../../src/store/secrets.ts";
 import type { Sql } from "../../src/store/sql.ts";
+import type { DatabaseCredential } from "../../src/targets/database-secret.ts";
 import { findRotator } from "../../src/targets/index.ts";
-import type { PostgresCredential } from "../../src/targets/postgres.ts";
 
 export const account = "123456789012";
 export const region = "eu-central-1";
@@ -39,7 +39,7 @@ export interface World {
   /** Waits for the engine to end it. */
   ended(id: string): Promise<Rotation>;
   reload(secret: Secret): Promise<Secret>;
-  credential(secret: Secret, label: string): Promise<PostgresCredential | undefined>;
+  credential(secret: Secret, label: string): Promise<DatabaseCredential | undefined>;
   put(secret: Secret, credential: object): Promise<void>;
 }
 

@@ -5,7 +5,8 @@ import { readFileSync } from "node:fs";
 import { createServer, type Socket } from "node:net";
 import { after, before, describe, test } from "node:test";
 import pg from "pg";
-import { type PostgresCredential, postgres } from "../../src/targets/postgres.ts";
+import type { DatabaseCredential } from "../../src/targets/database-secret.ts";
+import { postgres } from "../../src/targets/postgres.ts";
 import { type PostgresServer, postgresSkip, postgresTlsSkip, startPostgres } from "../support/postgres-server.ts";
 import { failure, rotatorContract, tools } from "./contract.ts";
 
@@ -17,12 +18,12 @@ const run = (url: string, text: string, values: unknown[] = []) => {
     .finally(() => client.end());
 };
 
-async function newRole(server: PostgresServer, name: string, password: string, options = ""): Promise<PostgresCredential> {
+async function newRole(server: PostgresServer, name: string, password: string, options = ""): Promise<DatabaseCredential> {
   await run(server.url, `create role ${pg.escapeIdentifier(name)} login ${options} password ${pg.escapeLiteral(password)}`);
   return { engine: "postgres", host: server.host, port: server.port, username: name, password };
 }
 
-const adminOf = (server: PostgresServer): PostgresCredential => ({
+const adminOf = (server: PostgresServer): DatabaseCredential => ({
   engine: "postgres",
   host: server.host,
   port: server.port,
@@ -51,7 +52,7 @@ describe("postgres", { skip: postgresSkip }, () => {
     for (const one of [server, trusting, stopped]) await one[Symbol.asyncDispose]();
   });
 
-  rotatorContract<PostgresCredential>(
+  rotatorContract<DatabaseCredential>(
     () => ({
       rotator: postgres,
       newUser: (name, password) => newRole(server, name, password),
@@ -156,7 +157,7 @@ describe("postgres", { skip: postgresSkip }, () => {
     const name = freshName("versions");
     const current = await newRole(server, name, "v1");
     const version = (password: string) => ({ ...current, password });
-    const set = (inForce: string, admin?: PostgresCredential) =>
+    const set = (inForce: string, admin?: DatabaseCredential) =>
       run(server.url, `alter role ${name} password '${inForce}'`).then(() =>
         postgres.set({ current: version("v1"), pending: version("v2"), previous: version("v0"), admin }, "single-user", tools()),
       );

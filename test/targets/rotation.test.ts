@@ -14,7 +14,8 @@ import { migrate } from "../../src/store/migrate.ts";
 import { abandonRotation, cancelRotation, listRotations } from "../../src/store/rotations.ts";
 import { changeSecret } from "../../src/store/secrets.ts";
 import { openSqlite } from "../../src/store/sqlite.ts";
-import { type PostgresCredential, postgres } from "../../src/targets/postgres.ts";
+import type { DatabaseCredential } from "../../src/targets/database-secret.ts";
+import { postgres } from "../../src/targets/postgres.ts";
 import { functionArn, openWorld, owner, type World } from "../support/engine-world.ts";
 import { type PostgresServer, postgresSkip, startPostgres } from "../support/postgres-server.ts";
 import { tools } from "./contract.ts";
@@ -48,7 +49,7 @@ describe("rotation of PostgreSQL credentials", { skip: postgresSkip }, () => {
     await admin.connect();
   }
   const run = (text: string) => admin.query(text);
-  const logsIn = (credential: PostgresCredential | undefined) => (credential ? postgres.probe(credential, tools()) : "absent");
+  const logsIn = (credential: DatabaseCredential | undefined) => (credential ? postgres.probe(credential, tools()) : "absent");
   const adminCredential = () => ({
     engine: "postgres",
     host: server.host,
@@ -57,7 +58,7 @@ describe("rotation of PostgreSQL credentials", { skip: postgresSkip }, () => {
     password: server.password,
   });
 
-  async function newUser(more: object = {}): Promise<{ secret: Secret; credential: PostgresCredential }> {
+  async function newUser(more: object = {}): Promise<{ secret: Secret; credential: DatabaseCredential }> {
     const username = `user_${randomUUID().slice(0, 8)}`;
     await run(`create role ${username} login password 'first-password'`);
     const credential = {

@@ -88,12 +88,15 @@ export async function recoverHeads(sql: Sql, key: KeyObject, folder: string, now
   const { segments } = await listSegments(folder);
   for (const head of crashed) {
     const files = segments.filter((file) => file.writer === head.writer && file.segment >= head.segment);
+    const anchors: Anchor[] = [];
     for (const [index, { segment, path }] of files.entries()) {
       const end: ChainHead = { writer: head.writer, segment, ...((await lastEntry(path)) ?? head) };
       if (end.sequence < head.sequence) continue; // cut: the anchor stays, so that verify says so
       const state = index === files.length - 1 ? "ended" : "rolled";
-      const anchor: Anchor = { writer: end.writer, segment, sequence: end.sequence, mac: end.mac, at: now, state };
-      await sql.transaction((tx) => saveAnchor(tx, key, anchor));
+      anchors.push({ writer: end.writer, segment, sequence: end.sequence, mac: end.mac, at: now, state });
     }
+    await sql.transaction(async (tx) => {
+      for (const anchor of anchors) await saveAnchor(tx, key, anchor);
+    });
   }
 }

@@ -35,7 +35,9 @@ const maxFindings = 1000;
 /**
  * Reads the whole trail, a line at a time, and finds any record that was changed, removed, reordered, repeated or cut off.
  * May run beside a running server. What it cannot see: records younger than `windowSeconds` cut from the end of a chain that
- * was not closed, a change's record deleted from the outbox before it was moved (moments after its commit), and a trail that was put back as a whole, database and files together, to an earlier state.
+ * was not closed, a change's record changed in or deleted from the outbox before it was moved (moments after its commit), and a trail that
+ * was put back to an earlier state as a whole, database and files together, or from which the newest writers are gone with
+ * all that names them.
  */
 export async function verifyAudit({ sql, key, dir }: VerifyOptions): Promise<AuditVerdict> {
   const [problems, notes]: [AuditFinding[], AuditFinding[]] = [[], []];
@@ -59,7 +61,10 @@ export async function verifyAudit({ sql, key, dir }: VerifyOptions): Promise<Aud
     for (const head of await previousHeads(sql, inTable, writer, files)) writers.of(head.writer).heads.push(head);
   }
   for (const facts of writers.all()) {
-    records += await (inTable ? verifyRows(sql, key, facts, findings) : verifySegments(sql, key, facts, findings));
+    const own = await (inTable ? verifyRows(sql, key, facts, findings) : verifySegments(sql, key, facts, findings));
+    records += own;
+    if (await lacksAnchor(sql, facts, own))
+      findings.problem({ writer: facts.writer, what: "the anchor of its end was removed, so that its end may be cut off" });
   }
   await noteOutbox(sql, findings);
   const ok = problems.length === 0;
@@ -94,6 +99,20 @@ function addAnchor(writers: Writers, key: KeyObject, anchor: StoredAnchor, findi
   }
   facts.anchors.push(anchor);
   facts.heads.push(anchor);
+}
+
+/**
+ * A chain's records come after its first anchor (on PostgreSQL with it), and the anchor of a segment that was rolled comes
+ * with the next one's.
+ */
+async function lacksAnchor(sql: Sql, { writer, anchors }: WriterFacts, records: number): Promise<boolean> {
+  const last = anchors.at(-1);
+  if (last) return last.state === "rolled";
+  const beginning = sql.dialect === "postgres" ? 0 : 1;
+  if (records <= beginning) return false;
+  // A writer that began after the anchors were read has one by now.
+  const [young] = await sql.query("select 1 as found from audit_anchors where writer = $1 limit 1", [writer]);
+  return !young;
 }
 
 async function addFiles(writers: Writers, folder: string, findings: Findings): Promise<void> {

@@ -44,9 +44,15 @@ export async function backupEmbedded(data: string, to: string): Promise<void> {
     try {
       file.exec("pragma journal_mode = delete");
       describe(file, "sqlite");
-      // After the tables: segments may run ahead of what anchors say, never behind.
-      for (const segment of (await listSegments(join(data, "audit"))).segments)
-        copySegment(file, basename(segment.path), segment.path);
+      // After the tables: segments may run ahead of what anchors say, never behind. A writer that began since has no anchor.
+      const anchored = new Set(
+        file
+          .prepare("select distinct writer from audit_anchors")
+          .all()
+          .map(({ writer }) => writer),
+      );
+      for (const { writer, path } of (await listSegments(join(data, "audit"))).segments)
+        if (anchored.has(writer)) copySegment(file, basename(path), path);
     } finally {
       file.close();
     }

@@ -158,6 +158,34 @@ forEachStore((dialect, open) => {
     );
   });
 
+  test("the end of the last writer cut off together with its anchors is found", async () => {
+    const [sql, dir] = [await open(), dataFolder()];
+    await finishedTrail(sql, dir);
+    const newest = await sql.query<{ segment: number }>(
+      "select segment from audit_anchors where writer = 'b-2-b' order by segment",
+    );
+    const segment = newest.at(-1)?.segment ?? 0;
+    await sql.query("delete from audit_anchors where writer = 'b-2-b' and segment = $1", [segment]);
+    await sql.query("delete from audit_records where writer = 'b-2-b' and sequence > 14");
+    if (dialect === "sqlite") {
+      const path = join(dir, "audit", `b-2-b-${segment}.log`);
+      const kept = readFileSync(path, "utf8")
+        .split("\n")
+        .filter((line) => line !== "" && Number(/"sequence":(\d+)/.exec(line)?.[1]) <= 14);
+      writeFileSync(path, `${kept.join("\n")}\n`);
+    }
+    const { problems } = await verifyAudit({ sql, key, dir });
+    assert.deepEqual([...new Set(problems.map(({ writer }) => writer))], ["b-2-b"]);
+    assert.ok(problems.some(({ what }) => what.startsWith("the anchor of its end was removed")));
+  });
+
+  test("all anchors removed is found", async () => {
+    const [sql, dir] = [await open(), dataFolder()];
+    await finishedTrail(sql, dir);
+    await sql.query("delete from audit_anchors");
+    assert.ok((await verifyAudit({ sql, key, dir })).problems.length >= 2);
+  });
+
   const rows: [name: string, text: string][] = [
     ["a changed record", "update audit_records set record = replace(record, 'prod/db', 'prod/dc') where sequence = 5"],
     ["a changed principal", "update audit_records set principal = 'other' where sequence = 5 and writer = 'a-1-a'"],

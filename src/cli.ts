@@ -68,7 +68,7 @@ process.stderr.on("error", () => undefined); // nobody is left to be told
 hideSecrets();
 
 try {
-  refuseUnknown(process.argv[2]);
+  refuseUnknown(process.argv.slice(2));
   await program.parseAsync();
 } catch (error) {
   process.exitCode = report(error);
@@ -96,9 +96,14 @@ function report(error: unknown): number {
 }
 
 /** With `--help` behind it, commander would show the help of all commands for one that does not exist. */
-function refuseUnknown(name = "--help"): void {
-  if (!name.startsWith("-") && !program.commands.some((command) => command.name() === name))
-    program.parse([name], { from: "user" });
+function refuseUnknown(args: readonly string[]): void {
+  let within = program;
+  for (const [index, name] of args.entries()) {
+    if (within.commands.length === 0 || name.startsWith("-")) return;
+    const found = within.commands.find((command) => command.name() === name);
+    if (!found) program.parse(args.slice(0, index + 1), { from: "user" });
+    else within = found;
+  }
 }
 
 /** Help asked for is no error; help shown because a command is missing is. */
@@ -106,7 +111,10 @@ function reportUsage({ code, message }: CommanderError): number {
   if (code === "commander.helpDisplayed" || code === "commander.version") return 0;
   if (code === "commander.help") return 2;
   // An option that does not exist may hold a secret after its `=`.
-  const said = message.replace(/^error: /, "").replace(/(option '[^'=]*)=[^']*'/, "$1'");
+  const said = message
+    .replace(/^error: /, "")
+    .replace(/\.$/, "")
+    .replace(/(option '[^'=]*)=[^']*'/, "$1'");
   const hint = code === "commander.excessArguments" ? "; values of secrets come from a file, standard input or a prompt" : "";
   process.stderr.write(`rekey: ${said.replaceAll("\n", " ")}${hint}; --help shows what there is\n`);
   return 2;

@@ -1,6 +1,6 @@
 import { createHmac, createSecretKey, hkdfSync, type KeyObject, randomBytes } from "node:crypto";
-import { link, open, unlink } from "node:fs/promises";
-import { dirname, resolve } from "node:path";
+import { link, open, readdir, stat, unlink } from "node:fs/promises";
+import { dirname, join, parse, resolve } from "node:path";
 import { ConfigError, ServiceError } from "../core/error.ts";
 import { additionalData, type EncryptionContext, keyBytes, keyFrom, openBytes, sealBytes } from "./aead.ts";
 import { decryptionFailureText } from "./failure-texts.ts";
@@ -17,7 +17,9 @@ const headerBytes = 1 + fingerprintBytes;
  */
 export async function openFileKey(path: string, { create }: OpenRootKeyOptions): Promise<RootKeyProvider> {
   const name = `file:${path}`;
-  const text = (await readKeyFile(path)) ?? (create ? await createKeyFile(path) : undefined);
+  const found = await readKeyFile(path);
+  if (found !== undefined && create) await removeDrafts(path);
+  const text = found ?? (create ? await createKeyFile(path) : undefined);
   if (text === undefined)
     throw new ConfigError([`The root key file ${path} does not exist. Put it back, or name the right one.`]);
   return localKey(name, text);
@@ -97,6 +99,18 @@ async function createKeyFile(path: string): Promise<string> {
   const existing = await readKeyFile(path);
   if (existing === undefined) throw new ConfigError([`The root key file ${path} vanished while it was opened.`]);
   return existing;
+}
+
+/** Other names of the key's file: left by a process that ended between giving it its name and taking its draft's away. */
+async function removeDrafts(path: string): Promise<void> {
+  const key = await stat(path);
+  const { dir, base } = parse(resolve(path));
+  for (const name of await readdir(dir)) {
+    if (!name.startsWith(`${base}.`) || !/^[0-9a-f]{12}\.new$/.test(name.slice(base.length + 1))) continue;
+    const draft = join(dir, name);
+    const { ino, dev } = await stat(draft);
+    if (ino === key.ino && dev === key.dev) await unlink(draft);
+  }
 }
 
 async function writeFlushed(path: string, text: string): Promise<void> {

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { after, before, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 import { commandLine, program, type Ran, run } from "../support/cli.ts";
 import { type PostgresServer, postgresSkip, startPostgres } from "../support/postgres-server.ts";
@@ -123,6 +124,7 @@ describe("the command line on PostgreSQL", { skip: postgresSkip }, () => {
       for (;;) {
         const { rows: now } = await admin.query(held);
         if (now.length === 1 && now[0].pid !== rows[0].pid) break;
+        await sleep(100);
       }
     } finally {
       await admin.end();

@@ -70,6 +70,7 @@ test("an unknown command suggests, with and without --help", async () => {
   for (const [args, said] of [
     [["secrt", "list"], "unknown command 'secrt' (Did you mean secret?)"],
     [["secrt", "--help"], "unknown command 'secrt' (Did you mean secret?)"],
+    [["secret", "lst", "--help"], "unknown command 'lst' (Did you mean list?)"],
     [["secret", "lst"], "unknown command 'lst' (Did you mean list?)"],
     [["secret", "list", "--deletd"], "unknown option '--deletd' (Did you mean --deleted?)"],
   ] as const) {

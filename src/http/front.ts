@@ -3,11 +3,11 @@ import { createServer, type IncomingMessage, type RequestListener, type Server, 
 import { createServer as createTlsServer, type Server as TlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import type { FastifyInstance } from "fastify";
-import { ConfigError, ServiceError } from "../core/error.ts";
+import { ServiceError } from "../core/error.ts";
 import { createApp } from "./app.ts";
 import { Connections } from "./connections.ts";
 import { type RawRequest, rawRequest, readBody } from "./raw-request.ts";
-import { closeListener } from "./server-socket.ts";
+import { cannotListen, closeListener } from "./server-socket.ts";
 import type { TlsFiles } from "./tls.ts";
 
 export interface FrontOptions {
@@ -76,8 +76,8 @@ export function createFront(options: FrontOptions): Front {
     drain,
     handle: (incoming, response) => handle(incoming, response),
     async listen({ host, port }) {
-      await app.listen({ host, port }).catch((error: NodeJS.ErrnoException) => {
-        throw error.syscall === "listen" || error.syscall === "bind" ? cannotListen(error, host, port) : error;
+      await app.listen({ host, port }).catch((error: unknown) => {
+        throw cannotListen(error, "--listen", { host, port });
       });
       const address = server?.address() as AddressInfo;
       return { host, port: address.port };
@@ -90,11 +90,6 @@ export function createFront(options: FrontOptions): Front {
       await app.close();
     },
   };
-}
-
-function cannotListen({ code }: NodeJS.ErrnoException, host: string, port: number): ConfigError {
-  const why = code === "EADDRINUSE" ? "is in use" : `cannot be used (${code})`;
-  return new ConfigError([`--listen must be a free address of this machine: ${host}:${port} ${why}.`]);
 }
 
 function listener(options: FrontOptions, onRequest: RequestListener): Server | TlsServer {

@@ -4,6 +4,7 @@ import type { FastifyInstance } from "fastify";
 import { collectDefaultMetrics, Gauge, Registry } from "prom-client";
 import { originOf } from "./raw-request.ts";
 import { type DoorName, RequestCounts } from "./request-counts.ts";
+import { cannotListen } from "./server-socket.ts";
 
 /** Numbers about this process for Prometheus. Labels are operations, outcomes and states: never names of secrets. */
 export interface Metrics {
@@ -66,7 +67,7 @@ export interface MetricsListener extends AsyncDisposable {
 
 const maxScrapers = 64;
 
-/** `GET /metrics` on an address of its own, for whoever can reach that. Rejects when it cannot listen there. */
+/** `GET /metrics` on an address of its own, for whoever can reach that. @throws ConfigError when it cannot listen there. */
 export async function listenForMetrics(
   metrics: Pick<Metrics, "text">,
   { host, port }: { host: string; port: number },
@@ -78,7 +79,9 @@ export async function listenForMetrics(
   const listening = Promise.withResolvers<void>();
   server.once("error", listening.reject);
   server.listen(port, host, listening.resolve);
-  await listening.promise;
+  await listening.promise.catch((error: unknown) => {
+    throw cannotListen(error, "--metrics-listen", { host, port });
+  });
   server.off("error", listening.reject);
   return {
     port: (server.address() as AddressInfo).port,

@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { chmodSync, rmSync } from "node:fs";
 import type { Server } from "node:http";
+import { ConfigError } from "../core/error.ts";
 
 const closeIdleMs = 100;
 
@@ -22,4 +23,11 @@ export async function closeListener(server: Server, drainMs: number): Promise<vo
   await new Promise<void>((resolve) => server.close(() => resolve()));
   clearTimeout(late);
   clearInterval(idle);
+}
+
+/** The failure to listen as a problem with the setting that names the address; any other error as it is. */
+export function cannotListen(error: unknown, flag: string, { host, port }: { host: string; port: number }): unknown {
+  if (!(error instanceof Error && "syscall" in error && "code" in error)) return error;
+  const why = error.code === "EADDRINUSE" ? "is in use" : `cannot be used (${String(error.code)})`;
+  return new ConfigError([`${flag} must be a free address of this machine: ${host}:${port} ${why}.`]);
 }

@@ -35,7 +35,7 @@ export class LastReads {
   }
 }
 
-/** Writes reads in transactions of bounded size. Reads of secrets that are gone meanwhile are dropped. */
+/** Writes reads in transactions of bounded size. Reads of versions that are gone meanwhile are dropped. */
 export async function saveReads(sql: Sql, reads: readonly Read[]): Promise<void> {
   for (let start = 0; start < reads.length; start += maxPerTransaction) {
     const page = reads.slice(start, start + maxPerTransaction);
@@ -57,7 +57,7 @@ async function saveRead(tx: Sql, { secretId, versionId, principal, atMs }: Read)
   ]);
   await tx.query(
     `insert into last_reads (secret_id, version_id, principal, last_read_at)
-     select id, $2, $3, $4 from secrets where id = $1
+     select secret_id, version_id, $3, $4 from versions where secret_id = $1 and version_id = $2
      on conflict (secret_id, version_id, principal) do update set last_read_at = excluded.last_read_at`,
     [secretId, versionId, principal, atMs],
   );

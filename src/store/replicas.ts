@@ -53,6 +53,15 @@ export async function dueReplicas(sql: Sql, nowMs: number, limit: number): Promi
   );
 }
 
+/** Locks the replica's row. False when the copy is not wanted any more: it was removed, or made a secret of its own. */
+export async function holdReplica(tx: Sql, { secretId, region }: Replica): Promise<boolean> {
+  const rows = await tx.query(
+    `select 1 as there from replicas where secret_id = $1 and region = $2 ${tx.dialect === "postgres" ? "for update" : ""}`,
+    [secretId, region],
+  );
+  return rows.length > 0;
+}
+
 export interface ReplicaOutcome {
   readonly status: "InSync" | "Failed";
   readonly message?: string;
@@ -70,7 +79,7 @@ export async function recordReplica(
 ): Promise<void> {
   await tx.query(
     `update replicas set status = $3, status_message = $4, synced_row_version = $5,
-       due_at = case when $5 < (select row_version from secrets where id = $1) then $6 else $7 end
+       due_at = case when $5 < (select row_version from secrets where id = $1) then cast($6 as bigint) else cast($7 as bigint) end
      where secret_id = $1 and region = $2`,
     [secretId, region, outcome.status, outcome.message ?? null, outcome.rowVersion, nowMs, outcome.retryAt ?? null],
   );

@@ -97,16 +97,23 @@ export async function loadSecret(sql: Sql, id: string): Promise<Secret | undefin
   return toSecret(row, versions);
 }
 
-/** Loads with two statements however many ids there are (at most 1,000). Order is that of `ids`; absent ones are left out. */
+/** So many secrets' versions, of which each has some hundred at most, are read by one statement. */
+const secretsAtOnce = 10;
+
+/** Loads several, at most 1,000. Order is that of `ids`; absent ones are left out. */
 export async function loadSecrets(sql: Sql, ids: readonly string[]): Promise<Secret[]> {
   if (ids.length === 0) return [];
-  const list = JSON.stringify(ids);
   const source = sql.dialect === "sqlite" ? "(select value from json_each($1))" : "(select json_array_elements_text($1::json))";
-  const rows = await sql.query(`select * from secrets where id in ${source}`, [list]);
-  const versions = await sql.query<VersionRow>(
-    `select ${versionColumns} from versions v where v.secret_id in ${source} order by v.created_at, v.version_id`,
-    [list],
-  );
+  const rows = await sql.query(`select * from secrets where id in ${source}`, [JSON.stringify(ids)]);
+  const versions: VersionRow[] = [];
+  const distinct = [...new Set(ids)];
+  for (let done = 0; done < distinct.length; done += secretsAtOnce) {
+    const page = await sql.query<VersionRow>(
+      `select ${versionColumns} from versions v where v.secret_id in ${source} order by v.created_at, v.version_id`,
+      [JSON.stringify(distinct.slice(done, done + secretsAtOnce))],
+    );
+    versions.push(...page);
+  }
   const versionsOf = Map.groupBy(versions, (version) => version.secret_id);
   const byId = new Map(rows.map((row) => [row.id, toSecret(row, versionsOf.get(String(row.id)) ?? [])]));
   return ids.flatMap((id) => byId.get(id) ?? []);
@@ -175,11 +182,14 @@ async function saveSecret(tx: Sql, before: Secret, changed: Secret): Promise<Sec
 async function saveVersions(tx: Sql, before: Secret, after: Secret): Promise<void> {
   const kept = new Map(after.versions.map((version) => [version.id, version]));
   const known = new Map(before.versions.map((version) => [version.id, version]));
-  for (const version of before.versions)
-    if (!kept.has(version.id))
-      await tx.query("delete from versions where secret_id = $1 and version_id = $2", [before.id, version.id]);
+  for (const version of before.versions) if (!kept.has(version.id)) await deleteVersion(tx, before.id, version.id);
   for (const version of after.versions) if (version.newValue || !known.has(version.id)) await saveVersion(tx, after.id, version);
   await saveLabels(tx, before, after);
+}
+
+async function deleteVersion(tx: Sql, secretId: string, versionId: string): Promise<void> {
+  await tx.query("delete from versions where secret_id = $1 and version_id = $2", [secretId, versionId]);
+  await tx.query("delete from last_reads where secret_id = $1 and version_id = $2", [secretId, versionId]);
 }
 
 async function saveVersion(tx: Sql, secretId: string, { id, createdAt, newValue }: SecretVersion): Promise<void> {

@@ -68,7 +68,7 @@ async function readOne(id: string, call: Call): Promise<{ value?: object; error?
     const version = currentInForce(secret);
     if (!version) throw absent;
     const { kind, value } = await readValue(call, id, secret, version, () => absent);
-    call.services.noteRead(secret.id, version.id, call.principal.arn, call.startedAt);
+    call.services.noteRead(secret.id, version.id, call.principal.roleArn ?? call.principal.arn, call.startedAt);
     note("ok");
     const { arn: ARN, name: Name } = secret;
     const CreatedDate = new Date(version.createdAt);

@@ -29,7 +29,7 @@ export const getSecretValue = defineOperation<Input, SecretResource>({
     const secret = ofCurrent && isSwitching(asked) ? await settled(request.SecretId, asked, call) : asked;
     const version = askedVersion(secret, request);
     const { value: plaintext, kind } = await readValue(call, request.SecretId, secret, version, () => notThere(request));
-    call.services.noteRead(secret.id, version.id, call.principal.arn, call.startedAt);
+    call.services.noteRead(secret.id, version.id, call.principal.roleArn ?? call.principal.arn, call.startedAt);
     return {
       ARN: secret.arn,
       Name: secret.name,

@@ -3,7 +3,7 @@ import { ServiceError } from "../core/error.ts";
 import { pauseMs } from "../core/rotation.ts";
 import type { Secret, SecretVersion } from "../core/secret.ts";
 import { addEvent } from "../store/events.ts";
-import { dueReplicas, type Replica, type ReplicaOutcome, recordReplica } from "../store/replicas.ts";
+import { dueReplicas, holdReplica, type Replica, type ReplicaOutcome, recordReplica } from "../store/replicas.ts";
 import { changeSecret, deleteSecretRow, findSecret, insertSecret, loadSecret, newSecretId } from "../store/secrets.ts";
 import type { Sql } from "../store/sql.ts";
 import type { EngineParts } from "./parts.ts";
@@ -47,6 +47,9 @@ async function copy(parts: EngineParts, primary: Secret, replica: Replica): Prom
   const ours = existing?.primaryRegion === primary.region ? existing : undefined;
   const next = await copied(parts, primary, replica, ours);
   await parts.sql.transaction(async (tx) => {
+    if (!(await holdReplica(tx, replica))) return;
+    const now = await findSecret(tx, replica.region, primary.name);
+    if (now?.id !== existing?.id || now?.rowVersion !== existing?.rowVersion) return; // stays due, for another look
     await writeCopy(tx, next, { ours, foreign: ours ? undefined : existing });
     await recordReplica(tx, replica, { status: "InSync", rowVersion: primary.rowVersion }, parts.now());
     if (!ours) {

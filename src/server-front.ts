@@ -73,7 +73,8 @@ export function openReaderFront({ config, api, authenticator, metrics }: FrontPa
     try {
       await forwarder.send(request, response);
     } catch (error) {
-      log.error({ requestId: request.requestId, err: error }, "a request could not be handed to the process that writes");
+      const why = error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error);
+      log.warn({ requestId: request.requestId, why }, "a request could not be handed to the process that writes");
       refuse(error);
     }
   };

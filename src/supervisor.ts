@@ -9,6 +9,7 @@ import { ConfigError } from "./core/error.ts";
 import { mergeMetrics } from "./http/merged-metrics.ts";
 import type { MetricsListener } from "./http/metrics.ts";
 import { createLog } from "./log.ts";
+import { closeLostConnections } from "./lost-connections.ts";
 import { Questions } from "./questions.ts";
 import { openMetrics } from "./server-front.ts";
 import type { Part, RunningServer } from "./server-node.ts";
@@ -167,6 +168,7 @@ class Seat {
     const role = config.databaseUrl !== undefined ? "alone" : first ? "writer" : "reader";
     const worker = cluster.fork();
     this.#worker = worker;
+    closeLostConnections(worker);
     const ready = Promise.withResolvers<string>();
     const ended = Promise.withResolvers<void>();
     this.#ended = ended.promise;

@@ -9,12 +9,18 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
+  BatchGetSecretValueCommand,
   CreateSecretCommand,
   DescribeSecretCommand,
+  GetRandomPasswordCommand,
+  GetResourcePolicyCommand,
   GetSecretValueCommand,
+  ListSecretsCommand,
+  ListSecretVersionIdsCommand,
   PutSecretValueCommand,
   type SecretsManagerClient,
   UpdateSecretCommand,
+  ValidateResourcePolicyCommand,
 } from "@aws-sdk/client-secrets-manager";
 import { GetCallerIdentityCommand, STSClient } from "@aws-sdk/client-sts";
 import {
@@ -25,6 +31,7 @@ import {
   nativeOk,
   newName,
   newUser,
+  policyOf,
   rawCall,
   refused,
   secretsClient,
@@ -85,6 +92,25 @@ describe("a server of several processes", () => {
       for (const reader of clients) await read(reader, arn);
       assert.equal(writersOf(server, "secretsmanager:GetSecretValue", arn), 3);
     }
+  });
+
+  test("reads that search, and those of versions and policies, are answered by all of them", async () => {
+    for (const client of clients) {
+      const SecretId = await newSecret(client);
+      await client.send(new BatchGetSecretValueCommand({ SecretIdList: [SecretId] }));
+      await client.send(new DescribeSecretCommand({ SecretId }));
+      await client.send(new GetRandomPasswordCommand({}));
+      await client.send(new GetResourcePolicyCommand({ SecretId }));
+      await client.send(new ListSecretVersionIdsCommand({ SecretId }));
+      const { SecretList = [] } = await client.send(
+        new ListSecretsCommand({ Filters: [{ Key: "description", Values: ["!nothing"] }] }),
+      );
+      assert.ok(SecretList.some(({ ARN }) => ARN === SecretId));
+      await client.send(new ValidateResourcePolicyCommand({ SecretId, ResourcePolicy: policyOf(allow("*")) }));
+    }
+  });
+
+  test("so are all other doors", async () => {
     const sts = new STSClient(clientSettings(server));
     for (let n = 0; n < connections; n++) assert.match((await sts.send(new GetCallerIdentityCommand({}))).Arn ?? "", /:root$/);
     for (let n = 0; n < connections; n++) assert.equal((await native(server, "no/such", {})).status, 404);
@@ -194,6 +220,19 @@ describe("a server of several processes", () => {
     await until(async () => workersOf(server, "reader").length === 2, "two readers again");
     for (const client of clientsOf(server)) assert.equal(await read(client, arn), "still here");
     await assertAuditGood(server);
+  });
+
+  test("a connection that a dying process was just given is ended, not left waiting", async () => {
+    const [reader = 0] = workersOf(server, "reader");
+    endProcess(reader, "SIGSTOP"); // it takes nothing any more
+    const { hostname, port } = new URL(server.endpoint);
+    const open = await Promise.all(Array.from({ length: 2 * connections }, () => openRequest(hostname, Number(port))));
+    for (const { socket, rest } of open) socket.write(rest);
+    endProcess(reader, "SIGKILL");
+    const answers = await Promise.all(open.map(({ answer }) => answer));
+    assert.ok(answers.includes(""), "the stopped process was given nothing");
+    assert.ok(answers.some((answer) => answer.includes("MissingAuthenticationToken")));
+    await until(async () => workersOf(server, "reader").length === 2, "two readers again");
   });
 
   test("while the writer is gone reads go on and writes fail as internal errors; then writes work again", async () => {
@@ -306,14 +345,16 @@ async function openRequest(host: string, port: number): Promise<{ socket: Socket
   const socket = connect(port, host);
   await once(socket, "connect");
   let text = "";
-  const answer = new Promise<string>((resolve, reject) => {
+  const answer = new Promise<string>((resolve) => {
     socket.setEncoding("utf8").on("data", (part) => {
       text += part;
     });
     socket.on("close", () => resolve(text));
-    socket.on("error", reject);
+    socket.on("error", () => undefined); // a connection that is cut is told by "close"
   });
-  socket.write("POST / HTTP/1.1\r\nHost: x\r\nX-Amz-Target: secretsmanager.ListSecrets\r\nContent-Length: 2\r\n\r\n{");
+  socket.write(
+    "POST / HTTP/1.1\r\nHost: x\r\nX-Amz-Target: secretsmanager.ListSecrets\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{",
+  );
   await sleep(50); // read by then; if not, the request is only less open than it could be
   return { socket, rest: "}", answer };
 }

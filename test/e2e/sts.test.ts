@@ -234,6 +234,24 @@ describe("a session", () => {
     assert.equal((await secretsAs(session).getSecretValue({ SecretId })).SecretString, "v");
   });
 
+  it("has its own condition keys: when it was issued, by whom it is used, no second factor", async () => {
+    const SecretId = await newSecret();
+    const conditions: [object, boolean][] = [
+      [{ DateGreaterThan: { "aws:TokenIssueTime": new Date(Date.now() - 600_000).toISOString() } }, true],
+      [{ DateLessThan: { "aws:TokenIssueTime": new Date(Date.now() - 600_000).toISOString() } }, false],
+      [{ StringEquals: { "aws:PrincipalType": "AssumedRole" }, StringLike: { "aws:userid": "AROA*:session" } }, true],
+      [{ ArnLike: { "aws:PrincipalArn": `arn:aws:iam::${account}:role/role-*` } }, true],
+      [{ Bool: { "aws:MultiFactorAuthPresent": "true" } }, false],
+      [{ Null: { "aws:username": "true" } }, true],
+    ];
+    for (const [Condition, passes] of conditions) {
+      const { Credentials } = await assume(await newRole(trustingUser, { ...reading, Condition }));
+      const got = secretsAs(credentialsOf(Credentials)).getSecretValue({ SecretId });
+      if (passes) assert.equal((await got).SecretString, "v");
+      else await refused(got, "AccessDeniedException", /no identity-based policy/);
+    }
+  });
+
   it("ends with its role, even when another one gets the name", async () => {
     const role = await newRole(trustingUser, reading);
     const roleName = role.split("/")[1];

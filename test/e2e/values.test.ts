@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, describe, it } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { SecretsManager } from "@aws-sdk/client-secrets-manager";
 import { clientSettings, newName, rawCall, refused } from "../support/aws.ts";
 import { startRekey } from "../support/rekey-server.ts";
@@ -240,7 +241,33 @@ describe("DescribeSecret", () => {
     const members = ["ARN", "CreatedDate", "LastChangedDate", "Name", "VersionIdsToStages"];
     assert.deepEqual(Object.keys(json).sort(), members);
     assert.match(JSON.stringify(json.CreatedDate), /^\d{10}(\.\d{1,3})?$/);
+    await secrets.getSecretValue({ SecretId });
+    const read = async () => (await secrets.describeSecret({ SecretId })).LastAccessedDate;
+    while ((await read()) === undefined) await sleep(50);
+    assert.equal((await read())?.toISOString(), `${new Date().toISOString().slice(0, 10)}T00:00:00.000Z`);
+    const { Versions } = await secrets.listSecretVersionIds({ SecretId });
+    assert.deepEqual(Versions?.[0]?.LastAccessedDate, await read());
     await refused(secrets.describeSecret({ SecretId: newName("nowhere") }), "ResourceNotFoundException", missing);
     await refused(secrets.describeSecret({ SecretId: "?" }), "ValidationException", invalidName);
+  });
+
+  it("shows all that was set; ListSecrets the same, but that it calls the versions otherwise", async () => {
+    const Name = newName("full");
+    const set = { Description: "d", KmsKeyId: "alias/aws/secretsmanager", Type: "partner", Tags: [{ Key: "a", Value: "b" }] };
+    await secrets.createSecret({ Name, SecretString: "v", ...set });
+    const RotationLambdaARN = "arn:aws:lambda:us-east-1:000000000000:function:SecretsManagerRDSPostgreSQLRotationSingleUser";
+    const RotationRules = { ScheduleExpression: "cron(0 8 1 * ? *)", Duration: "2h" };
+    await secrets.rotateSecret({ SecretId: Name, RotationLambdaARN, RotationRules, RotateImmediately: false });
+    await secrets.cancelRotateSecret({ SecretId: Name });
+    const { $metadata: _, VersionIdsToStages, ...shown } = await secrets.describeSecret({ SecretId: Name });
+    const { Description, KmsKeyId, Type, Tags } = shown;
+    assert.deepEqual({ Description, KmsKeyId, Type, Tags }, set);
+    assert.deepEqual(
+      [shown.RotationEnabled, shown.RotationLambdaARN, shown.RotationRules],
+      [false, RotationLambdaARN, RotationRules],
+    );
+    assert.equal(shown.NextRotationDate, undefined);
+    const { SecretList } = await secrets.listSecrets({ Filters: [{ Key: "name", Values: [Name] }] });
+    assert.deepEqual(SecretList, [{ ...shown, SecretVersionsToStages: VersionIdsToStages }]);
   });
 });

@@ -10,12 +10,20 @@ export function describeApi(root: string, operations: readonly Operation[]): obj
       version: "1",
       description: "Every operation of Rekey. Times are ISO 8601, bytes are base64 text, absent members are left out.",
     },
-    security: [{ bearer: [] }],
+    security: [{ bearer: [] }, { signature: [] }],
     paths: Object.fromEntries(
       operations.map((operation) => [`${root}/${operation.noun}/${operation.verb}`, { post: describe(operation) }]),
     ),
     components: {
-      securitySchemes: { bearer: { type: "http", scheme: "bearer", description: "A token that begins with dp." } },
+      securitySchemes: {
+        bearer: { type: "http", scheme: "bearer", description: "A token that begins with dp." },
+        signature: {
+          type: "apiKey",
+          in: "header",
+          name: "Authorization",
+          description: "AWS Signature Version 4 for the service rekey or secretsmanager; its region is the request's.",
+        },
+      },
       schemas: { Problem: problemShape },
     },
   };

@@ -81,6 +81,8 @@ test("the same Idempotency-Key makes one version", async () => {
   assert.equal((await post("secrets/put-value", { secretId: "a", secretString: "2" }, key)).status, 409);
   const differs = await post("secrets/put-value", { secretId: "a", secretString: "1", clientRequestToken: "x".repeat(32) }, key);
   assert.equal(differs.status, 400);
+  const useless = await post("secrets/describe", { secretId: "a" }, key);
+  assert.deepEqual([useless.status, useless.body.detail], [400, "This operation takes no Idempotency-Key."]);
 });
 
 test("pages by cursor and limit; a region by header", async () => {

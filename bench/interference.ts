@@ -78,17 +78,16 @@ async function during(work: () => Promise<unknown>, measure: () => Promise<numbe
   const repeating = (async () => {
     while (!over) await work();
   })();
-  try {
-    return await measure();
-  } finally {
+  const measuring = measure().finally(() => {
     over = true;
-    await repeating;
-  }
+  });
+  const [measured] = await Promise.all([measuring, repeating]);
+  return measured;
 }
 
 async function listFiltered({ server }: BenchServer): Promise<void> {
   await nativeOk(server, "secrets/list", {
-    maxResults: 100,
+    limit: 100,
     filters: [
       { key: "tag-value", values: ["team-7"] },
       { key: "name", values: ["bench/"] },

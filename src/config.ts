@@ -135,7 +135,7 @@ function contradictions({ listen, metricsListen, tlsCert, tlsKey, insecureListen
 }
 
 /** Whether only this machine can reach the address. */
-export function isLoopback({ host }: Listen): boolean {
+function isLoopback({ host }: Listen): boolean {
   return host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host);
 }
 

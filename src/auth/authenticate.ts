@@ -34,7 +34,7 @@ export interface AuthenticatorOptions {
 }
 
 /** A caller, and the region that the call is for. */
-export interface Caller {
+interface Caller {
   readonly principal: Principal;
   readonly region: string;
 }

@@ -39,7 +39,10 @@ function checkSchema(schema: Json | undefined, where: string): void {
     membersOf(schema, where);
   assert.equal($schema, undefined, where);
   if ($ref !== undefined) return;
-  for (const one of type === undefined ? [] : [type].flat()) assert.ok(types.has(one), `${where}: type ${String(one)}`);
+  assert.ok(
+    [type ?? "null"].flat().every((one) => types.has(one)),
+    `${where}: type ${String(type)}`,
+  );
   new RegExp(String(pattern ?? ""), "u"); // throws when it is none
   for (const [name, part] of Object.entries(membersOf(properties ?? {}, where))) checkSchema(part, `${where}/${name}`);
   for (const name of (required ?? []) as string[]) assert.ok(name in membersOf(properties, where), `${where}: requires ${name}`);

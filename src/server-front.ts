@@ -1,6 +1,5 @@
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { Logger } from "pino";
 import type { Authenticator } from "./auth/authenticate.ts";
 import type { Config } from "./config.ts";
 import { isRegion } from "./core/region.ts";
@@ -10,7 +9,7 @@ import { type Api, type Identified, logBug } from "./http/dispatch.ts";
 import type { Forwarder } from "./http/forward.ts";
 import { createFront, type Front, type FrontOptions } from "./http/front.ts";
 import { health } from "./http/health.ts";
-import { listenForMetrics, type Metrics, type MetricsListener, metricsRoute } from "./http/metrics.ts";
+import { type Metrics, metricsRoute } from "./http/metrics.ts";
 import { writeProblem } from "./http/problem.ts";
 import { type RawRequest, rawRequest, readBody } from "./http/raw-request.ts";
 import { rekeyApi } from "./http/rekey-api.ts";
@@ -18,7 +17,6 @@ import { readTlsFiles } from "./http/tls.ts";
 import { stsOperations } from "./operations/identity/index.ts";
 import { operations } from "./operations/index.ts";
 import { awsOperations } from "./operations/secrets/index.ts";
-import type { Listen } from "./setting.ts";
 
 interface FrontParts {
   readonly config: Config;
@@ -54,13 +52,6 @@ export function openFront({ config, api, authenticator, metrics, allMetrics }: F
   addHealth(front, api);
   if (!config.metricsListen) metricsRoute(front.app, { text: allMetrics });
   return front;
-}
-
-/** The listener of `--metrics-listen`. */
-export async function openMetrics(metrics: Pick<Metrics, "text">, listen: Listen, log: Logger): Promise<MetricsListener> {
-  const scraped = await listenForMetrics(metrics, listen);
-  log.info({ host: listen.host, port: scraped.port }, "metrics");
-  return scraped;
 }
 
 const ownPaths: ReadonlySet<string> = new Set(["/healthz", "/readyz"]);

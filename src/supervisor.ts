@@ -11,7 +11,6 @@ import type { MetricsListener } from "./http/metrics.ts";
 import { createLog } from "./log.ts";
 import { closeLostConnections } from "./lost-connections.ts";
 import { Questions } from "./questions.ts";
-import { openMetrics } from "./server-front.ts";
 import type { Part, RunningServer } from "./server-node.ts";
 import type { Listen } from "./setting.ts";
 
@@ -74,7 +73,10 @@ export async function startProcesses(config: Config): Promise<RunningServer> {
   };
   const close = () => (stopped ??= stop());
   try {
-    if (config.metricsListen) scraped = await openMetrics({ text: around.metrics }, config.metricsListen, log);
+    if (config.metricsListen) {
+      const { openMetrics } = await import("./open-metrics.ts"); // with libraries that this process does without otherwise
+      scraped = await openMetrics({ text: around.metrics }, config.metricsListen, log);
+    }
     const endpoint = await first.start();
     await Promise.all(others.map((seat) => seat.start()));
     const reloadTls = () => {

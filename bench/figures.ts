@@ -21,7 +21,7 @@ export function isMet({ goal, measured }: Figure): boolean | undefined {
   return goal.least ? measured >= goal.at : measured <= goal.at;
 }
 
-export function rounded(value: number): string {
+function rounded(value: number): string {
   if (!Number.isFinite(value)) return "-";
   const size = Math.abs(value);
   if (size >= 1000) return Math.round(value).toLocaleString("en-US");

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { nativeOk } from "../test/support/aws.ts";
 import type { Figure } from "./figures.ts";
-import { type LoadClient, startLoadClient } from "./load.ts";
+import { type LoadClient, startLoadClient, Void } from "./load.ts";
 import { type BenchServer, connections, fill, nameOf, newCaller, newFolder, startServer } from "./rekey.ts";
 import type { Amount } from "./requests.ts";
 import { rotationWorld } from "./rotation.ts";
@@ -28,7 +28,7 @@ export async function measureInterference(amount: Amount): Promise<Figure[]> {
   const purged = amount.quick ? secrets / 10 : secrets;
   amount.say(`filling a store with ${secrets + purged} secrets`);
   await prepare(dataFolder, client, purged);
-  const purge = await whilePurging(dataFolder, client, purged, amount);
+  const purge = await whilePurging(dataFolder, client, amount);
 
   const { bench, rotate } = await rotationWorld(opened, async (log) =>
     opened.use(await startServer({ dataFolder, onLog: log.read })),
@@ -105,26 +105,21 @@ async function prepare(dataFolder: string, client: LoadClient, purged: number): 
   await client.run({ port: bench.port, requests, connections, count: requests.length, maxMs: 240_000 });
 }
 
-/** The end of the recovery windows is set to soon while no server runs; then reads are timed until all are gone. */
-async function whilePurging(dataFolder: string, client: LoadClient, purged: number, amount: Amount): Promise<number[]> {
-  const path = join(dataFolder, "rekey.db");
-  const early = new DatabaseSync(path);
-  early.prepare("update secrets set purge_at = ? where purge_at is not null").run(Date.now() + 6_000);
-  early.close();
+/** Ends the recovery windows at once, by a hand in the store as no caller may, and times reads until all are purged. */
+async function whilePurging(dataFolder: string, client: LoadClient, amount: Amount): Promise<number[]> {
   await using bench = await startServer({ dataFolder });
   const reader = newReader(bench, client, await newCaller(bench));
   await reader.read(1_000);
-  const store = new DatabaseSync(path, { readOnly: true });
-  const waiting = () => Number(store.prepare("select count(*) as n from secrets where purge_at is not null").get()?.n);
+  const store = new DatabaseSync(join(dataFolder, "rekey.db"), { timeout: 5_000 });
   const during: number[] = [];
   try {
-    while (waiting() > 0) {
-      const p99 = await reader.read(1_000);
-      if (waiting() < purged) during.push(p99);
-    }
+    store.prepare("update secrets set purge_at = ? where purge_at is not null").run(Date.now());
+    const waiting = store.prepare("select 1 from secrets where purge_at is not null limit 1");
+    while (waiting.get()) during.push(await reader.read(1_000));
   } finally {
     store.close();
   }
+  if (during.length === 0) throw new Void("the purge was over before a read began");
   amount.say(`p99 during a purge: ${median(during).toFixed(1)} ms, which took about ${during.length} s`);
   return during;
 }

@@ -1,10 +1,11 @@
 // RotateSecret and CancelRotateSecret of the running program, on a real PostgreSQL.
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { newName, rawCall, refused } from "../support/aws.ts";
-import { type PostgresServer, postgresSkip, startPostgres } from "../support/postgres-server.ts";
+import { type PostgresServer, postgresSkip, postgresTlsSkip, startPostgres } from "../support/postgres-server.ts";
 import { type RekeyServer, startRekey } from "../support/rekey-server.ts";
 import { type DatabaseSecret, functionArn, rotationWorld } from "../support/rotation-e2e.ts";
 
@@ -222,6 +223,24 @@ describe("rotation", { skip: postgresSkip }, () => {
       assert.equal(ended.state, "succeeded");
       assert.equal(await there.logsIn(await there.value(SecretId)), true);
     });
+  });
+
+  it("over TLS: verified with sslrootcert, or not at all", { skip: postgresTlsSkip }, async () => {
+    await using secure = await startPostgres({ tls: true });
+    const there = rotationWorld(server, secure);
+    const sslrootcert = readFileSync(secure.caFile ?? "", "utf8");
+    const good = await there.newSecret(await there.newLogin({ ssl: true, sslrootcert }));
+    assert.equal((await there.rotated(good.SecretId, "SingleUser")).state, "succeeded");
+    assert.equal(await there.logsIn(await there.value(good.SecretId)), true);
+    for (const more of [{}, { ssl: true }]) {
+      const { SecretId } = await there.newSecret(await there.newLogin(more));
+      await there.root.rotateSecret({ SecretId, RotationLambdaARN: functionArn(server, "SingleUser") });
+      const tried = await there.rotationOf(SecretId, ({ failedTries }) => failedTries > 0);
+      assert.deepEqual([tried.state, tried.outcome], ["running", "tls"], "a certificate that nobody vouches for");
+      assert.match(tried.remedy ?? "", /sslrootcert/);
+      await there.root.cancelRotateSecret({ SecretId });
+      assert.equal(await there.logsIn(await there.value(SecretId)), true);
+    }
   });
 
   it("a server that takes any password is reported, and not touched", async () => {

@@ -243,4 +243,10 @@ test("postgres over TLS: verified or not at all", { skip: postgresTlsSkip }, asy
   const plain = await newRole(server, "plain_user", "clear-password");
   assert.equal(await probe({ ...plain, sslrootcert: pem }), "ok", "verified TLS may carry the password itself");
   assert.equal(await probe({ ...plain, password: "wrong", sslrootcert: pem }), "refused");
+  const any = await newRole(server, "any_user", "some-password");
+  assert.equal(
+    await probe({ ...any, sslrootcert: pem }),
+    "invalid",
+    "verified TLS does not make up for a password that is never asked for",
+  );
 });

@@ -160,6 +160,7 @@ describe("rotation of PostgreSQL credentials", { skip: postgresSkip }, () => {
     await connectAdmin();
     const done = await world.ended(id);
     assert.deepEqual([done.state, done.versionId], ["succeeded", pending]);
+    assert.deepEqual(await eventsOf(secret), ["rotation.retrying", "rotation.succeeded"], "the same failure again is no news");
     assert.equal(await logsIn(await world.credential(secret, "AWSCURRENT")), "ok");
   });
 

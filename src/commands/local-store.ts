@@ -61,7 +61,7 @@ function makeKeyFolder(config: Config): void {
 }
 
 /** @throws ConfigError when the schema is older than this program's. */
-export async function requireSchema(sql: Sql): Promise<void> {
+async function requireSchema(sql: Sql): Promise<void> {
   const { pendingMigrations } = await import("../store/migrate.ts");
   const pending = await pendingMigrations(sql);
   if (pending.length > 0) throw new ConfigError([lacking(pending)]);

@@ -21,7 +21,9 @@ export function createAuthorizer(): Authorize {
   return (principal, action, resource, facts) => {
     const decision = decide({ principal, action, resource, facts }, compile);
     if (decision.allowed) return undefined;
-    const named = { principalArn: principal.arn, action, resource: resource.shown };
+    // Whether a role is there, and whom it trusts, is not told to those whom it does not let in.
+    const withoutReason = resource.isTrustPolicy === true && (decision.by?.policyKind ?? "trust") === "trust";
+    const named = { principalArn: principal.arn, action, resource: resource.shown, withoutReason };
     return new ServiceError("AccessDeniedException", accessDeniedMessage(decision, named));
   };
 }

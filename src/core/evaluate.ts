@@ -91,13 +91,19 @@ export function accessDeniedMessage(
     principalArn,
     action,
     resource,
-  }: { readonly principalArn: string; readonly action: string; readonly resource?: string | undefined },
+    withoutReason = false,
+  }: {
+    readonly principalArn: string;
+    readonly action: string;
+    readonly resource?: string | undefined;
+    readonly withoutReason?: boolean;
+  },
 ): string {
   const on = resource === undefined ? "" : ` on resource: ${resource}`;
   const why = by
-    ? `with an explicit deny in ${typeNames[by.policyKind]}`
-    : `because no ${typeNames[missing].replace(/^\w+ /, "")} allows the ${action} action`;
-  return `User: ${principalArn} is not authorized to perform: ${action}${on} ${why}`;
+    ? ` with an explicit deny in ${typeNames[by.policyKind]}`
+    : ` because no ${typeNames[missing].replace(/^\w+ /, "")} allows the ${action} action`;
+  return `User: ${principalArn} is not authorized to perform: ${action}${on}${withoutReason ? "" : why}`;
 }
 
 function findDeny(request: AccessRequest, { identity, resource, session }: PolicySet): Grant | undefined {

@@ -14,7 +14,8 @@ const alias = z
 const byId = z.object({ KeyId: keyId });
 
 interface KeyResource extends Resource {
-  readonly key: RingKey;
+  /** The key, or why there is none: for those who may ask. */
+  readonly key: RingKey | ServiceError;
 }
 
 const shown = (key: RingKey) => ({
@@ -29,8 +30,19 @@ const shown = (key: RingKey) => ({
 });
 
 async function keyResource({ KeyId }: { KeyId: string }, call: Call): Promise<KeyResource> {
-  const key = await call.services.keys.resolve(KeyId, call.region);
-  return { arn: key.arn, shown: KeyId, policy: key.policy, context: {}, key };
+  try {
+    const key = await call.services.keys.resolve(KeyId, call.region);
+    return { arn: key.arn, shown: KeyId, policy: key.policy, context: {}, key };
+  } catch (error) {
+    if (!(error instanceof ServiceError)) throw error;
+    return { arn: `arn:aws:kms:${call.region}:${call.account}:key/${KeyId}`, shown: KeyId, context: {}, key: error };
+  }
+}
+
+/** @throws ServiceError InvalidParameterException, AccessDeniedException */
+function existing({ key }: KeyResource): RingKey {
+  if (key instanceof ServiceError) throw key;
+  return key;
 }
 
 /** The ring's changes, committed with the audit record of the call. */
@@ -86,7 +98,7 @@ const describeKey = defineOperation<z.infer<typeof byId>, KeyResource>({
   summary: "Shows one ring key.",
   input: byId,
   resource: keyResource,
-  run: async (_input, { key }) => shown(key),
+  run: async (_input, found) => shown(existing(found)),
 });
 
 /** Operations that change one key by its id. */
@@ -105,7 +117,7 @@ function keyChange(
     summary,
     input: byId,
     resource: keyResource,
-    run: async (_input, { key }, call) => shown(await change(key, call)),
+    run: async (_input, found, call) => shown(await change(existing(found), call)),
   });
 }
 
@@ -133,7 +145,8 @@ const createAlias = defineOperation<z.infer<typeof aliasInput>, KeyResource>({
   summary: "Gives a ring key a further name.",
   input: aliasInput,
   resource: keyResource,
-  async run({ AliasName }, { key }, call) {
+  async run({ AliasName }, found, call) {
+    const key = existing(found);
     await call.services.keys.createAlias(AliasName, key.id, ringStore(call));
     return shown(call.services.keys.find(key.id) ?? key);
   },
@@ -151,8 +164,9 @@ const putKeyPolicy = defineOperation<z.infer<typeof policyInput>, KeyResource>({
   input: policyInput,
   check: ({ Policy }) => checkPolicy(Policy),
   resource: keyResource,
-  async run({ Policy, KeyId }, { key, shown: asked }, call) {
-    const after = { arn: key.arn, shown: asked ?? KeyId, policy: Policy || undefined, context: {} };
+  async run({ Policy, KeyId }, found, call) {
+    const key = existing(found);
+    const after = { arn: key.arn, shown: KeyId, policy: Policy || undefined, context: {} };
     if (call.may("kms:PutKeyPolicy", after))
       throw new ServiceError(
         "MalformedPolicyDocumentException",

@@ -1,0 +1,131 @@
+// Operations on users, roles, policies, keys, tokens and the audit trail: nobody may without a right, nor learn what is there.
+import assert from "node:assert/strict";
+import { after, it } from "node:test";
+import { native, nativeOk, newName, policyOf, statement } from "../support/aws.ts";
+import { startRekey } from "../support/rekey-server.ts";
+
+const server = await startRekey();
+after(() => server[Symbol.asyncDispose]());
+
+const policyDocument = policyOf(statement("Allow", ["secretsmanager:*"], "*"));
+const trust = JSON.stringify({
+  Version: "2012-10-17",
+  Statement: [{ Effect: "Allow", Principal: { AWS: server.credentials.account }, Action: "sts:AssumeRole" }],
+});
+const tags = [{ key: "a", value: "b" }];
+const iam = `arn:aws:iam::${server.credentials.account}`;
+
+/** Names of things that are there, or of none. */
+interface Names {
+  readonly user: string;
+  readonly role: string;
+  readonly policy: string;
+  readonly key: string;
+  readonly accessKey: string;
+  readonly tokenId: string;
+  readonly provider: string;
+  readonly secret: string;
+}
+
+const membersOf = (the: Names): Readonly<Record<string, object>> => ({
+  "rotations/list": { secretId: the.secret },
+  "keys/create-alias": { keyId: the.key, aliasName: "alias/further" },
+  "keys/create": { alias: the.key },
+  "keys/describe": { keyId: the.key },
+  "keys/disable": { keyId: the.key },
+  "keys/enable": { keyId: the.key },
+  "keys/list": {},
+  "keys/put-policy": { keyId: the.key, policy: "" },
+  "keys/rotate": { keyId: the.key },
+  "sts/assume-role": { roleArn: `${iam}:role/${the.role}`, roleSessionName: "session" },
+  "users/create": { userName: the.user },
+  "users/get": { userName: the.user },
+  "users/list": {},
+  "users/tag": { userName: the.user, tags },
+  "users/untag": { userName: the.user, tagKeys: ["a"] },
+  "users/delete": { userName: the.user },
+  "roles/create": { roleName: the.role, assumeRolePolicyDocument: trust },
+  "roles/get": { roleName: the.role },
+  "roles/list": {},
+  "roles/set-trust": { roleName: the.role, policyDocument: trust },
+  "roles/tag": { roleName: the.role, tags },
+  "roles/untag": { roleName: the.role, tagKeys: ["a"] },
+  "roles/delete": { roleName: the.role },
+  "access-keys/create": { userName: the.user },
+  "access-keys/list": { userName: the.user },
+  "access-keys/enable": { userName: the.user, accessKeyId: the.accessKey },
+  "access-keys/disable": { userName: the.user, accessKeyId: the.accessKey },
+  "access-keys/delete": { userName: the.user, accessKeyId: the.accessKey },
+  "tokens/create": { userName: the.user, name: "t" },
+  "tokens/list": { userName: the.user },
+  "tokens/delete": { userName: the.user, tokenId: the.tokenId },
+  "policies/create": { policyName: the.policy, policyDocument },
+  "policies/create-version": { policyArn: `${iam}:policy/${the.policy}`, policyDocument },
+  "policies/delete-version": { policyArn: `${iam}:policy/${the.policy}`, versionId: "v1" },
+  "policies/set-default": { policyArn: `${iam}:policy/${the.policy}`, versionId: "v1" },
+  "policies/get": { policyArn: `${iam}:policy/${the.policy}` },
+  "policies/list": {},
+  "policies/delete": { policyArn: `${iam}:policy/${the.policy}` },
+  "policies/attach": { policyArn: `${iam}:policy/${the.policy}`, userName: the.user },
+  "policies/detach": { policyArn: `${iam}:policy/${the.policy}`, roleName: the.role },
+  "policies/simulate": { principalArn: `${iam}:user/${the.user}`, action: "secretsmanager:GetSecretValue" },
+  "oidc-providers/create": { url: the.provider, clientIdList: ["ci"] },
+  "oidc-providers/list": {},
+  "oidc-providers/delete": { openIdConnectProviderArn: `${iam}:oidc-provider/${the.provider.slice("https://".length)}` },
+  "audit/search": {},
+});
+
+async function there(): Promise<Names> {
+  const [user, role, policy, secret] = [newName("user"), newName("role"), newName("policy"), newName("secret")];
+  const key = `alias/${newName("key")}`;
+  const provider = `https://${newName("issuer")}.example`;
+  await nativeOk(server, "users/create", { userName: user });
+  await nativeOk(server, "roles/create", { roleName: role, assumeRolePolicyDocument: trust });
+  await nativeOk(server, "policies/create", { policyName: policy, policyDocument });
+  await nativeOk(server, "policies/attach", { policyArn: `${iam}:policy/${policy}`, userName: user });
+  await nativeOk(server, "keys/create", { alias: key });
+  await nativeOk(server, "oidc-providers/create", { url: provider, clientIdList: ["ci"] });
+  await nativeOk(server, "secrets/create", { name: secret });
+  const { accessKeyId } = await nativeOk(server, "access-keys/create", { userName: user });
+  const { tokenId } = await nativeOk(server, "tokens/create", { userName: user, name: "t" });
+  return { user, role, policy, key, provider, secret, accessKey: String(accessKeyId), tokenId: String(tokenId) };
+}
+
+const nowhere: Names = {
+  user: "nobody",
+  role: "nobody",
+  policy: "nothing",
+  key: "alias/nothing",
+  accessKey: "AKIAAAAAAAAAAAAAAAAA",
+  tokenId: "00000000-0000-4000-8000-000000000000",
+  provider: "https://nowhere.example",
+  secret: "nothing",
+};
+
+it("every operation of the native API beside those of secrets is refused, whether its object is there or not", async () => {
+  await nativeOk(server, "users/create", { userName: "powerless" });
+  const { token } = await nativeOk(server, "tokens/create", { userName: "powerless", name: "t" });
+  const real = await there();
+  const present = membersOf(real);
+  const absent = membersOf(nowhere);
+  const kinds = Object.keys(real) as (keyof Names)[];
+  for (const [path, members] of Object.entries(present)) {
+    const one = await native(server, path, members, String(token));
+    const other = await native(server, path, absent[path] ?? {}, String(token));
+    assert.deepEqual([one.status, one.json?.code], [403, "AccessDeniedException"], `${path}: ${one.text}`);
+    assert.match(String(one.json?.detail), /^User: \S+user\/powerless is not authorized to perform: /);
+    const detail = kinds.reduce((text, kind) => text.replaceAll(bare(real[kind]), bare(nowhere[kind])), String(one.json?.detail));
+    assert.deepEqual([other.status, other.json?.detail], [403, detail], path);
+  }
+  const { paths } = (await (await fetch(`${server.endpoint}/rekey/v1/openapi.json`)).json()) as { paths: object };
+  const known = Object.keys(paths).map((path) => path.replace("/rekey/v1/", ""));
+  const others = known.filter((path) => !(path in present) && !/^(secrets|passwords)\//.test(path));
+  assert.deepEqual(others.sort(), [
+    "policies/validate-resource-policy",
+    "sts/assume-role-with-web-identity",
+    "sts/get-caller-identity",
+  ]);
+});
+
+/** As it stands in an ARN. */
+const bare = (name: string): string => name.replace("https://", "");

@@ -6,9 +6,10 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { startRekey } from "../support/rekey-server.ts";
 
-const firstStart = join(import.meta.dirname, "first-start-process.ts");
+const firstStart = fileURLToPath(new URL("first-start-process.ts", import.meta.url));
 
 /** A first start that is killed at its `step`-th change of a file or of the store; false when it had fewer. */
 async function startAndKill(data: string, step: number): Promise<boolean> {

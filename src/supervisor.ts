@@ -190,6 +190,7 @@ class Seat {
         ...config,
         listen: address.ask(),
         maxConnections: Math.ceil(config.maxConnections / config.processes),
+        maxFailedLoginsPerMinute: Math.ceil(config.maxFailedLoginsPerMinute / config.processes),
         engine: config.engine && first,
         processes: 1,
       },

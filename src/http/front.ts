@@ -46,7 +46,7 @@ const keepAliveMs = 65_000;
 const handshakeTimeoutMs = 10_000;
 const checkTimeoutsMs = 1_000;
 const maxHeaderBytes = 16_384;
-/** Node drops what is beyond its own bound without a word: one more is let in, and refused. */
+/** Beyond its own bound Node refuses, or in some releases drops headers without a word: one more is let in, and refused here. */
 const maxHeaders = 100;
 
 export function createFront(options: FrontOptions): Front {

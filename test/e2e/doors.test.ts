@@ -115,6 +115,7 @@ test("too large, and too many, headers are refused", async () => {
   refused(await speak(server.endpoint, requestText("GET /healthz", many(150))), 431);
   refused(await speak(server.endpoint, requestText("POST /", [...many(100), "Content-Length: 0"])), 431);
   refused(await speak(server.endpoint, requestText("GET /healthz", [...many(98), close])), 200); // with Host: 100
+  refused(await speak(server.endpoint, requestText("GET /healthz", [...many(99), close])), 431);
   refused(await speak(server.endpoint, requestText("POST /", ["Expect: more", "Content-Length: 0"])), 417);
 });
 

@@ -7,6 +7,7 @@ import { measureInterference } from "./interference.ts";
 import { Void } from "./load.ts";
 import { describeMachine, type Machine } from "./machine.ts";
 import { measureMicro } from "./micro.ts";
+import { stopServers } from "./rekey.ts";
 import { type Amount, measureRequests } from "./requests.ts";
 import { measureRotations } from "./rotation.ts";
 import { measureStart } from "./start.ts";
@@ -55,6 +56,7 @@ async function main(): Promise<number> {
     const part = measure(name, { rounds, quick: values.quick, say }, figures, voids);
     if ((await Promise.race([part, interrupted.promise])) === "interrupted") {
       say("interrupted");
+      await stopServers();
       return 130;
     }
   }

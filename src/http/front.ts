@@ -106,6 +106,8 @@ function listener(options: FrontOptions, onRequest: RequestListener): Server | T
     ? createTlsServer({ ...settings, ...options.tls, minVersion: "TLSv1.2", handshakeTimeout: handshakeTimeoutMs }, onRequest)
     : createServer(settings, onRequest);
   server.maxConnections = options.maxConnections;
+  // Among several processes: else what one has no room for is offered round and round, as fast as they can.
+  Object.assign(server, { dropMaxConnection: true });
   server.maxHeadersCount = maxHeaders + 1;
   return server;
 }

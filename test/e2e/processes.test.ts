@@ -285,6 +285,17 @@ describe("starting and ending", () => {
       assert.equal(await stopped, 0);
     });
 
+  test("connections beyond the bound are ended, and others taken again once there is room", async () => {
+    await using server = await startRekey({ flags: ["--processes", "2", "--max-connections", "16"] });
+    const { hostname, port } = new URL(server.endpoint);
+    const open = await Promise.all(Array.from({ length: 40 }, () => openRequest(hostname, Number(port))));
+    await until(async () => open.filter(({ socket }) => socket.closed).length >= 24, "the end of those beyond");
+    for (const { socket, rest } of open) socket.write(rest, () => undefined);
+    const answers = await Promise.all(open.map(({ answer }) => answer));
+    assert.equal(answers.filter((answer) => answer.includes("MissingAuthenticationToken")).length, 16);
+    await newSecret(secretsClient(server));
+  });
+
   test("when the first start fails, it says why and is over", async () => {
     const taken = createServer().listen(0, "127.0.0.1");
     await once(taken, "listening");

@@ -69,13 +69,14 @@ async function everywhere(running: RekeyServer): Promise<string[]> {
     cursor = page.cursor;
     if (cursor === undefined) break;
   }
-  const process = ["cmdline", "environ"].map((name) => readFileSync(`/proc/${running.pid}/${name}`, "utf8"));
+  const shownOfProcess = process.platform === "linux" ? ["cmdline", "environ"] : [];
+  const processList = shownOfProcess.map((name) => readFileSync(`/proc/${running.pid}/${name}`, "utf8"));
   return [
     ...found("log", [...logs, running.log()].join("\n")),
     ...found("answers", bodies.join("\n")),
     ...found("metrics", metrics),
     ...found("audit", trail.join("\n")),
-    ...found("process list", process.join("\n")),
+    ...found("process list", processList.join("\n")),
     ...marks.foundInFolder(running.dataFolder, keptApart),
   ];
 }

@@ -10,7 +10,7 @@ export interface RotationPrincipal {
 }
 
 /** What a session adds to its role, or a token to its user, and takes away. */
-export interface RotationSession {
+interface RotationSession {
   readonly arn: string;
   readonly userId: string;
   readonly tags?: Readonly<Record<string, string>>;

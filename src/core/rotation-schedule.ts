@@ -9,7 +9,7 @@ import {
 import type { Secret } from "./secret.ts";
 
 /** The window of a secret's next rotation counted from `fromMs`; `undefined` when it has no schedule or is not rotated. */
-export function scheduledWindow(secret: Secret, fromMs: number): RotationWindow | undefined {
+function scheduledWindow(secret: Secret, fromMs: number): RotationWindow | undefined {
   if (!secret.rotationEnabled || !secret.rotationRules || secret.deletedAt !== undefined) return undefined;
   // Rules were checked against the server's settings when they were stored: extended ones stay good.
   const schedule = parseRotationRules(asGiven(secret.rotationRules), { extended: true });

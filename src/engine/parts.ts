@@ -10,7 +10,7 @@ import type { AnyCredential } from "../targets/index.ts";
 import type { Rotator, RotatorTools, Strategy } from "../targets/target.ts";
 
 /** What a built-in function stands for. */
-export interface BuiltinRotation {
+interface BuiltinRotation {
   readonly kind: string;
   readonly strategy: Strategy;
 }
@@ -37,7 +37,7 @@ export interface EngineParts {
   readonly settings: EngineSettings;
 }
 
-export interface EngineSettings {
+interface EngineSettings {
   /** Name of this process in claims. */
   readonly node: string;
   /** No other process writes this store, so that claims found at the start are of the dead. */

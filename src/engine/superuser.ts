@@ -1,9 +1,9 @@
 import { RotatorError } from "../core/error.ts";
-import type { Secret } from "../core/secret.ts";
+import { currentInForce, type Secret } from "../core/secret.ts";
 import { findSecret } from "../store/secrets.ts";
 import type { AnyCredential } from "../targets/index.ts";
 import type { HeldRotation } from "./held-rotation.ts";
-import { labelledCredential } from "./values.ts";
+import { credentialOf } from "./values.ts";
 
 /**
  * The credential that `masterarn` names, read with the rights of the principal that configured the rotation, as they are now:
@@ -42,7 +42,8 @@ export async function readSuperuser(
       cause,
     });
   }
-  const credential = await labelledCredential(parts, found, "AWSCURRENT");
+  // It may be in the middle of a switch itself.
+  const credential = await credentialOf(parts, found, currentInForce(found), "the superuser's value");
   if (!credential) throw new RotatorError("invalid", "the superuser's secret has no current value");
   return credential;
 }

@@ -1,6 +1,6 @@
 import { RotatorError } from "../core/error.ts";
 import { Plaintext } from "../core/plaintext.ts";
-import { type SealedValue, type Secret, type ValueKind, versionWith } from "../core/secret.ts";
+import { type SealedValue, type Secret, type SecretVersion, type ValueKind, versionWith } from "../core/secret.ts";
 import { digestContext, encryptionContext } from "../core/value-context.ts";
 import { loadValue } from "../store/secrets.ts";
 
@@ -41,9 +41,18 @@ async function seeKeyChanges({ keys, settings }: EngineParts): Promise<void> {
 
 /** The JSON object in the version that bears a label; `undefined` when there is no such version or value. */
 export async function labelledCredential(parts: EngineParts, secret: Secret, label: string): Promise<AnyCredential | undefined> {
-  const version = versionWith(secret, label);
+  return credentialOf(parts, secret, versionWith(secret, label), `the value labelled ${label} of ${secret.name}`);
+}
+
+/** The JSON object in a version; `undefined` when there is no version or value. */
+export async function credentialOf(
+  parts: EngineParts,
+  secret: Secret,
+  version: SecretVersion | undefined,
+  what: string,
+): Promise<AnyCredential | undefined> {
   const value = version && (await openVersion(parts, secret, version.id));
-  return value && parseCredential(value, `the value labelled ${label} of ${secret.name}`);
+  return value && parseCredential(value, what);
 }
 
 /** @throws RotatorError `invalid` */

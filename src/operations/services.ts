@@ -9,7 +9,7 @@ import type { SecretCache } from "../store/secret-cache.ts";
 import type { Sql } from "../store/sql.ts";
 
 /** A function that RotationLambdaARN may name, as far as configuring a rotation needs to know it. */
-export interface FunctionDirectory {
+interface FunctionDirectory {
   /** Whether the service may invoke it for this secret: undefined when it may; else the refusal for the caller. */
   refusal(functionArn: string, secret: Secret): ServiceError | undefined;
 }

@@ -8,7 +8,7 @@ export interface HoldingProxy extends AsyncDisposable {
   hold(nth: number): Promise<HeldConnection>;
 }
 
-export interface HeldConnection {
+interface HeldConnection {
   release(): void;
   /** Ends it without an answer. */
   cut(): void;

@@ -1,8 +1,8 @@
 import { ServiceError } from "./error.ts";
 import type { RotationPrincipal } from "./rotation-principal.ts";
 
-export const maxLabels = 20;
-export const maxVersions = 100;
+const maxLabels = 20;
+const maxVersions = 100;
 const keptForMs = 24 * 3_600_000;
 
 export type ValueKind = "string" | "binary";

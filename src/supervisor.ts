@@ -11,26 +11,9 @@ import type { MetricsListener } from "./http/metrics.ts";
 import { createLog } from "./log.ts";
 import { closeLostConnections } from "./lost-connections.ts";
 import { Questions } from "./questions.ts";
-import type { Part, RunningServer } from "./server-node.ts";
-import type { Listen } from "./setting.ts";
-
-/** What the supervisor tells a worker. */
-export type ToWorker =
-  | { readonly tell: "start"; readonly config: Config; readonly role: Part["role"]; readonly socketFolder: string }
-  | { readonly tell: "drain" }
-  | { readonly tell: "stop" }
-  | { readonly tell: "wake" }
-  | { readonly tell: "reload TLS" }
-  | { readonly tell: "measure"; readonly id: number }
-  | { readonly tell: "measured"; readonly id: number; readonly text: string };
-
-/** What a worker tells the supervisor: that it serves, why it cannot, that the engine has work; its metrics; that it wants all. */
-export type FromWorker =
-  | { readonly tell: "ready"; readonly endpoint: string }
-  | { readonly tell: "failed"; readonly problems: readonly string[] }
-  | { readonly tell: "wake" }
-  | { readonly tell: "measured"; readonly id: number; readonly text: string }
-  | { readonly tell: "measure all"; readonly id: number };
+import type { RunningServer } from "./server-node.ts";
+import { SharedAddress } from "./shared-address.ts";
+import type { FromWorker, ToWorker } from "./worker-messages.ts";
 
 const shortestPauseMs = 100;
 const longestPauseMs = 10_000;
@@ -114,38 +97,6 @@ interface Surroundings {
   tellEngine(): void;
   /** Of all processes. */
   metrics(): Promise<string>;
-}
-
-/**
- * Where all processes listen. With port 0 the system chooses for the first one, and the others get the same by asking for 0
- * too, as long as any of them listens; after that the chosen port is asked for by its number.
- */
-class SharedAddress {
-  #asked: Listen;
-  #endpoint: string | undefined;
-  #listening = 0;
-
-  constructor(listen: Listen) {
-    this.#asked = listen;
-  }
-
-  ask(): Listen {
-    if (this.#listening === 0 && this.#endpoint !== undefined)
-      this.#asked = { ...this.#asked, port: Number(new URL(this.#endpoint).port) || this.#asked.port };
-    return this.#asked;
-  }
-
-  /** False: a process listens elsewhere than the others, so it must not stay. */
-  takes(endpoint: string): boolean {
-    this.#endpoint ??= endpoint;
-    if (this.#endpoint !== endpoint) return false;
-    this.#listening += 1;
-    return true;
-  }
-
-  left(): void {
-    this.#listening -= 1;
-  }
 }
 
 /** One place among the processes, with the worker that holds it now. The first one writes and runs the engine. */

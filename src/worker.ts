@@ -2,7 +2,7 @@ import { rmSync } from "node:fs";
 import { ConfigError } from "./core/error.ts";
 import { Questions } from "./questions.ts";
 import { type RunningNode, startNode } from "./server-node.ts";
-import type { FromWorker, ToWorker } from "./supervisor.ts";
+import type { FromWorker, ToWorker } from "./worker-messages.ts";
 
 // A child process of the supervisor: told over its channel what to be. Signals sent to the whole group are for the
 // supervisor to act on; when the supervisor is gone, so is the address, and this process ends in order.

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { refused } from "../support/aws.ts";
 import { type PostgresServer, postgresSkip, startPostgres } from "../support/postgres-server.ts";
 import { type HoldingProxy, startProxy } from "../support/proxy.ts";
 import { type RekeyServer, startRekey } from "../support/rekey-server.ts";
@@ -66,6 +67,18 @@ describe("reads during a switch", { skip: postgresSkip }, () => {
     assert.equal(await batch, token);
     assert.equal(await world.logsIn((await current).credential), true);
     assert.equal(await world.logsIn(login), "28P01");
+  });
+
+  it("one that waits while the secret is deleted gets nothing", async () => {
+    const { SecretId } = await newSecret();
+    const setting = proxy.hold(1);
+    await rotate(SecretId);
+    const held = await setting;
+    const waiting = refused(read(SecretId), "InvalidRequestException", /because it was marked for deletion\.$/);
+    await sleep(50);
+    await world.root.deleteSecret({ SecretId });
+    await waiting;
+    held.release();
   });
 
   it("a switch that takes longer than they wait: what they get is what is in force", async () => {

@@ -4,7 +4,14 @@ import { ServiceError } from "../../core/error.ts";
 import { currentInForce, type Secret, type SecretVersion, versionOf, versionWith } from "../../core/secret.ts";
 import { secretId, stagingLabel, versionId } from "../input.ts";
 import { type Call, defineOperation } from "../operation.ts";
-import { cachedSecretResource, parameterContext, type SecretResource, usable } from "./secret-resource.ts";
+import {
+  cachedSecretResource,
+  notFound,
+  parameterContext,
+  requireUsable,
+  type SecretResource,
+  usable,
+} from "./secret-resource.ts";
 import { openValue, wireValue } from "./value.ts";
 
 const input = z.object({ SecretId: secretId, VersionId: versionId.optional(), VersionStage: stagingLabel.optional() });
@@ -100,7 +107,8 @@ export async function settled(secretId: string, secret: Secret, call: Call): Pro
   while (isSwitching(latest) && latest.switchedTo === undefined && now() < giveUpAt) {
     await sleep(barrierPollMs);
     const again = await secrets.find(call.region, secretId);
-    if (!again) break;
+    if (!again) throw notFound();
+    requireUsable(again);
     latest = again;
   }
   return latest;

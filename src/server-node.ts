@@ -92,12 +92,10 @@ export async function startNode(config: Config, part: Part = { role: "alone", so
   }
   if (part.role === "writer") {
     const sockets = socketsIn(part.socketFolder);
-    for (const [path, server] of [
-      [sockets.notes, createNotesListener({ sql, auditKey, log })],
-      [sockets.requests, createForwardListener(front.handle)],
-    ] as const) {
-      await listenAt(server, path);
-      closing.push(() => closeListener(server, drainMs));
+    const listeners = { notes: createNotesListener({ sql, auditKey, log }), requests: createForwardListener(front.handle) };
+    for (const name of ["notes", "requests"] as const) {
+      await listenAt(listeners[name], sockets[name]);
+      closing.push(() => closeListener(listeners[name], drainMs));
     }
   }
   if (config.engine && !readOnly) {

@@ -78,7 +78,7 @@ describe("reads during a switch", { skip: postgresSkip }, () => {
     await sleep(50);
     await world.root.deleteSecret({ SecretId });
     await waiting;
-    held.release();
+    held.cut();
   });
 
   it("a switch that takes longer than they wait: what they get is what is in force", async () => {

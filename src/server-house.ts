@@ -5,6 +5,14 @@ import type { LastReads } from "./store/last-reads.ts";
 import type { Noted } from "./worker-notes.ts";
 
 const housekeepingMs = 2_000;
+/**
+ * Share of time in which this process has work; beyond it requests come first: records wait in their segments to be made
+ * searchable, and notes are written less often, since each is a row and each commit has the caches look again at what they hold.
+ */
+const busyShare = 0.5;
+const notesWhenBusyMs = 20_000;
+const shippedWhenBusy = 400;
+const shippedWhenQuiet = 20_000;
 
 export interface HouseParts {
   readonly audit: AuditLog;
@@ -18,21 +26,32 @@ export interface HouseParts {
 /** Writes what is gathered in memory, now and then and at the end. */
 export function keepHouse(opened: AsyncDisposableStack, { audit, reads, authenticator, log, keep }: HouseParts): void {
   let waiting: Noted | undefined;
-  const flush = async () => {
-    waiting ??= { reads: reads.take(), uses: authenticator.takeLastUses() };
-    await keep(waiting);
-    waiting = undefined;
-    await audit.ship();
+  let writtenAt = 0;
+  let utilization = performance.eventLoopUtilization();
+  const isBusy = (): boolean => {
+    const before = utilization;
+    utilization = performance.eventLoopUtilization();
+    return performance.eventLoopUtilization(utilization, before).utilization > busyShare;
+  };
+  const flush = async (final: boolean) => {
+    const busy = isBusy() && !final;
+    if (!busy || Date.now() - writtenAt >= notesWhenBusyMs) {
+      waiting ??= { reads: reads.take(), uses: authenticator.takeLastUses() };
+      await keep(waiting);
+      waiting = undefined;
+      writtenAt = Date.now();
+    }
+    await audit.ship(busy ? shippedWhenBusy : shippedWhenQuiet);
   };
   let running = Promise.resolve();
-  const next = () => {
-    running = running.then(flush).catch((error: unknown) => log.error({ err: error }, "housekeeping"));
+  const next = (final = false) => {
+    running = running.then(() => flush(final)).catch((error: unknown) => log.error({ err: error }, "housekeeping"));
     return running;
   };
   const timer = setInterval(() => void next(), housekeepingMs);
   opened.defer(async () => {
     clearInterval(timer);
-    await next();
-    if (waiting) await next();
+    await next(true);
+    if (waiting) await next(true);
   });
 }

@@ -129,11 +129,26 @@ function receive(
   };
 }
 
+/** Requests that came in one turn of the event loop are worked on together: alternating with reading and writing costs far more. */
+const turn = {
+  ends: undefined as Promise<void> | undefined,
+  over(): Promise<void> {
+    turn.ends ??= new Promise((resolve) => {
+      setImmediate(() => {
+        turn.ends = undefined;
+        resolve();
+      });
+    });
+    return turn.ends;
+  },
+};
+
 /** Never rejects: nobody would hear it. */
 async function answerRoot(options: FrontOptions, incoming: IncomingMessage, response: ServerResponse): Promise<void> {
   const requestId = randomUUID();
   try {
     const body = await read(options, incoming);
+    await turn.over();
     await options.answer(rawRequest(incoming, body, requestId), response);
   } catch (error) {
     try {

@@ -5,7 +5,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { connect, type TLSSocket } from "node:tls";
-import { CreateSecretCommand, GetSecretValueCommand, SecretsManagerClient } from "@aws-sdk/client-secrets-manager";
+import {
+  CreateSecretCommand,
+  GetSecretValueCommand,
+  PutResourcePolicyCommand,
+  PutSecretValueCommand,
+  SecretsManagerClient,
+} from "@aws-sdk/client-secrets-manager";
 import { run } from "../support/cli.ts";
 import { awaitLog } from "../support/processes.ts";
 import { requestText, speak } from "../support/raw-http.ts";
@@ -28,8 +34,7 @@ after(async () => {
 });
 
 /** An SDK client that believes in this certificate only. */
-function client(ca: string): SecretsManagerClient {
-  const { credentials, endpoint } = server;
+function client(ca: string, { credentials, endpoint }: RekeyServer = server): SecretsManagerClient {
   const requestHandler = { httpsAgent: new Agent({ ca, keepAlive: false }) };
   return new SecretsManagerClient({ endpoint, region: "us-east-1", credentials, maxAttempts: 1, requestHandler });
 }
@@ -135,4 +140,23 @@ test("files that are no certificate and key stop the start, in words", { skip },
     [swapped.code, swapped.err],
     [1, "rekey: --tls-cert and --tls-key must be a certificate and its private key without passphrase, in PEM.\n"],
   );
+});
+
+test("several processes: policies see TLS whichever of them answers, and whichever took the connection", { skip }, async () => {
+  await using several = await startRekey({ flags: ["--processes", "2", "--tls-cert", certFile, "--tls-key", keyFile] });
+  const over = client(readFileSync(certFile, "utf8"), several);
+  const { ARN: SecretId = "" } = await over.send(new CreateSecretCommand({ Name: "over-tls", SecretString: "0" }));
+  const denied = {
+    Effect: "Deny",
+    Principal: "*",
+    Action: "*",
+    Resource: "*",
+    Condition: { Bool: { "aws:SecureTransport": "false" } },
+  };
+  const ResourcePolicy = JSON.stringify({ Version: "2012-10-17", Statement: denied });
+  await over.send(new PutResourcePolicyCommand({ SecretId, ResourcePolicy }));
+  for (const SecretString of ["1", "2", "3", "4"]) {
+    await over.send(new PutSecretValueCommand({ SecretId, SecretString }));
+    assert.equal((await over.send(new GetSecretValueCommand({ SecretId }))).SecretString, SecretString);
+  }
 });

@@ -65,7 +65,9 @@ function openWriter(path: string): DatabaseSync {
     database.close();
     throw new ConfigError([`${path}: its file system cannot hold the store (no write-ahead log, as on network drives)`]);
   }
-  database.exec("pragma synchronous = full; pragma journal_size_limit = 67108864; pragma wal_autocheckpoint = 16000; pragma cache_size = -32000");
+  database.exec(
+    "pragma synchronous = full; pragma journal_size_limit = 67108864; pragma wal_autocheckpoint = 16000; pragma cache_size = -32000",
+  );
   return database;
 }
 

@@ -65,7 +65,13 @@ export async function operationsWorld(sql: Sql, dir: string, clock = { now: 1_76
     async call(name, input, inRegion = region) {
       const operation = byName.get(name);
       if (!operation) throw new Error(`no operation ${name}`);
-      const request = { requestId: randomUUID(), sourceIp: "127.0.0.1", userAgent: "tests", secure: false, door: "aws-json" } as const;
+      const request = {
+        requestId: randomUUID(),
+        sourceIp: "127.0.0.1",
+        userAgent: "tests",
+        secure: false,
+        door: "aws-json",
+      } as const;
       const identified = { principal: root, region: inRegion };
       const steps = { authenticate: () => identified, operation: () => operation, body: () => input };
       return (await dispatch({ ...request, ...steps }, api)) as Answer;

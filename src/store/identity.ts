@@ -180,7 +180,7 @@ export async function untagPrincipal(tx: Sql, principalArn: string, keys: readon
 }
 
 /** Default versions of the policies attached to a principal, by name. */
-export function attachedPolicies(sql: Sql, principalArn: string): Promise<PolicyText[]> {
+function attachedPolicies(sql: Sql, principalArn: string): Promise<PolicyText[]> {
   return sql.query<PolicyText>(
     `select p.name, v.document from policy_attachments a join policies p on p.arn = a.policy_arn
        join policy_versions v on v.policy_arn = p.arn and v.version = p.default_version

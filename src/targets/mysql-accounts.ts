@@ -10,7 +10,7 @@ export interface Account {
 }
 
 const quoted = (text: string): string => mysql.escape(text);
-export const accountText = ({ user, host }: Account): string => `${quoted(user)}@${quoted(host)}`;
+const accountText = ({ user, host }: Account): string => `${quoted(user)}@${quoted(host)}`;
 
 const isMariaDb = ({ version }: Session): boolean => /mariadb/i.test(version);
 

@@ -50,6 +50,11 @@ export class SecretCache {
     return usable?.values.get(versionId) ?? this.#load(usable, secret, versionId);
   }
 
+  /** Keeps what a change, committed by now, has made of the secret that was found. */
+  replace(region: string, secretId: string, secret: Secret): void {
+    this.#keep(`${region}\n${secretId}`, { secret, values: new Map(), counter: undefined });
+  }
+
   async #check(
     key: string,
     region: string,

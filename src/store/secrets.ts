@@ -43,7 +43,10 @@ const fixed: ReadonlySet<string> = new Set(["id", "region", "name", "arn", "crea
 const changing = fields.filter(([field]) => !fixed.has(field));
 const insertText = `insert into secrets (${fields.map(([, column]) => column).join(", ")})
   values (${fields.map((_, index) => `$${index + 1}`).join(", ")})`;
-const updateText = `update secrets set ${changing.map(([, column], index) => `${column} = $${index + 2}`).join(", ")} where id = $1`;
+const lockText = {
+  sqlite: "select row_version from secrets where id = $1",
+  postgres: "select row_version from secrets where id = $1 for update",
+} as const;
 
 interface VersionRow {
   secret_id: string;
@@ -143,10 +146,18 @@ export async function loadValue(sql: Sql, secretId: string, versionId: string): 
   };
 }
 
-/** Locks the secret, lets `decide` (pure) say what it becomes, saves. Returns what was saved; `undefined` when it is gone. */
-export async function changeSecret(tx: Sql, id: string, decide: (before: Secret) => Secret): Promise<Secret | undefined> {
-  if (tx.dialect === "postgres") await tx.query("select id from secrets where id = $1 for update", [id]);
-  const before = await loadSecret(tx, id);
+/**
+ * Locks the secret, lets `decide` (pure) say what it becomes, saves. Returns what was saved; `undefined` when it is gone.
+ * `known`: the secret as read before; while its row version is still the same, it is not loaded again.
+ */
+export async function changeSecret(
+  tx: Sql,
+  id: string,
+  decide: (before: Secret) => Secret,
+  known?: Secret,
+): Promise<Secret | undefined> {
+  const [row] = await tx.query(lockText[tx.dialect], [id]);
+  const before = known && row?.row_version === known.rowVersion ? known : await loadSecret(tx, id);
   if (!before) return undefined;
   const after = decide(before);
   return after === before ? before : saveSecret(tx, before, after);
@@ -171,12 +182,29 @@ export const newSecretId = (): string => randomUUID();
 
 async function saveSecret(tx: Sql, before: Secret, changed: Secret): Promise<Secret> {
   const after = { ...changed, rowVersion: before.rowVersion + 1 };
-  await tx.query(updateText, [before.id, ...changing.map(([field]) => toColumn(field, after[field]))]);
+  // Only what is another value: a column that is set, though to the same, has all its indexes written.
+  const changes = changing.filter(([field]) => after[field] !== before[field]);
+  await tx.query(
+    `update secrets set ${changes.map(([, column], index) => `${column} = $${index + 2}`).join(", ")} where id = $1`,
+    [before.id, ...changes.map(([field]) => toColumn(field, after[field]))],
+  );
   await saveVersions(tx, before, after);
   // Of a primary with replicas: every change is to be copied, so each copy is due at once.
   if (after.primaryRegion === after.region)
     await tx.query("update replicas set due_at = 0 where secret_id = $1 and due_at is null", [after.id]);
-  return { ...after, versions: after.versions.map(({ newValue, ...version }) => version) };
+  return { ...after, versions: after.versions.map(asLoaded).sort(byAge) };
+}
+
+/** A version as it would be read again. */
+function asLoaded(version: SecretVersion): SecretVersion {
+  if (!version.newValue && version.stages.length < 2) return version;
+  const { newValue, stages, ...rest } = version;
+  return { ...rest, stages: stages.toSorted() };
+}
+
+function byAge(one: SecretVersion, other: SecretVersion): number {
+  if (one.createdAt !== other.createdAt) return one.createdAt - other.createdAt;
+  return one.id < other.id ? -1 : 1;
 }
 
 async function saveVersions(tx: Sql, before: Secret, after: Secret): Promise<void> {

@@ -181,6 +181,33 @@ forEachStore((_dialect, open) => {
     assert.equal(await change(sql, "absent", (before) => before), undefined);
   });
 
+  test("a change takes what was read before for what is, only while that is so", async () => {
+    const sql = await open();
+    await insert(sql, newSecret("a", { versions: [version("v1", ["AWSCURRENT"], sealed())] }));
+    const known = await loadSecret(sql, "a");
+    const relabel = (text: string) => (before: Secret) => ({
+      ...before,
+      description: `${before.description ?? ""}${text}`,
+      versions: [...before.versions, { ...version(`v${text}`, ["Z", "B"], sealed()), createdAt: 3 }],
+    });
+    const changeKnown = (text: string) => sql.transaction((tx) => changeSecret(tx, "a", relabel(text), known));
+    await saveReads(sql, [{ secretId: "a", versionId: "v1", principal: "p", atMs: 5 }]);
+    const first = await changeKnown("0");
+    assert.deepEqual(
+      first?.versions.map(({ id, stages }) => [id, stages]),
+      [
+        ["v0", ["B", "Z"]],
+        ["v1", ["AWSCURRENT"]],
+      ],
+      "in the order of a later reading",
+    );
+    assert.equal((await loadSecret(sql, "a"))?.lastAccessedAt, 0, "what the change left alone stays as it is by now");
+    const second = await changeKnown("2");
+    assert.deepEqual([second?.description, second?.rowVersion, second?.versions.length], ["02", 2, 3]);
+    await sql.transaction((tx) => deleteSecretRow(tx, "a"));
+    assert.equal(await changeKnown("3"), undefined);
+  });
+
   test("a change of a primary makes its replicas due, and one that lags behind stays due", async () => {
     const sql = await open();
     await insert(sql, newSecret("a", { primaryRegion: region }));
@@ -248,6 +275,21 @@ forEachStore((_dialect, open) => {
       ],
     );
     assert.deepEqual(JSON.parse(rows[0]?.detail ?? ""), detail);
+  });
+
+  test("the cache takes what a change has made, unless another one came after it", async () => {
+    const sql = await open();
+    const cache = new SecretCache(sql, changeCounter(sql));
+    await insert(sql, newSecret("a", { name: "a" }));
+    for (const overtaken of [false, true]) {
+      const changed = await change(sql, "a", (before) => ({ ...before, description: "mine" }));
+      assert.ok(changed);
+      if (overtaken) await change(sql, "a", (before) => ({ ...before, description: "theirs" }));
+      cache.replace(region, "a", changed);
+      const found = await cache.find(region, "a");
+      assert.equal(found === changed, !overtaken);
+      assert.deepEqual(plain(found), plain(await loadSecret(sql, "a")));
+    }
   });
 
   test("the cache never answers with less than what was committed before it was asked", async () => {

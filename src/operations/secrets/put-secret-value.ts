@@ -7,7 +7,7 @@ import { changeSecret } from "../../store/secrets.ts";
 import type { Sql } from "../../store/sql.ts";
 import { clientRequestToken, requireToken, secretBinary, secretId, secretString, stagingLabels } from "../input.ts";
 import { type Call, defineOperation } from "../operation.ts";
-import { notFound, parameterContext, requireWritable, type SecretResource, secretResource, usable } from "./secret-resource.ts";
+import { cachedSecretResource, notFound, requireWritable, type SecretResource, usable } from "./secret-resource.ts";
 import { givenValue, sealValue, valueMembers } from "./value.ts";
 
 const input = z.object({
@@ -34,7 +34,7 @@ export const putSecretValue = defineOperation<z.infer<typeof input>, SecretResou
     if (!givenValue(request))
       throw new ServiceError("InvalidRequestException", "You must provide either SecretString or SecretBinary.");
   },
-  resource: (request, call) => secretResource(request, call, parameterContext({})),
+  resource: (request, call) => cachedSecretResource(request, call),
   async run(request, found, call) {
     const secret = usable(found);
     requireWritable(secret);
@@ -42,28 +42,28 @@ export const putSecretValue = defineOperation<z.infer<typeof input>, SecretResou
     const given = givenValue(request);
     if (!given) throw new ServiceError("InvalidRequestException", "You must provide either SecretString or SecretBinary.");
     const value = await sealValue(call, secret, token, given);
-    const saved = await call.transaction((tx) =>
-      addValue(tx, secret.id, call, { id: token, stages: request.VersionStages, value }),
-    );
+    const saved = await call.transaction((tx) => addValue(tx, secret, call, { id: token, stages: request.VersionStages, value }));
+    call.services.secrets.replace(call.region, request.SecretId, saved);
     return { ARN: saved.arn, Name: saved.name, VersionId: token, VersionStages: versionOf(saved, token)?.stages };
   },
 });
 
-/** Adds the version; when AWSCURRENT moves, a rotation under way is abandoned and subscribers are told. */
+/** Adds the version to the secret, as it is by now; when AWSCURRENT moves, a rotation under way is abandoned and subscribers are told. */
 export async function addValue(
   tx: Sql,
-  secretRowId: string,
+  found: Secret,
   call: Call,
   added: Omit<Parameters<typeof addVersion>[1], "createdAt">,
   alsoChange: (secret: Secret) => Secret = (secret) => secret,
 ): Promise<Secret> {
   let moved = false;
-  const saved = await changeSecret(tx, secretRowId, (before) => {
+  const decide = (before: Secret): Secret => {
     requireWritable(before);
     const { secret, changed } = addVersion(before, { ...added, createdAt: call.startedAt });
     moved = changed && secret.generation !== before.generation;
     return changed ? alsoChange(moved ? countAsRotation(secret, call) : secret) : alsoChange(before);
-  });
+  };
+  const saved = await changeSecret(tx, found.id, decide, found);
   if (!saved) throw notFound();
   if (moved) {
     await abandonRotation(tx, saved.id, call.startedAt);

@@ -49,7 +49,7 @@ export const updateSecret = defineOperation<Input, SecretResource>({
     const value = given && (await sealValue(call, renamed, token, given));
     const change = (before: Secret): Secret => withValues(withDetails(before, request, call), rewrapped);
     const saved = await call.transaction((tx) =>
-      value ? addValue(tx, secret.id, call, { id: token, value }, change) : changeDetails(tx, secret.id, call, change),
+      value ? addValue(tx, secret, call, { id: token, value }, change) : changeDetails(tx, secret.id, call, change),
     );
     return { ARN: saved.arn, Name: saved.name, VersionId: value ? versionOf(saved, token)?.id : undefined };
   },

@@ -9,6 +9,7 @@ import type { AnyCredential } from "../targets/index.ts";
 import type { Rotator, Strategy } from "../targets/target.ts";
 import type { Caps } from "./caps.ts";
 import { HeldRotation, Superseded } from "./held-rotation.ts";
+import { hasRotated } from "./own-account.ts";
 import type { EngineParts } from "./parts.ts";
 import { readSuperuser } from "./superuser.ts";
 import { credentialValue, labelledCredential, openVersion, parseCredential, sealVersion } from "./values.ts";
@@ -215,10 +216,10 @@ async function setSecret(
   pending: AnyCredential,
   { decision, barrier }: SetOptions,
 ): Promise<void> {
-  const { rotator, strategy, secret, current } = turn;
+  const { rotator, strategy, current } = turn;
   const alternating = strategy === "alternating-users";
   let admin: AnyCredential | undefined;
-  if (alternating) admin = await readSuperuser(held, secret, current);
+  if (alternating) admin = await superuserForOwn(held, turn);
   else if (decision === "reset") admin = await superuserOrNone(held, turn);
   const previous = alternating ? undefined : await previousCredential(held, turn);
   if (!alternating) await held.openBarrier(barrier);
@@ -229,10 +230,25 @@ async function setSecret(
   );
 }
 
+/** The superuser changes the secret's own account only: one that it was rotated to, or that its current value logs in to. */
+async function superuserForOwn(held: HeldRotation, turn: Turn): Promise<AnyCredential | undefined> {
+  const { secret, rotator, current } = turn;
+  const admin = await readSuperuser(held, secret, current);
+  if (admin && !(await isOwn(held, turn))) await rotator.test(current, await held.tools());
+  return admin;
+}
+
+function isOwn({ parts }: HeldRotation, { secret, rotator, strategy, account }: Turn): Promise<boolean> {
+  return hasRotated(parts, secret, (value) => {
+    const { data } = rotator.credential.safeParse(value);
+    return data !== undefined && rotator.account(data, strategy) === account;
+  });
+}
+
 /** For a single user the superuser is a way out, not a need. */
-async function superuserOrNone(held: HeldRotation, { secret, current }: Turn): Promise<AnyCredential | undefined> {
+async function superuserOrNone(held: HeldRotation, turn: Turn): Promise<AnyCredential | undefined> {
   try {
-    return await readSuperuser(held, secret, current);
+    return (await isOwn(held, turn)) ? await readSuperuser(held, turn.secret, turn.current) : undefined;
   } catch (error) {
     if (error instanceof RotatorError) return undefined;
     throw error;

@@ -83,6 +83,15 @@ async function endRunning(
   return row && { versionId: row.version_id, testOnly: row.test_only === 1 };
 }
 
+/** Whether a rotation made this version and finished: its value has logged in. */
+export async function wasRotatedTo(sql: Sql, secretId: string, versionId: string): Promise<boolean> {
+  const rows = await sql.query(
+    `select 1 as found from rotations where secret_id = $1 and version_id = $2 and state = 'succeeded' and test_only = 0 limit 1`,
+    [secretId, versionId],
+  );
+  return rows.length > 0;
+}
+
 /** A rotation as people see it, with the secret that it is of. */
 export interface ListedRotation extends Rotation {
   readonly secretArn: string;

@@ -138,9 +138,28 @@ describe("rotation of PostgreSQL credentials", { skip: postgresSkip }, () => {
 
     const master = await world.newSecret(`master/${randomUUID()}`, adminCredential());
     const healed = await newUser({ masterarn: master.arn });
+    assert.equal((await finished(healed.secret, { function: "SingleUser" })).state, "succeeded");
     await run(`alter role ${healed.credential.username} password 'changed-by-hand'`);
     assert.equal((await finished(healed.secret, { function: "SingleUser" })).state, "succeeded");
     assert.equal(await logsIn(await world.credential(healed.secret, "AWSCURRENT")), "ok");
+  });
+
+  test("whoever may write a secret cannot have the superuser change a login that never was the secret's", async () => {
+    const master = await world.newSecret(`master/${randomUUID()}`, adminCredential());
+    for (const name of ["MultiUser", "SingleUser"] as const) {
+      const { secret, credential } = await newUser({ masterarn: master.arn });
+      assert.equal((await finished(secret, { function: name })).state, "succeeded");
+      const victim = (await newUser()).credential;
+      for (const username of [victim.username, `${victim.username}_clone`])
+        for (const _ of ["AWSCURRENT", "AWSPREVIOUS"]) {
+          await world.put(secret, { ...credential, username, password: "a-guess" });
+          const { state } = await finished(secret, { function: name });
+          assert.equal(state, "blocked", `${name} ${username}`);
+          assert.equal(await logsIn(victim), "ok");
+        }
+    }
+    const { rowCount } = await run("select from pg_roles where rolname like '%_clone_clone'");
+    assert.equal(rowCount, 0);
   });
 
   test("a target that cannot be reached: AWSCURRENT stays, the same token is tried again, and it heals", async () => {

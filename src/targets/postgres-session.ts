@@ -1,7 +1,8 @@
-import { readFile } from "node:fs/promises";
+import { Socket } from "node:net";
 import type { ConnectionOptions } from "node:tls";
 import pg from "pg";
 import { RotatorError } from "../core/error.ts";
+import { readAuthorities } from "./authorities.ts";
 import type { DatabaseLogin } from "./database-secret.ts";
 import { classify, describe } from "./postgres-errors.ts";
 
@@ -48,17 +49,24 @@ async function overConnection<T>(
   ssl: ConnectionOptions | false,
   work: (db: Session) => Promise<T>,
 ): Promise<T> {
-  await using connection = await connect(login, options, ssl);
-  if (connection.check === "never") throw anyPassword(login);
-  if (connection.check === "sent") await proveRefusal(login, options, ssl);
-  return await work(connection);
+  const connection = await connect(login, options, ssl);
+  try {
+    if (connection.check === "never") throw anyPassword(login);
+    if (connection.check === "sent") await proveRefusal(login, options, ssl);
+    return await work(connection);
+  } finally {
+    connection.close();
+  }
 }
 
 /** @throws RotatorError `invalid` when a password that nobody has is accepted too. */
 async function proveRefusal(login: DatabaseLogin, options: SessionOptions, ssl: ConnectionOptions | false): Promise<void> {
   const wrong = { ...login, password: `not-the-password-${crypto.randomUUID()}` };
   const outcome = await connect(wrong, options, ssl).then(
-    (connection) => connection[Symbol.asyncDispose]().then(() => "ok" as const),
+    (connection) => {
+      connection.close();
+      return "ok" as const;
+    },
     (error: unknown) => (error instanceof RotatorError ? error.outcome : Promise.reject(error)),
   );
   if (outcome === "ok") throw anyPassword(login);
@@ -71,11 +79,27 @@ function anyPassword(login: DatabaseLogin): RotatorError {
   );
 }
 
-interface Connection extends Session, AsyncDisposable {
+interface Connection extends Session {
   readonly check: Check;
+  /** Logs out; nobody waits for the end. */
+  close(): void;
 }
 
+/** Connections that are logging out, and where: until they are gone the server counts them. */
+const leaving = new Map<Promise<void>, string>();
+
 async function connect(login: DatabaseLogin, options: SessionOptions, ssl: ConnectionOptions | false): Promise<Connection> {
+  const before = [...leaving].filter(([, at]) => at === place(login)).map(([gone]) => gone);
+  try {
+    return await logIn(login, options, ssl);
+  } catch (error) {
+    if (before.length === 0 || !(error instanceof RotatorError && saysFull(error.cause))) throw error;
+    await Promise.all(before);
+    return logIn(login, options, ssl);
+  }
+}
+
+async function logIn(login: DatabaseLogin, options: SessionOptions, ssl: ConnectionOptions | false): Promise<Connection> {
   let check: Check = "never";
   let changing = false;
   let late = false;
@@ -122,14 +146,24 @@ async function connect(login: DatabaseLogin, options: SessionOptions, ssl: Conne
       throw new RotatorError(outcome, `role ${login.username} at ${place(login)}: ${describe(error, outcome)}`, { cause: error });
     }
   };
-  const close = async (): Promise<void> => {
-    await client.end().catch(() => undefined);
-    clearTimeout(timer);
+  const close = (): void => {
+    const gone = client
+      .end()
+      .catch(() => undefined)
+      .finally(() => {
+        clearTimeout(timer);
+        leaving.delete(gone);
+      });
+    leaving.set(gone, place(login));
+    const { stream } = client.connection;
+    // A server that does not let go keeps no process from ending.
+    if (stream instanceof Socket) stream.unref();
+    timer.unref();
   };
   try {
     await answered(client.connect());
   } catch (error) {
-    await close();
+    close();
     throw error;
   }
   return {
@@ -139,20 +173,18 @@ async function connect(login: DatabaseLogin, options: SessionOptions, ssl: Conne
       changing = true;
       await answered(client.query(text));
     },
-    [Symbol.asyncDispose]: close,
+    close,
   };
 }
 
 async function tlsOptions({ host, ssl, sslrootcert }: DatabaseLogin): Promise<ConnectionOptions | false> {
   if (ssl === false || host.startsWith("/")) return false;
   if (sslrootcert === undefined) return { rejectUnauthorized: true };
-  if (sslrootcert.includes("-----BEGIN CERTIFICATE-----")) return { rejectUnauthorized: true, ca: sslrootcert };
-  try {
-    return { rejectUnauthorized: true, ca: await readFile(sslrootcert, "utf8") };
-  } catch (cause) {
-    throw new RotatorError("invalid", "sslrootcert names a file that cannot be read", { cause });
-  }
+  return { rejectUnauthorized: true, ca: await readAuthorities(sslrootcert) };
 }
+
+/** Too many connections, of the role or in all. Source: PostgreSQL documentation, appendix A. */
+const saysFull = (error: unknown): boolean => error instanceof pg.DatabaseError && error.code === "53300";
 
 const saysNoTls = (error: unknown): boolean =>
   error instanceof Error && error.message === "The server does not support SSL connections";

@@ -3,7 +3,7 @@ import pg from "pg";
 import { type OutcomeClass, RotatorError } from "../core/error.ts";
 import { type DatabaseCredential, databaseSecret, unsafeCharacters } from "./database-secret.ts";
 import { setCloned } from "./postgres-clone.ts";
-import { type Session, withSession } from "./postgres-session.ts";
+import { withSession } from "./postgres-session.ts";
 import { scramVerifier } from "./scram.ts";
 import type { Rotator, RotatorTools, Versions } from "./target.ts";
 
@@ -32,7 +32,8 @@ export const postgres: Rotator<DatabaseCredential> = {
   },
 
   async set(versions, strategy, tools) {
-    const verifier = await scramVerifier(versions.pending.password);
+    const verifier = scramVerifier(versions.pending.password); // made while the connection is
+    verifier.catch(() => undefined); // perhaps nobody asks
     await (strategy === "alternating-users" ? setOther(versions, verifier, tools) : setOwn(versions, verifier, tools));
   },
 
@@ -53,7 +54,7 @@ export const postgres: Rotator<DatabaseCredential> = {
 };
 
 /** The user changes its own password, logged in with whichever version is in force; a superuser does it when none is. */
-async function setOwn(versions: Versions<DatabaseCredential>, verifier: string, tools: RotatorTools): Promise<void> {
+async function setOwn(versions: Versions<DatabaseCredential>, verifier: Promise<string>, tools: RotatorTools): Promise<void> {
   const { pending, current, previous, admin } = versions;
   secret.mustMatch(pending, current, ["host", "port", "username"], "the pending version");
   const logins = [current, pending, ...(previous && secret.sameAccount(previous, pending) ? [previous] : [])];
@@ -61,13 +62,12 @@ async function setOwn(versions: Versions<DatabaseCredential>, verifier: string, 
     secret.mustMatch(admin, current, ["host", "port"], "the superuser's secret");
     logins.push(admin);
   }
-  const change = `alter role ${pg.escapeIdentifier(pending.username)} password ${pg.escapeLiteral(verifier)}`;
+  const change = (to: string) => `alter role ${pg.escapeIdentifier(pending.username)} password ${pg.escapeLiteral(to)}`;
   let refusal: RotatorError | undefined;
   for (const candidate of logins) {
     try {
       await withSession(secret.login(candidate), session(pending, tools), async (db) => {
-        await endEarlierCalls(db, pending);
-        await db.change(change);
+        await db.change(`${endEarlierCalls(pending)}; ${change(await verifier)}`);
       });
       return;
     } catch (error) {
@@ -79,7 +79,7 @@ async function setOwn(versions: Versions<DatabaseCredential>, verifier: string, 
 }
 
 /** A superuser sets the password of the user that is not in use, and makes that user at the first turn. */
-async function setOther(versions: Versions<DatabaseCredential>, verifier: string, tools: RotatorTools): Promise<void> {
+async function setOther(versions: Versions<DatabaseCredential>, verifier: Promise<string>, tools: RotatorTools): Promise<void> {
   const { pending, current, admin } = versions;
   secret.mustMatch(pending, current, ["host", "port"], "the pending version");
   if (pending.username !== secret.otherName(current.username)) {
@@ -88,18 +88,20 @@ async function setOther(versions: Versions<DatabaseCredential>, verifier: string
   if (!admin) throw new RotatorError("invalid", "alternating users need masterarn, the ARN of a superuser's secret");
   secret.mustMatch(admin, current, ["host", "port"], "the superuser's secret");
   await withSession(secret.login(admin), session(pending, tools), async (db) => {
-    await endEarlierCalls(db, pending);
-    await setCloned(db, { name: pending.username, original: secret.originalName(current.username), verifier });
+    await db.read(endEarlierCalls(pending));
+    const original = secret.originalName(current.username);
+    await setCloned(db, { name: pending.username, original, verifier: await verifier });
   });
 }
 
-/** A call whose caller died may still change the password: end it before deciding anything, by the account's mark. */
-async function endEarlierCalls(db: Session, account: DatabaseCredential): Promise<void> {
-  await db.read(
-    `select pg_terminate_backend(pid) from pg_stat_activity
-     where application_name like $1 and pid <> pg_backend_pid() and pg_has_role(current_user, usesysid, 'usage')`,
-    [`${mark(account)}%`],
-  );
+/**
+ * A call whose caller died may still change the password: end it before deciding anything, by the account's mark. Asks the
+ * function under the view pg_stat_activity, as a new session takes some ms to plan the view.
+ */
+function endEarlierCalls(account: DatabaseCredential): string {
+  return `select pg_terminate_backend(pid) from pg_stat_get_activity(null)
+    where application_name like ${pg.escapeLiteral(`${mark(account)}%`)} and pid <> pg_backend_pid()
+      and pg_has_role(usesysid, 'usage')`;
 }
 
 /** One rotation at a time changes an account, so that another session with its mark is a leftover. */

@@ -170,6 +170,17 @@ describe("postgres", { skip: postgresSkip }, () => {
     assert.equal(await postgres.probe(version("v2"), tools()), "ok");
   });
 
+  test("a role that may have one connection at a time is changed and tested", async () => {
+    const current = await newRole(server, freshName("single"), "old-password", "connection limit 1");
+    let inForce = current;
+    for (let turn = 0; turn < 10; turn += 1) {
+      const pending = await postgres.create(inForce, "single-user", tools());
+      await postgres.set({ current: inForce, pending, previous: undefined, admin: undefined }, "single-user", tools());
+      await postgres.test(pending, tools());
+      inForce = pending;
+    }
+  });
+
   test("a call left over from a worker that stalled is ended before the password changes again", async () => {
     const current = await newRole(server, freshName("late"), "old-password");
     const pending = await postgres.create(current, "single-user", tools());

@@ -1,8 +1,8 @@
-import { readFile } from "node:fs/promises";
 import { isIP, connect as openSocket, type Socket } from "node:net";
 import type { Connection as Driver, RowDataPacket, SslOptions } from "mysql2";
 import mysql from "mysql2";
 import { RotatorError } from "../core/error.ts";
+import { readAuthorities } from "./authorities.ts";
 import type { DatabaseLogin } from "./database-secret.ts";
 import { classify, describe, saysNoTls } from "./mysql-errors.ts";
 
@@ -156,12 +156,7 @@ async function tlsOptions({ host, ssl, sslrootcert }: DatabaseLogin): Promise<Ss
   if (ssl === false || host.startsWith("/")) return undefined;
   const verified = { rejectUnauthorized: true, verifyIdentity: true };
   if (sslrootcert === undefined) return verified;
-  if (sslrootcert.includes("-----BEGIN CERTIFICATE-----")) return { ...verified, ca: sslrootcert };
-  try {
-    return { ...verified, ca: await readFile(sslrootcert, "utf8") };
-  } catch (cause) {
-    throw new RotatorError("invalid", "sslrootcert names a file that cannot be read", { cause });
-  }
+  return { ...verified, ca: await readAuthorities(sslrootcert) };
 }
 
 const isLocal = (host: string): boolean => host === "localhost" || host === "::1" || /^127\.|^\//.test(host);

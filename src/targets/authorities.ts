@@ -1,0 +1,35 @@
+import { constants } from "node:fs";
+import { open } from "node:fs/promises";
+import { RotatorError } from "../core/error.ts";
+
+/** The bundles of public authorities are a quarter of this. */
+const maxBytes = 1024 * 1024;
+const begin = "-----BEGIN CERTIFICATE-----";
+
+/**
+ * The PEM text that `sslrootcert` is, or that stands in the file it names. Whoever writes a secret chooses the path: only a
+ * regular file of bounded size is read, and what is no certificate is told like what is not there.
+ * @throws RotatorError `invalid`
+ */
+export async function readAuthorities(sslrootcert: string): Promise<string> {
+  const pem = sslrootcert.includes(begin) ? sslrootcert : await readBounded(sslrootcert);
+  if (pem.includes(begin)) return pem;
+  throw unreadable();
+}
+
+async function readBounded(path: string): Promise<string> {
+  try {
+    await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK); // a pipe nobody writes to must not be waited for
+    const about = await file.stat();
+    if (!about.isFile() || about.size > maxBytes) throw unreadable();
+    const bytes = Buffer.alloc(maxBytes);
+    const { bytesRead } = await file.read(bytes, 0, maxBytes, 0);
+    return bytes.toString("utf8", 0, bytesRead);
+  } catch (cause) {
+    throw cause instanceof RotatorError ? cause : unreadable(cause);
+  }
+}
+
+function unreadable(cause?: unknown): RotatorError {
+  return new RotatorError("invalid", "sslrootcert names no file of certificates that can be read", { cause });
+}

@@ -1,7 +1,7 @@
 import { type ErrorCode, ServiceError } from "../core/error.ts";
 import type { Operation } from "../operations/operation.ts";
 import { type Api, type ApiRequest, dispatch, type Identified, logBug } from "./dispatch.ts";
-import { formMembers, toXml } from "./query-form.ts";
+import { formMembers, isTooLong, tooLong, toXml } from "./query-form.ts";
 import type { RawRequest } from "./raw-request.ts";
 
 /** An answer in the query protocol, to be sent with `x-amzn-RequestId`. */
@@ -32,7 +32,8 @@ export function isQueryRequest({ headers }: Pick<RawRequest, "headers">): boolea
 
 /** The AWS query protocol: `POST /` with a form that names `Action` and `Version`; XML out. Never rejects. */
 export async function answerAwsQuery(request: RawRequest, door: AwsQueryDoor): Promise<QueryAnswer> {
-  const form = new URLSearchParams(request.body.toString("utf8"));
+  const refused = isTooLong(request.body);
+  const form = new URLSearchParams(refused ? "" : request.body.toString("utf8"));
   const action = form.get("Action") ?? "";
   const apiRequest: ApiRequest = {
     door: "aws-query",
@@ -40,8 +41,10 @@ export async function answerAwsQuery(request: RawRequest, door: AwsQueryDoor): P
     sourceIp: request.sourceIp,
     userAgent: request.userAgent,
     secure: request.secure,
-    authenticate: () =>
-      action === webIdentityAction ? door.webIdentity(requireToken(form), request.sourceIp) : door.authenticate(request),
+    authenticate() {
+      if (refused) throw tooLong();
+      return action === webIdentityAction ? door.webIdentity(requireToken(form), request.sourceIp) : door.authenticate(request);
+    },
     operation: () => findOperation(door.operations, action, form.get("Version")),
     body: () => formMembers(form),
   };

@@ -52,6 +52,14 @@ forEachStore((_name, open) => {
     assert.equal(seen.message, text);
   });
 
+  test("a form of very many members is refused before anything else is done with it", async () => {
+    const w = await identityWorld(await open());
+    const many = Object.fromEntries(Array.from({ length: 501 }, (_, at) => [`m${at}`, ""]));
+    const { body } = await w.sts("AssumeRoleWithWebIdentity", many);
+    assert.equal(element(body, "Code"), "MalformedInput");
+    assert.equal(w.records.at(-1)?.principal, "anonymous");
+  });
+
   test("a session is as long as asked for, within the role's bounds", async () => {
     const w = await identityWorld(await open());
     const app = await w.newUser("app");

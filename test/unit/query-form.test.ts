@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { formMembers, toXml } from "../../src/http/query-form.ts";
+import { formMembers, isTooLong, toXml } from "../../src/http/query-form.ts";
 
 /** Through JSON: members have no prototype. */
 const members = (text: string): unknown => JSON.parse(JSON.stringify(formMembers(new URLSearchParams(text))));
@@ -19,6 +19,11 @@ test("a form that contradicts itself, or is too large or too deep, is refused", 
   for (const form of ["a=1&a=2", "a=1&a.b=2", "a.b=2&a=1", many, "a.b.c.d.e.f.g.h.i.j=1"]) {
     assert.throws(() => members(form), { code: "SerializationException" }, form.slice(0, 20));
   }
+});
+
+test("a form of too many members is known before anything is made of it", () => {
+  assert.equal(isTooLong(Buffer.from("a=1&".repeat(500))), false);
+  assert.equal(isTooLong(Buffer.from("&a".repeat(501))), true);
 });
 
 test("a member called __proto__ is only a member", () => {

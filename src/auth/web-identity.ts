@@ -88,13 +88,19 @@ async function discover(url: string, timeoutMs: number): Promise<RemoteJWKSet> {
   try {
     const document = await fetchJson(fetch, `${url.replace(/\/$/, "")}/.well-known/openid-configuration`);
     if (document.issuer !== url) throw new Error("the discovery document is of another issuer");
-    if (typeof document.jwks_uri !== "string" || !isSafeUrl(document.jwks_uri)) throw new Error("jwks_uri is no https address");
+    if (typeof document.jwks_uri !== "string" || !mayHoldKeys(document.jwks_uri, url))
+      throw new Error("jwks_uri is no https address");
     return createRemoteJWKSet(new URL(document.jwks_uri), { timeoutDuration: timeoutMs, [customFetch]: fetch });
   } catch (error) {
     throw new ServiceError("IDPCommunicationError", `Couldn't retrieve verification key from your identity provider, ${url}`, {
       cause: error,
     });
   }
+}
+
+/** Plain http only to where the issuer itself was configured so: no other may send us to what listens on this machine. */
+function mayHoldKeys(address: string, issuer: string): boolean {
+  return isSafeUrl(address) && (address.startsWith("https:") || new URL(address).origin === new URL(issuer).origin);
 }
 
 async function verifyToken(token: string, keys: RemoteJWKSet, provider: OidcProvider, currentDate: Date): Promise<JWTPayload> {

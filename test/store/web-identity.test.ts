@@ -94,6 +94,8 @@ forEachStore((_name, open) => {
     await laterRefused();
     Object.assign(issuer.document, { issuer: issuer.url, jwks_uri: "http://192.0.2.1/keys" });
     await laterRefused();
+    Object.assign(issuer.document, { jwks_uri: String(jwks_uri).replace("127.0.0.1", "localhost") });
+    await laterRefused();
     Object.assign(issuer.document, { jwks_uri });
     issuer.answerWithKeys = (keys) => keys + " ".repeat(300_000);
     await laterRefused();

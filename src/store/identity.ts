@@ -76,6 +76,7 @@ export async function createUser(tx: Sql, account: string, user: { id: string; n
   await raiseIdentityVersion(tx);
   await assertNameFree(tx, "users", user.name);
   const arn = userArn(account, user.name);
+  await deleteBelongings(tx, arn); // given to an earlier one of this name while it was deleted
   await tx.query("insert into users (id, name, arn, created_at) values ($1, $2, $3, $4)", [
     user.id,
     user.name,
@@ -107,6 +108,7 @@ export async function createRole(tx: Sql, account: string, role: Omit<Role, "arn
   await raiseIdentityVersion(tx);
   await assertNameFree(tx, "roles", role.name);
   const arn = roleArn(account, role.name);
+  await deleteBelongings(tx, arn); // given to an earlier one of this name while it was deleted
   await tx.query(
     `insert into roles (id, name, arn, trust_policy, max_session_seconds, description, created_at)
        values ($1, $2, $3, $4, $5, $6, $7)`,

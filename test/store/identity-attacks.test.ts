@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { ServiceError } from "../../src/core/error.ts";
+import { createToken, hashToken } from "../../src/store/credentials.ts";
+import { tagPrincipal } from "../../src/store/identity.ts";
+import { attachPolicy } from "../../src/store/policies.ts";
 import { type Credentials, element, identityWorld, signedRequest } from "../support/identity-world.ts";
 import { account } from "../support/keys.ts";
 import { forEachStore } from "../support/stores.ts";
@@ -54,6 +57,29 @@ forEachStore((_name, open) => {
     await w.call("users create", { UserName: "app" });
     await assert.rejects(w.signed(app), invalid);
     await assert.rejects(w.authenticator.bearer(String(Token), "::1"), invalid);
+  });
+
+  test("what was given to a user or role while it was deleted is not waiting for the next one of its name", async () => {
+    const sql = await open();
+    const w = await identityWorld(sql);
+    const policy = await w.newPolicy("everything", allow("*"));
+    const token = `dp.pt.${"a".repeat(40)}`;
+    const role = `arn:aws:iam::${account}:role/app`;
+    await sql.transaction(async (tx) => {
+      for (const arn of [user("app"), role]) {
+        await attachPolicy(tx, arn, policy);
+        await tagPrincipal(tx, arn, { team: "owners" });
+      }
+      const about = { hash: hashToken(token), id: "t", name: "t", createdAt: w.clock.now, expiresAt: undefined };
+      await createToken(tx, { ...about, principalArn: user("app") });
+    });
+    const app = await w.newUser("app");
+    await w.newRole("app", trusting("app"));
+    await assert.rejects(w.authenticator.bearer(token, "::1"), invalid);
+    for (const who of [app, await w.assume(role, app)]) {
+      assert.match((await w.refusal(who, read))?.message ?? "", /no identity-based policy allows/);
+      assert.deepEqual((await w.signed(who)).principal.tags, {});
+    }
   });
 
   test("a token ends when it is deleted, and when its time is over", async () => {

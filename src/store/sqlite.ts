@@ -218,7 +218,11 @@ function groupCommit(database: DatabaseSync, onCommit: () => void) {
 
   async function drain(): Promise<void> {
     while (queue.length > 0) {
-      await new Promise<void>((resolve) => setImmediate(resolve)); // whatever this turn of the event loop brings goes along
+      // Whatever the event loop brings goes along, until a turn brings nothing more: one commit costs as much as many jobs.
+      for (let gathered = 0; gathered < queue.length && queue.length < maxBatch; ) {
+        gathered = queue.length;
+        await new Promise<void>((resolve) => setImmediate(resolve));
+      }
       await runBatch(queue.splice(0, maxBatch));
     }
     draining = undefined;

@@ -66,10 +66,15 @@ function parseDocument(document: string, kind: PolicyKind): Record<string, unkno
     malformed(kind, "", "is not JSON");
   }
   if (!isObject(parsed)) return malformed(kind, "", "must be a JSON object");
-  if (document.length > limit && JSON.stringify(parsed).length > limit) malformed(kind, "", `has more than ${limit} characters`);
+  if (document.length > limit && withoutBlanks(document).length > limit) malformed(kind, "", `has more than ${limit} characters`);
   const repeated = repeatedName(document);
   if (repeated !== undefined) malformed(kind, "", `${shown(repeated)} stands twice in one object`);
   return parsed;
+}
+
+/** Of a well-formed JSON text; from the text, since what was parsed of it may be nested more deeply than can be written. */
+function withoutBlanks(json: string): string {
+  return json.replace(/("[^"\\]*(?:\\.[^"\\]*)*")|\s+/g, "$1");
 }
 
 function refuseRepeatedSids(kind: PolicyKind, statements: readonly Statement[]): void {

@@ -221,3 +221,13 @@ suite("broad access", () => {
     assert.equal(isPublic(parsePolicy(document(limited("StringEquals", "aws:SourceVpc", "vpc-1"), open), "resource")), true);
   });
 });
+
+test("a document nested more deeply than programs can follow is refused like any other too long one", () => {
+  for (const [open, close] of [
+    ["[", "]"],
+    ['{"a":', "}"],
+  ] as const) {
+    const deep = `{"a":${open.repeat(20_000)}1${close.repeat(20_000)}}`;
+    assert.throws(() => parsePolicy(deep, "identity"), { code: "MalformedPolicyDocumentException", message: /6144 characters/ });
+  }
+});

@@ -3,7 +3,7 @@ import { advance, type Rotation, type StepOutcome } from "../core/rotation.ts";
 import { type Secret, withoutTestCopy } from "../core/secret.ts";
 import { addEvent } from "../store/events.ts";
 import { type Claim, recordRotation, renewClaim } from "../store/rotation-claims.ts";
-import { changeSecret } from "../store/secrets.ts";
+import { changeSecret, loadSecret } from "../store/secrets.ts";
 import type { Sql } from "../store/sql.ts";
 import type { RotatorTools } from "../targets/target.ts";
 import type { EngineParts } from "./parts.ts";
@@ -34,6 +34,8 @@ export class HeldRotation {
   rotation: Rotation;
   /** The target takes the new password of a single user by now: AWSCURRENT's is of no use. */
   switched = false;
+  /** As last read or written here, so that it is not read again while nobody else has changed it. */
+  #secret: Secret | undefined;
   #committed: Rotation;
   readonly #claim: Claim;
   #until: number;
@@ -46,6 +48,12 @@ export class HeldRotation {
     this.#committed = claim.rotation;
     this.#claim = claim;
     this.#until = claim.until;
+  }
+
+  /** The secret as the store has it now; `undefined` when it is gone. */
+  async readSecret(): Promise<Secret | undefined> {
+    this.#secret = await loadSecret(this.parts.sql, this.rotation.secretId);
+    return this.#secret;
   }
 
   /** For calls at the target, which end before the claim does; extends it when too little is left. @throws Superseded */
@@ -79,12 +87,13 @@ export class HeldRotation {
   async #write({ hold = false, secret: decide, event, also }: Commit): Promise<void> {
     const { sql, now, settings } = this.parts;
     const until = hold ? now() + settings.claimMs : undefined;
-    await sql.transaction(async (tx) => {
+    this.#secret = await sql.transaction(async (tx) => {
       // The secret's row first, as operations do: two orders would wait for each other.
-      const secret = await changeSecret(tx, this.rotation.secretId, decide ?? ((before) => before));
+      const secret = await changeSecret(tx, this.rotation.secretId, decide ?? ((before) => before), this.#secret);
       if (!secret || !(await recordRotation(tx, this.rotation, this.#claim.fence, until))) throw new Superseded();
       await also?.(tx);
       if (event !== undefined) await this.#addEvent(tx, event, secret);
+      return secret;
     });
     if (until !== undefined) this.#until = until;
   }

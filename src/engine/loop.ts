@@ -2,7 +2,7 @@ import { anyDue, nextDueAt } from "../store/due.ts";
 import { type Claim, claimDue, releaseAllClaims } from "../store/rotation-claims.ts";
 import { Caps } from "./caps.ts";
 import type { EngineParts } from "./parts.ts";
-import { purgePage } from "./purge.ts";
+import { History, purgePage } from "./purge.ts";
 import { copyDueReplicas } from "./replicate.ts";
 import { Rewrapping } from "./rewrap.ts";
 import { rotate } from "./rotate.ts";
@@ -50,12 +50,14 @@ export function startEngine(parts: EngineParts): Engine {
   };
 
   const rewrapping = new Rewrapping(parts);
+  const history = new History(parts);
   const kinds = [
     () => startDueRotations(parts),
     () => claimMore().then(() => false),
     () => purgePage(parts),
     () => copyDueReplicas(parts),
     () => rewrapping.page(),
+    () => history.page(),
   ];
 
   /** True when there is more to do at once. One kind of work that fails does not keep the others from being done. */

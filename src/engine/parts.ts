@@ -52,6 +52,8 @@ interface EngineSettings {
   /** A claim lasts longer than two calls at a target. */
   readonly claimMs: number;
   readonly callMs: number;
+  /** Ended rotations and events are kept so long. */
+  readonly historyDays: number;
 }
 
 export const engineDefaults = {
@@ -61,4 +63,5 @@ export const engineDefaults = {
   perTarget: 10,
   claimMs: 20_000,
   callMs: 8_000,
+  historyDays: 400,
 } as const;

@@ -1,4 +1,4 @@
-import { anyDue, purgeDueSecrets } from "../store/due.ts";
+import { anyDue, purgeDueSecrets, removeHistory } from "../store/due.ts";
 import { addEvent } from "../store/events.ts";
 import type { EngineParts } from "./parts.ts";
 
@@ -16,4 +16,28 @@ export async function purgePage({ sql, now }: EngineParts): Promise<boolean> {
     return gone.length;
   });
   return purged === pageSize;
+}
+
+const historyPage = 500;
+const lookAtHistoryMs = 60_000;
+const dayMs = 86_400_000;
+
+/** Removes history that is older than the settings say, a page at a time, looking once a minute. */
+export class History {
+  readonly #parts: EngineParts;
+  #nextAt = 0;
+
+  constructor(parts: EngineParts) {
+    this.#parts = parts;
+  }
+
+  /** True when there may be more. */
+  async page(): Promise<boolean> {
+    const { sql, now, settings } = this.#parts;
+    if (now() < this.#nextAt) return false;
+    const removed = await removeHistory(sql, now() - settings.historyDays * dayMs, historyPage);
+    if (removed === historyPage) return true;
+    this.#nextAt = now() + lookAtHistoryMs;
+    return false;
+  }
 }

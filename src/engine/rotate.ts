@@ -4,7 +4,6 @@ import { blockedRemedy, type Decision, decide, mustProbe, type StepOutcome } fro
 import { rotated } from "../core/rotation-schedule.ts";
 import { addVersion, detach, isPending, moveLabel, type Secret, versionWith, withoutTestCopy } from "../core/secret.ts";
 import { type Claim, holdAccount } from "../store/rotation-claims.ts";
-import { loadSecret } from "../store/secrets.ts";
 import type { AnyCredential } from "../targets/index.ts";
 import type { Rotator, Strategy } from "../targets/target.ts";
 import type { Caps } from "./caps.ts";
@@ -69,7 +68,7 @@ function toOutcome({ parts, rotation }: HeldRotation, error: unknown): StepOutco
 
 async function attempt(held: HeldRotation, caps: Caps): Promise<void> {
   const { rotation, parts } = held;
-  const secret = await loadSecret(parts.sql, rotation.secretId);
+  const secret = await held.readSecret();
   if (!secret) throw new Superseded(); // its rotations went with it
   if (secret.deletedAt !== undefined) return held.end("canceled");
   if (!isPending(secret, rotation.versionId)) return held.end("abandoned");

@@ -15,7 +15,7 @@ import {
 } from "../../core/secret.ts";
 import { addEvent } from "../../store/events.ts";
 import { abandonRotation, cancelRotation, hastenRotation, insertRotation, type NewRotation } from "../../store/rotations.ts";
-import { changeSecret, loadSecret } from "../../store/secrets.ts";
+import { changeSecret } from "../../store/secrets.ts";
 import type { Sql } from "../../store/sql.ts";
 import { clientRequestToken, requireToken, secretId } from "../input.ts";
 import { type Call, defineOperation, type Resource } from "../operation.ts";
@@ -90,13 +90,16 @@ export const rotateSecret = defineOperation<RotateInput, SecretResource>({
     checkFunction(configured, call);
     const immediately = request.RotateImmediately ?? true;
     const saved = await call.transaction(async (tx) => {
-      const unfinished = await requeueUnfinished(tx, secret.id, token, call);
+      const now = await changeSecret(tx, secret.id, (before) => before, secret); // locked, and read again if it was changed
+      if (!now) throw notFound();
+      const unfinished = await requeueUnfinished(tx, now, token, call);
       if (unfinished) return unfinished;
-      const changed = await changeSecret(tx, secret.id, (before) => {
+      const change = (before: Secret): Secret => {
         requireWritable(before);
         const next = addPending(configure(before, request, call), token, call.startedAt);
         return planRotation(next, call.startedAt, Math.random());
-      });
+      };
+      const changed = await changeSecret(tx, secret.id, change, now);
       if (!changed) throw notFound();
       await abandonRotation(tx, secret.id, call.startedAt); // one whose AWSPENDING was taken away
       await insertRotation(tx, newRotation(changed, token, call, { testOnly: !immediately, origin: "request" }));
@@ -121,9 +124,7 @@ export const rotateSecret = defineOperation<RotateInput, SecretResource>({
  * A token that was used is answered as the first time. A rotation that did not finish is queued again, with its own token,
  * before the request is refused: a second one cannot begin beside it.
  */
-async function requeueUnfinished(tx: Sql, id: string, token: string, call: Call): Promise<Secret | "requeued" | undefined> {
-  const secret = await loadSecret(tx, id);
-  if (!secret) throw notFound();
+async function requeueUnfinished(tx: Sql, secret: Secret, token: string, call: Call): Promise<Secret | "requeued" | undefined> {
   const pending = versionWith(secret, "AWSPENDING");
   const unfinished = pending && isPending(secret, pending.id) ? pending.id : undefined;
   const configured = secret.rotationFunctionArn !== undefined;

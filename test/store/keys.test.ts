@@ -6,7 +6,9 @@ import type { NewRingKey, RingKeyRow } from "../../src/core/ring-key.ts";
 import { Envelope } from "../../src/crypto/envelope.ts";
 import type { RingKeyStore } from "../../src/crypto/ring-key-store.ts";
 import { ringKeyStore } from "../../src/store/keys.ts";
+import { dataFolder } from "../support/audit.ts";
 import { openRing, randomRootKey, region } from "../support/keys.ts";
+import { operationsWorld } from "../support/operations-world.ts";
 import { forEachStore } from "../support/stores.ts";
 
 const rootSecret = randomBytes(69);
@@ -169,5 +171,20 @@ forEachStore((_, open) => {
     await assert.rejects(ring.create({ region, alias: "alias/gone" }, failing), /taken back/);
     assert.deepEqual((await ringKeyStore(sql).load()).keys, []);
     await ring.create({ region, alias: "alias/gone" });
+  });
+
+  test("a node that has not heard of a key yet asks for the right to use it all the same", async () => {
+    const [sql, rootKey] = [await open(), await randomRootKey()];
+    await using one = await operationsWorld(sql, dataFolder(), undefined, rootKey);
+    await using other = await operationsWorld(sql, dataFolder(), undefined, rootKey);
+    const { keys } = one.services;
+    const key = await keys.create({ region });
+    const secret = { Name: "sealed", KmsKeyId: key.id, SecretString: "one", ClientRequestToken: randomUUID() };
+    await one.call("CreateSecret", secret);
+    const Statement = { Effect: "Deny", Principal: "*", Action: "kms:Decrypt", Resource: "*" };
+    await keys.change(key.id, { policy: JSON.stringify({ Version: "2012-10-17", Statement }) });
+    const denied = { code: "AccessDeniedException", message: "Access to KMS is not allowed" };
+    await assert.rejects(other.call("GetSecretValue", { SecretId: "sealed" }), denied);
+    assert.equal(other.services.keys.find(key.id)?.id, key.id);
   });
 });

@@ -6,6 +6,7 @@ import { createSessionTokens } from "../../src/auth/session-token.ts";
 import { rootArn } from "../../src/core/identity.ts";
 import { planRotation } from "../../src/core/rotation-schedule.ts";
 import { Envelope } from "../../src/crypto/envelope.ts";
+import type { RootKeyProvider } from "../../src/crypto/key-provider.ts";
 import { type Api, dispatch } from "../../src/http/dispatch.ts";
 import { awsOperations } from "../../src/operations/secrets/index.ts";
 import type { Services } from "../../src/operations/services.ts";
@@ -30,10 +31,15 @@ export interface OperationsWorld extends AsyncDisposable {
   settleAudit(): Promise<void>;
 }
 
-/** `dir` is the data folder of an embedded store. */
-export async function operationsWorld(sql: Sql, dir: string, clock = { now: 1_760_000_000_000 }): Promise<OperationsWorld> {
+/** `dir` is the data folder of an embedded store. With one `rootKey` several are nodes of one deployment. */
+export async function operationsWorld(
+  sql: Sql,
+  dir: string,
+  clock = { now: 1_760_000_000_000 },
+  rootKey?: RootKeyProvider,
+): Promise<OperationsWorld> {
   const now = () => clock.now;
-  const keys = await openRing(ringKeyStore(sql), await randomRootKey());
+  const keys = await openRing(ringKeyStore(sql), rootKey ?? (await randomRootKey()));
   const digestKey = keys.deriveKey("value digest");
   const audit = await openAudit({ sql, dir, key: keys.deriveKey("audit") });
   const reads = new LastReads();

@@ -167,6 +167,7 @@ export function checkReplicaRegions(regions: readonly ReplicaRegion[], own: stri
  */
 export async function requireReplicaKeys(secret: Secret, regions: readonly ReplicaRegion[], call: Call): Promise<void> {
   const { keys } = call.services;
+  await keys.refresh(); // the right to open is asked of each key, also of one that another process made just now
   const labelled = secret.versions.filter(({ stages }) => stages.length > 0);
   for (const id of new Set(labelled.map(({ keyId }) => keyId ?? ""))) {
     const key = regions.length > 0 ? keys.find(id) : undefined;

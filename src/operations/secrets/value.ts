@@ -2,7 +2,7 @@ import { ServiceError } from "../../core/error.ts";
 import { Plaintext } from "../../core/plaintext.ts";
 import type { SealedValue, Secret, ValueKind } from "../../core/secret.ts";
 import { digestContext, encryptionContext } from "../../core/value-context.ts";
-import { encryptionFailureText } from "../../crypto/failure-texts.ts";
+import { decryptionFailureText, encryptionFailureText } from "../../crypto/failure-texts.ts";
 import type { RingKey } from "../../crypto/key-ring.ts";
 import type { Call } from "../operation.ts";
 import { keyUse } from "./key-use.ts";
@@ -69,9 +69,20 @@ export async function sealValue(
 /** Decrypts, at once where the keys are at hand. @throws ServiceError AccessDeniedException or DecryptionFailure */
 export function openValue(call: Call, secret: Secret, versionId: string, value: SealedValue): Plaintext | Promise<Plaintext> {
   const key = call.services.keys.find(value.keyId);
-  if (key) requireKeyAccess(call, key, "kms:Decrypt", secret.arn);
+  if (!key) return openUnderNewKey(call, secret, versionId, value);
+  requireKeyAccess(call, key, "kms:Decrypt", secret.arn);
   const context = encryptionContext(secret.arn, versionId);
   return call.services.envelope.openCached(value, context) ?? call.services.envelope.open(value, context);
+}
+
+/** Under a key that another process made just now: not before this one knows what it asks of callers. */
+async function openUnderNewKey(call: Call, secret: Secret, versionId: string, value: SealedValue): Promise<Plaintext> {
+  const { keys } = call.services;
+  await keys.refresh();
+  const key = keys.find(value.keyId);
+  const cause = new Error(`ring key ${value.keyId} is not in this store`);
+  if (!key) throw new ServiceError("DecryptionFailure", decryptionFailureText, { cause });
+  return openValue(call, secret, versionId, value);
 }
 
 /** The default key is everybody's of the account, who may use the secret; other keys need rights of their own. */

@@ -49,6 +49,11 @@ export const settings = {
     default: "60",
     about: "most refused logins of one address in a minute",
   }),
+  historyDays: count("N", 1, 3650, {
+    parts: ["server"],
+    default: "400",
+    about: "days for which ended rotations and events are kept",
+  }),
   rotationsAtOnce: count("N", 1, 256, { parts: ["server"], default: "8", about: "most rotations at the same time" }),
   settleMs: count("MS", 0, 10_000, { parts: ["server"], default: "100", about: "wait before a password is switched" }),
   readBarrierMs: count("MS", 0, 10_000, { parts: ["server"], default: "1000", about: "longest wait of a read during a switch" }),

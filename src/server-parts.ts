@@ -117,6 +117,7 @@ export function engineParts(config: Config, { services, authorize }: Api): Engin
       settleMs: config.settleMs,
       readBarrierMs: config.readBarrierMs,
       concurrency: config.rotationsAtOnce,
+      historyDays: config.historyDays,
     },
   };
 }

@@ -26,6 +26,27 @@ export async function purgeDueSecrets(tx: Sql, nowMs: number, limit: number): Pr
   return due;
 }
 
+/** Removes old history, at most `limit` of each kind: ended rotations (blocked ones stay, for somebody to see) and events. */
+export async function removeHistory(sql: Sql, beforeMs: number, limit: number): Promise<number> {
+  const old = "ended_at <= $1 and state <> 'blocked'";
+  const [rotation] = await sql.query(`select 1 as due from rotations where ${old} limit 1`, [beforeMs]);
+  const [oldest] = await sql.query<{ id: number; at: number }>(
+    "select id, at from events where id = (select min(id) from events)",
+  );
+  const [first, at] = [oldest?.id ?? 0, oldest?.at ?? Number.POSITIVE_INFINITY];
+  if (!rotation && at > beforeMs) return 0;
+  return sql.transaction(async (tx) => {
+    const ended = `select id from rotations where ${old} order by ended_at limit $2`;
+    const rotations = await tx.query(`delete from rotations where id in (${ended}) returning id`, [beforeMs, limit]);
+    const events = await tx.query("delete from events where id >= $1 and id < $2 and at <= $3 returning id", [
+      first,
+      first + limit, // they come in the order of time
+      beforeMs,
+    ]);
+    return Math.max(rotations.length, events.length);
+  });
+}
+
 /** Whether a transaction that claims or purges would find anything: reads are cheaper. */
 export async function anyDue(sql: Sql, what: "rotations" | "purges", nowMs: number): Promise<boolean> {
   const text =

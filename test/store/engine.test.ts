@@ -52,6 +52,35 @@ forEachStore((_dialect, open) => {
     return (ReplicationStatus as Answer[] | undefined)?.[0] ?? {};
   };
 
+  test("old history goes, page by page; what is blocked, running or young stays", async () => {
+    await using place = await opened();
+    const { sql, world } = place;
+    const old = world.clock.now - 401 * dayMs;
+    for (let n = 0; n < 700; n++)
+      await sql.query("insert into events (at, type, resource, detail) values ($1, 'old', 'r', '{}')", [old]);
+    const { ARN } = await create(world, "with-history");
+    const [secret] = await sql.query<{ id: string }>("select id from secrets where arn = $1", [String(ARN)]);
+    const insert = (state: string, endedAt: number | null) =>
+      sql.query(
+        `insert into rotations (id, secret_id, version_id, generation, origin, test_only, function_arn, principal, step, state, attempt,
+           step_attempt, run_at, window_ends_at, fence, started_at, ended_at)
+         values ($1, $2, 'v', 1, 'request', 0, 'f', '{}', 'finishSecret', $3, 0, 0, $4, 0, 0, 0, $5)`,
+        [randomUUID(), secret?.id ?? "", state, world.clock.now + dayMs, endedAt],
+      );
+    for (let n = 0; n < 700; n++) await insert("succeeded", old);
+    await insert("blocked", old);
+    await insert("running", null);
+    await insert("failed", world.clock.now);
+    const young = (await sql.query("select id from events where type <> 'old'")).length;
+    const engine = startEngine(engineParts(world));
+    const left = async () =>
+      (await sql.query<{ state: string }>("select state from rotations order by state")).map(({ state }) => state);
+    const told = async () => (await sql.query("select id from events")).length;
+    await until(engine, async () => (await left()).length === 3 && (await told()) === young);
+    assert.deepEqual(await left(), ["blocked", "failed", "running"]);
+    await engine.stop();
+  });
+
   test("a secret goes when its recovery window is over and not before, with all that is its own; one event each", async () => {
     await using place = await opened();
     const { sql, world } = place;

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { addRootCredentials } from "../../src/initialise.ts";
 import { findAccessKey, findToken, saveLastUses } from "../../src/store/credentials.ts";
 import { outdatedDataKeys } from "../../src/store/data-keys.ts";
-import { anyDue, nextDueAt, purgeDueSecrets, secretsDueForRotation } from "../../src/store/due.ts";
+import { anyDue, nextDueAt, purgeDueSecrets, removeHistory, secretsDueForRotation } from "../../src/store/due.ts";
 import { dueReplicas } from "../../src/store/replicas.ts";
 import { claimDue } from "../../src/store/rotation-claims.ts";
 import { searchSecrets } from "../../src/store/secret-search.ts";
@@ -110,6 +110,7 @@ async function askWatch(sql: Sql): Promise<void> {
   await secretsDueForRotation(sql, 1, 10);
   await dueReplicas(sql, 1, 10);
   await sql.transaction((tx) => purgeDueSecrets(tx, 1, 10));
+  await removeHistory(sql, 1, 10);
   await sql.transaction((tx) => claimDue(tx, { node: "a", nowMs: 1, untilMs: 2 }));
   for (const table of ["versions", "access_keys"] as const)
     await outdatedDataKeys(sql, { table, keyId: "id", belowVersion: 2, after: undefined, limit: 10 });

@@ -59,6 +59,7 @@ export const migration = {
     "create index rotations_by_claim on rotations (claim_until) where state = 'running' and claim_until is not null",
     "create unique index rotations_one_running on rotations (secret_id) where state = 'running'",
     "create unique index rotations_one_per_account on rotations (target_account) where state = 'running' and target_account is not null",
+    "create index rotations_by_end on rotations (ended_at) where ended_at is not null and state <> 'blocked'",
     "create index rotations_by_secret on rotations (secret_id, started_at)",
 
     // What changed, in order, for subscribers; written in the transaction of the change.

@@ -63,6 +63,7 @@ async function running(command: string, args: string[]) {
     async [Symbol.asyncDispose]() {
       child.kill("SIGTERM");
       if (child.exitCode === null) await once(child, "exit");
+      child.stdout.destroy(); // whoever outlives it may hold the other end
       assert.equal(child.exitCode, 0);
     },
   };
@@ -101,6 +102,19 @@ export const wrong = () => startServer();
 `;
     writeFileSync(own, text);
     execFileSync(join(repository, "node_modules", ".bin", "tsc"), [...flags, own], { cwd: home, env, stdio: "pipe" });
+  });
+});
+
+describe("in a clone", () => {
+  it("a signal to npm ends the server, not only the shell before it", async () => {
+    const flags = ["--data", join(home, "cloned"), "--listen", "127.0.0.1:0"];
+    let ended = "";
+    {
+      await using server = await running("npm", ["run", "--silent", "--prefix", repository, "rekey", "--", "server", ...flags]);
+      ended = `${server.endpoint}/healthz`;
+      assert.equal((await fetch(ended)).status, 200);
+    }
+    await assert.rejects(fetch(ended));
   });
 });
 

@@ -17,7 +17,7 @@ export async function hasRotated(
 ): Promise<boolean> {
   for (const label of ["AWSCURRENT", "AWSPREVIOUS"]) {
     const version = versionWith(secret, label);
-    if (!version || !(await wasRotatedTo(parts.sql, secret.id, version.id))) continue;
+    if (!version || !(await wasRotatedTo(parts.sql, secret.id, version))) continue;
     const value = await credentialOf(parts, secret, version, `the value labelled ${label}`);
     if (value && isOfAccount(value)) return true;
   }

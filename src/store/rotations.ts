@@ -83,11 +83,12 @@ async function endRunning(
   return row && { versionId: row.version_id, testOnly: row.test_only === 1 };
 }
 
-/** Whether a rotation made this version and finished: its value has logged in. */
-export async function wasRotatedTo(sql: Sql, secretId: string, versionId: string): Promise<boolean> {
+/** Whether a rotation made this version and finished: its value has logged in. A younger version of the same id is another one. */
+export async function wasRotatedTo(sql: Sql, secretId: string, version: { id: string; createdAt: number }): Promise<boolean> {
   const rows = await sql.query(
-    `select 1 as found from rotations where secret_id = $1 and version_id = $2 and state = 'succeeded' and test_only = 0 limit 1`,
-    [secretId, versionId],
+    `select 1 as found from rotations where secret_id = $1 and version_id = $2 and started_at >= $3
+       and state = 'succeeded' and test_only = 0 limit 1`,
+    [secretId, version.id, version.createdAt],
   );
   return rows.length > 0;
 }

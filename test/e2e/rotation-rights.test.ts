@@ -187,6 +187,13 @@ describe("rights of rotations", { skip: postgresSkip }, () => {
     await world.rotated(SecretId, "SingleUser");
     await refused(secrets.rotateSecret({ SecretId }), "AccessDeniedException", text);
     assert.equal((await world.rotations(SecretId)).length, 1);
+    // One that did not finish goes on with the function that it began with, whatever the request names.
+    const stuck = await world.newSecret({ ...(await world.newLogin()), port: 1 });
+    await world.root.rotateSecret({ SecretId: stuck.SecretId, RotationLambdaARN });
+    const again = { SecretId: stuck.SecretId, RotationLambdaARN: functionArn(server, "MultiUser") };
+    await refused(secrets.rotateSecret(again), "AccessDeniedException", text);
+    await refused(world.root.rotateSecret(again), "InvalidRequestException", /will be reattempted/);
+    await world.root.cancelRotateSecret({ SecretId: stuck.SecretId });
   });
 
   describe("configured in a session", () => {

@@ -40,7 +40,7 @@ export interface World {
   ended(id: string): Promise<Rotation>;
   reload(secret: Secret): Promise<Secret>;
   credential(secret: Secret, label: string): Promise<DatabaseCredential | undefined>;
-  put(secret: Secret, credential: object): Promise<void>;
+  put(secret: Secret, credential: object, versionId?: string): Promise<void>;
 }
 
 interface Begin {
@@ -157,8 +157,7 @@ export async function openWorld(
       const value = version && (await openVersion(parts, latest, version.id));
       return value && JSON.parse(value.plaintext.revealText());
     },
-    async put(secret, credential) {
-      const versionId = randomUUID();
+    async put(secret, credential, versionId = randomUUID()) {
       const value = await sealed(secret, versionId, credential);
       await sql.transaction((tx) =>
         changeSecret(tx, secret.id, (before) => addVersion(before, { id: versionId, value, createdAt: Date.now() }).secret),

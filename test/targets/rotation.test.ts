@@ -158,6 +158,16 @@ describe("rotation of PostgreSQL credentials", { skip: postgresSkip }, () => {
           assert.equal(await logsIn(victim), "ok");
         }
     }
+    // Nor under the id of a version that a rotation made, once that version is gone.
+    const { secret, credential } = await newUser({ masterarn: master.arn });
+    const { versionId } = await finished(secret, { function: "SingleUser" });
+    const victim = (await newUser()).credential;
+    await world.put(secret, credential);
+    await world.put(secret, credential);
+    await world.sql.query("delete from versions where secret_id = $1 and version_id = $2", [secret.id, versionId]);
+    await world.put(secret, { ...credential, username: victim.username, password: "a-guess" }, versionId);
+    assert.equal((await finished(secret, { function: "SingleUser" })).state, "blocked");
+    assert.equal(await logsIn(victim), "ok");
     const { rowCount } = await run("select from pg_roles where rolname like '%_clone_clone'");
     assert.equal(rowCount, 0);
   });

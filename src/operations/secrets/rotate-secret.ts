@@ -139,8 +139,10 @@ async function requeueUnfinished(tx: Sql, secret: Secret, token: string, call: C
   return unfinished === undefined ? undefined : "requeued";
 }
 
-/** From now on with the rights of this caller: whoever configured it may be gone. */
-async function tryAgain(tx: Sql, { id }: Secret, versionId: string, call: Call): Promise<void> {
+/** From now on with the rights of this caller, who must have that to its function too: whoever configured it may be gone. */
+async function tryAgain(tx: Sql, { id, arn, rotationFunctionArn = "" }: Secret, versionId: string, call: Call): Promise<void> {
+  const refusal = call.may("lambda:InvokeFunction", functionResource(rotationFunctionArn, arn));
+  if (refusal) throw refusal;
   const secret = await changeSecret(tx, id, (before) => ({ ...before, rotationPrincipal: rotationPrincipal(call.principal) }));
   if (!secret) throw notFound();
   if (!(await insertRotation(tx, newRotation(secret, versionId, call, { testOnly: false, origin: "retry" }))))

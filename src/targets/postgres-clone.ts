@@ -6,6 +6,7 @@ export interface Pair {
   /** The role whose password is set: the original itself, or its clone. */
   readonly name: string;
   readonly original: string;
+  readonly clone: string;
   readonly verifier: string;
 }
 
@@ -17,9 +18,9 @@ interface Role {
 }
 
 /** Sets the password of one role of an alternating pair; a clone that is missing is made a member of the original, alike in all else. */
-export async function setCloned(db: Session, { name, original, verifier }: Pair): Promise<void> {
+export async function setCloned(db: Session, { name, original, clone, verifier }: Pair): Promise<void> {
   const password = `password ${pg.escapeLiteral(verifier)}`;
-  const role = await find(db, name, original);
+  const role = await find(db, { name, original, clone });
   if (!role.exists) {
     if (name === original) throw new RotatorError("invalid", `role ${original} does not exist`);
     await db.change([...(await cloneStatements(db, name, original, password))].join(";\n"));
@@ -28,7 +29,7 @@ export async function setCloned(db: Session, { name, original, verifier }: Pair)
   if (!role.member) {
     throw new RotatorError(
       "invalid",
-      `role ${name} exists and is not a member of ${original}: grant ${original} to it, or rename it`,
+      `role ${clone} exists and is not a member of ${original}: grant ${original} to it, or rename it`,
     );
   }
   if (!role.login) throw new RotatorError("locked", `role ${name} may not log in: alter role … login`);
@@ -36,13 +37,14 @@ export async function setCloned(db: Session, { name, original, verifier }: Pair)
   await db.change(`alter role ${pg.escapeIdentifier(name)} ${password}`);
 }
 
-async function find(db: Session, name: string, original: string): Promise<Role> {
+/** A clone that is there must be a member, whichever of the two is to change: else its login would lead to the original's. */
+async function find(db: Session, { name, original, clone }: Omit<Pair, "verifier">): Promise<Role> {
   const [row] = await db.read<Omit<Role, "exists">>(
     `select rolcanlogin as login, coalesce(rolvaliduntil <= now(), false) as expired,
-       rolname = $2 or exists (select from pg_auth_members m join pg_roles o on o.oid = m.roleid
-         where m.member = r.oid and o.rolname = $2) as member
+       not exists (select from pg_roles c where c.rolname = $3 and not exists (select from pg_auth_members m
+         join pg_roles o on o.oid = m.roleid where m.member = c.oid and o.rolname = $2)) as member
      from pg_roles r where rolname = $1`,
-    [name, original],
+    [name, original, clone],
   );
   return row ? { ...row, exists: true } : { exists: false, member: false, login: false, expired: false };
 }

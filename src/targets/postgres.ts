@@ -90,7 +90,8 @@ async function setOther(versions: Versions<DatabaseCredential>, verifier: Promis
   await withSession(secret.login(admin), session(pending, tools), async (db) => {
     await db.read(endEarlierCalls(pending));
     const original = secret.originalName(current.username);
-    await setCloned(db, { name: pending.username, original, verifier: await verifier });
+    const clone = original === pending.username ? current.username : pending.username;
+    await setCloned(db, { name: pending.username, original, clone, verifier: await verifier });
   });
 }
 

@@ -131,6 +131,15 @@ describe("postgres", { skip: postgresSkip }, () => {
     const versions = { current, pending, previous: undefined, admin: adminOf(server) };
     assert.equal(await failure(postgres.set(versions, "alternating-users", tools())), "invalid");
     assert.equal(await postgres.probe(foreign, tools()), "ok");
+    // Nor does a login that only bears the clone's name lead to the original.
+    const back = { current: foreign, pending: await postgres.create(foreign, "alternating-users", tools()) };
+    assert.equal(back.pending.username, name);
+    assert.equal(await failure(postgres.set({ ...versions, ...back }, "alternating-users", tools())), "invalid");
+    assert.equal(await postgres.probe(current, tools()), "ok");
+    // A clone that somebody dropped keeps nobody from going back.
+    await run(server.url, `drop role ${name}_clone`);
+    await postgres.set({ ...versions, ...back }, "alternating-users", tools());
+    assert.equal(await postgres.probe(back.pending, tools()), "ok");
   });
 
   test("alternating users name what is missing: superuser, same host, room for the name", async () => {

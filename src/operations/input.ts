@@ -21,8 +21,11 @@ export const kmsKeyId = z.string().max(2048).optional();
 export const secretString = z.string().max(65_536).optional();
 /** Base64 text of at most 65,536 bytes. */
 export const secretBinary = z.string().max(87_384).optional();
+/** Beyond any number that a secret can have, of which the operations speak themselves. */
+export const maxListed = 200;
 export const tags = z
   .array(z.object({ Key: z.string().min(1).max(128).optional(), Value: z.string().max(256).optional() }))
+  .max(maxListed)
   .optional();
 export const nextToken = z.string().min(1).max(4096).optional();
 export const region = z

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
+import { z } from "zod";
 import { ServiceError } from "../../src/core/error.ts";
+import { operations } from "../../src/operations/index.ts";
 import { parseInput } from "../../src/operations/input.ts";
 import type { Operation } from "../../src/operations/operation.ts";
 import { awsOperations } from "../../src/operations/secrets/index.ts";
@@ -23,6 +25,32 @@ function refusal(name: string, body: unknown): [string, string] {
   }
   return assert.fail(`${name} took it`);
 }
+
+interface Schema {
+  readonly type?: string;
+  readonly maxItems?: number;
+  readonly properties?: Readonly<Record<string, Schema>>;
+  readonly items?: Schema;
+  readonly anyOf?: readonly Schema[];
+}
+
+function listsWithoutBound(schema: Schema, path: string): string[] {
+  const parts = [
+    ...Object.entries(schema.properties ?? {}).map(([name, part]) => [part, `${path}.${name}`] as const),
+    ...[...(schema.items ? [schema.items] : []), ...(schema.anyOf ?? [])].map((part) => [part, path] as const),
+  ];
+  const own = schema.type === "array" && schema.maxItems === undefined ? [path] : [];
+  return [...own, ...parts.flatMap(([part, below]) => listsWithoutBound(part, below))];
+}
+
+test("no list is without bound: each member that is wrong costs time and a sentence, before anybody's rights are known", () => {
+  const found = operations.flatMap(({ name, input }) =>
+    listsWithoutBound(z.toJSONSchema(input, { io: "input", unrepresentable: "any" }) as Schema, name),
+  );
+  assert.deepEqual(found, []);
+  const many = Array.from({ length: 10_000 }, () => "");
+  assert.ok(refusal("UntagResource", { SecretId: "a", TagKeys: many })[1].length < 1000);
+});
 
 const one = (text: string): [string, string] => ["ValidationException", `1 validation error detected: ${text}`];
 

@@ -8,7 +8,7 @@ import { addEvent } from "../../store/events.ts";
 import { listReplicas, putReplica, type Replica, removeReplica } from "../../store/replicas.ts";
 import { changeSecret, deleteSecretRow, findSecret } from "../../store/secrets.ts";
 import type { Sql } from "../../store/sql.ts";
-import { kmsKeyId, region, secretId } from "../input.ts";
+import { kmsKeyId, maxListed, region, secretId } from "../input.ts";
 import { type Call, defineOperation } from "../operation.ts";
 import {
   isReplica,
@@ -22,7 +22,10 @@ import {
 } from "./secret-resource.ts";
 import { requireKeyAccess } from "./value.ts";
 
-export const replicaRegions = z.array(z.object({ Region: region, KmsKeyId: kmsKeyId })).min(1);
+export const replicaRegions = z
+  .array(z.object({ Region: region, KmsKeyId: kmsKeyId }))
+  .min(1)
+  .max(maxListed);
 type ReplicaRegion = z.infer<typeof replicaRegions>[number];
 
 const replicateInput = z.object({
@@ -63,7 +66,7 @@ export const replicateSecretToRegions = defineOperation<z.infer<typeof replicate
   },
 });
 
-const removeInput = z.object({ SecretId: secretId, RemoveReplicaRegions: z.array(region).min(1) });
+const removeInput = z.object({ SecretId: secretId, RemoveReplicaRegions: z.array(region).min(1).max(maxListed) });
 
 /** Deletes replicas at once. Source: AWS API reference, RemoveRegionsFromReplication. */
 export const removeRegionsFromReplication = defineOperation<z.infer<typeof removeInput>, SecretResource>({

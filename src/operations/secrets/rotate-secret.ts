@@ -17,7 +17,7 @@ import { addEvent } from "../../store/events.ts";
 import { abandonRotation, cancelRotation, hastenRotation, insertRotation, type NewRotation } from "../../store/rotations.ts";
 import { changeSecret } from "../../store/secrets.ts";
 import type { Sql } from "../../store/sql.ts";
-import { clientRequestToken, requireToken, secretId } from "../input.ts";
+import { clientRequestToken, maxListed, requireToken, secretId } from "../input.ts";
 import { type Call, defineOperation, type Resource } from "../operation.ts";
 import { notFound, parameterContext, requireWritable, type SecretResource, secretResource, usable } from "./secret-resource.ts";
 
@@ -45,6 +45,7 @@ const rotateInput = z.object({
   RotateImmediately: z.boolean().optional(),
   ExternalSecretRotationMetadata: z
     .array(z.object({ Key: z.string().min(1).max(256), Value: z.string().min(1).max(2048) }))
+    .max(maxListed)
     .optional(),
   ExternalSecretRotationRoleArn: z.string().min(20).max(2048).optional(),
 });

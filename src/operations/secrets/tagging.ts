@@ -2,7 +2,7 @@ import { z } from "zod";
 import { ServiceError } from "../../core/error.ts";
 import type { Secret } from "../../core/secret.ts";
 import { changeSecret } from "../../store/secrets.ts";
-import { secretId, tags } from "../input.ts";
+import { maxListed, secretId, tags } from "../input.ts";
 import { type Call, defineOperation } from "../operation.ts";
 import { requirePrimary, requireUsable, SecretResource, secretResource, tagContext, usable } from "./secret-resource.ts";
 
@@ -24,7 +24,7 @@ export const tagResource = defineOperation<z.infer<typeof tagInput>, SecretResou
   run: (request, found, call) => changeTags(found, call, (before) => mergeTags(before, request.Tags)),
 });
 
-const untagInput = z.object({ SecretId: secretId, TagKeys: z.array(z.string().min(1).max(128)) });
+const untagInput = z.object({ SecretId: secretId, TagKeys: z.array(z.string().min(1).max(128)).max(maxListed) });
 
 /** Removes tags; keys that are not there are ignored. Source: AWS API reference, UntagResource. */
 export const untagResource = defineOperation<z.infer<typeof untagInput>, SecretResource>({

@@ -1,62 +1,10 @@
 #!/usr/bin/env node
-import { readFileSync } from "node:fs";
-import { Command, CommanderError } from "commander";
-import { addAccessKeyCommands } from "./commands/access-key.ts";
-import { addAuditCommands } from "./commands/audit.ts";
-import { addBackupCommands } from "./commands/backup.ts";
+import { CommanderError } from "commander";
 import { CommandError, isUnreachable } from "./commands/command-error.ts";
-import { addDoctorCommand } from "./commands/doctor.ts";
-import { addInitCommand } from "./commands/init.ts";
-import { addKeyCommands } from "./commands/key.ts";
-import { addMigrateCommand } from "./commands/migrate.ts";
-import { addOidcProviderCommands } from "./commands/oidc-provider.ts";
-import { addPolicyCommands } from "./commands/policy.ts";
-import { addRoleCommands } from "./commands/role.ts";
-import { addRootKeyCommand } from "./commands/root-key.ts";
-import { addRotationCommands } from "./commands/rotation.ts";
-import { addSecretCommands } from "./commands/secret.ts";
-import { addServerCommand } from "./commands/server.ts";
-import { addTokenCommands } from "./commands/token.ts";
-import { addUserCommands } from "./commands/user.ts";
 import { ConfigError, ServiceError } from "./core/error.ts";
+import { makeProgram } from "./program.ts";
 
-// Command files are light: what they need of stores, keys and servers is imported when they run.
-const program = new Command("rekey")
-  .description("Keeps secrets, and changes the credentials behind them without downtime.")
-  .usage("<command>")
-  .version(version(), "--version", "print the version")
-  .helpCommand(false)
-  .enablePositionalOptions() // `secret get --version` is not ours
-  .exitOverride()
-  .configureOutput({ outputError: () => undefined })
-  .showSuggestionAfterError()
-  .addHelpText(
-    "after",
-    `
-To begin: rekey server, then in another terminal rekey secret create my/first and rekey secret get my/first.
-Commands that talk to a server take --endpoint and --token, REKEY_ENDPOINT and REKEY_TOKEN, or ./.rekey/root-credentials.json.
-Exit codes: 0 done, 1 refused or failed, 2 wrongly called, 3 nobody answered.`,
-  );
-
-program.commandsGroup("Server and store:");
-addServerCommand(program);
-addInitCommand(program);
-addMigrateCommand(program);
-addBackupCommands(program);
-addDoctorCommand(program);
-addRootKeyCommand(program);
-program.commandsGroup("Secrets:");
-addSecretCommands(program);
-addRotationCommands(program);
-addKeyCommands(program);
-program.commandsGroup("Who may do what:");
-addUserCommands(program);
-addRoleCommands(program);
-addPolicyCommands(program);
-addAccessKeyCommands(program);
-addTokenCommands(program);
-addOidcProviderCommands(program);
-addAuditCommands(program);
+const program = makeProgram();
 
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   if (program.args[0] === "server") return; // its work is not what it prints
@@ -124,9 +72,4 @@ function describe(error: unknown): string {
   if (error instanceof CommandError) return error.message;
   if (error instanceof ServiceError) return `${error.code}: ${error.message}`;
   return error instanceof Error ? error.message : String(error);
-}
-
-function version(): string {
-  const read: unknown = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"));
-  return typeof read === "object" && read !== null && "version" in read ? String(read.version) : "unknown";
 }

@@ -104,6 +104,7 @@ export function loadConfig(part: Part, env: NodeJS.ProcessEnv, flags: Flags = {}
     values[name] = value;
   }
   const config = values as unknown as Config;
+  if (part === "server") problems.push(...unknownFlags(flags));
   problems.push(...unknownNames(env, config.rootKey));
   if (problems.length === 0 && part === "server") problems.push(...contradictions(config));
   if (problems.length > 0) throw new ConfigError(problems);
@@ -123,10 +124,21 @@ function unknownNames(env: NodeJS.ProcessEnv, rootKeySetting: string | undefined
   return Object.keys(env)
     .filter((name) => name.startsWith("REKEY_") && !known.has(name))
     .sort()
-    .map((name) => {
-      const near = [...known].find((candidate) => isNear(candidate, name));
-      return `${name} is not a setting${near ? `; did you mean ${near}?` : "; `rekey server --help` lists all of them."}`;
-    });
+    .map((name) => notASetting(name, known));
+}
+
+/** Other commands have flags of their own beside the settings; the server has none. */
+function unknownFlags(flags: Flags): string[] {
+  const known = new Set(settingsOf("server").map(([name]) => flagOf(name)));
+  return Object.keys(flags)
+    .map(flagOf)
+    .filter((flag) => !known.has(flag))
+    .map((flag) => notASetting(flag, known));
+}
+
+function notASetting(name: string, known: ReadonlySet<string>): string {
+  const near = [...known].find((candidate) => isNear(candidate, name));
+  return `${name} is not a setting${near ? `; did you mean ${near}?` : "; `rekey server --help` lists all of them."}`;
 }
 
 function contradictions({ listen, metricsListen, tlsCert, tlsKey, insecureListen }: Config): string[] {

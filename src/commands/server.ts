@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { exampleText } from "./api-command.ts";
+import { CommandError } from "./command-error.ts";
 import { printLine } from "./output.ts";
 import { addSettings, readSettings } from "./settings-options.ts";
 
@@ -21,8 +22,10 @@ ${exampleText([
   "REKEY_DATABASE_URL=postgres://rekey@db/rekey rekey server --root-key file:/etc/rekey/root.key",
 ])}`,
     );
+  // What it does not know is told together with everything else that is wrong.
+  command.allowUnknownOption().allowExcessArguments();
   addSettings(command, "server").action(async () => {
-    const config = readSettings("server", command.opts());
+    const config = readSettings("server", { ...command.opts(), ...unknownFlags(command.args) });
     const [{ startServer }, { looseModes }, { createLog }] = await Promise.all([
       import("../server.ts"),
       import("../open-store.ts"),
@@ -38,4 +41,12 @@ ${exampleText([
     await stopped.promise;
     await server.close();
   });
+}
+
+/** Flags that commander left over, by their names; what follows one may be its value. */
+function unknownFlags(args: readonly string[]): Record<string, true> {
+  const [first] = args;
+  if (first !== undefined && !first.startsWith("-")) throw new CommandError(2, "server takes flags only; --help shows them");
+  const names = args.filter((arg) => arg.startsWith("-")).map((arg) => arg.replace(/^-+|=.*$/gs, ""));
+  return Object.fromEntries(names.map((name) => [name, true]));
 }

@@ -6,6 +6,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { after, before, test } from "node:test";
+import type { Command } from "commander";
+import { makeProgram } from "../../src/program.ts";
 import { type CommandLine, closedPort, commandLine, program, run } from "../support/cli.ts";
 import { type RekeyServer, startRekey } from "../support/rekey-server.ts";
 
@@ -79,20 +81,19 @@ test("an unknown command suggests, with and without --help", async () => {
   }
 });
 
-test("every command's help tells its flags with their variables, and gives an example", async () => {
-  const commandsIn = (help: string) => [...help.matchAll(/^ {2}([a-z][a-z-]*) (?:\[|<| )/gm)].map(([, name]) => String(name));
-  const top = await run(["--help"]);
-  const paths: string[][] = [];
-  for (const name of commandsIn(top.out)) {
-    const { out } = await run([name, "--help"]);
-    const inner = /^Commands:$/m.test(out) ? commandsIn(out.slice(out.indexOf("\nCommands:"))) : [];
-    paths.push(...(inner.length === 0 ? [[name]] : inner.map((verb) => [name, verb])));
-  }
-  assert.ok(paths.length > 50, String(paths.length));
-  const helps = await Promise.all(paths.map((path) => run([...path, "--help"])));
-  for (const [index, { code, out, err }] of helps.entries()) {
-    const name = paths[index]?.join(" ");
-    assert.deepEqual([code, err], [0, ""], name);
+test("every command's help tells its flags with their variables, and gives an example", () => {
+  const leaves = (command: Command): Command[] => (command.commands.length === 0 ? [command] : command.commands.flatMap(leaves));
+  const commands = leaves(makeProgram());
+  assert.ok(commands.length > 50, String(commands.length));
+  for (const command of commands) {
+    const name = `${command.parent?.name()} ${command.name()}`;
+    let out = "";
+    command.configureOutput({
+      writeOut: (text) => {
+        out += text;
+      },
+    });
+    command.outputHelp();
     assert.match(out, /^Examples?:/m, `${name} has no example`);
     assert.match(out, /REKEY_(ENDPOINT|DATA)\b/, name);
   }

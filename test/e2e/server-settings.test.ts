@@ -41,6 +41,22 @@ test("every flag likewise", async () => {
   assert.equal(existsSync(data), false);
 });
 
+test("flags that do not exist are told with all the rest", async () => {
+  const { code, out, err } = await run(["server", "--lisen=1", "--data", data, "--bogus", bad, "--region", "mars"], {
+    env: { REKEY_NONSENSE: bad },
+  });
+  assert.deepEqual([code, out], [2, ""]);
+  assert.deepEqual(linesOf(err), [
+    "rekey: --region must be an AWS region such as eu-central-1.",
+    "rekey: --lisen is not a setting; did you mean --listen?",
+    "rekey: --bogus is not a setting; `rekey server --help` lists all of them.",
+    "rekey: REKEY_NONSENSE is not a setting; `rekey server --help` lists all of them.",
+  ]);
+  const argument = await run(["server", bad]);
+  assert.deepEqual([argument.code, argument.err], [2, "rekey: server takes flags only; --help shows them\n"]);
+  assert.equal(existsSync(data), false);
+});
+
 test("numbers just outside of their range are refused, in both directions", async () => {
   for (const [name, { range }] of bounded) {
     const [, min, max] = /^a whole number from (\d+) to (\d+)$/.exec(range) ?? [];

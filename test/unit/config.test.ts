@@ -48,14 +48,17 @@ test("everything wrong is told at once, in the order of the table, without the v
     REKEY_DATABASE_URL: `mysql://u:${marked}@h/d`,
     REKEY_REGION: "earth",
   };
-  const problems = problemsOf(env, { engine: marked });
+  const problems = problemsOf(env, { engine: marked, lisen: marked, port: true });
   assert.deepEqual(problems, [
     "REKEY_DATABASE_URL must be an address that begins with postgres://.",
     "REKEY_REGION must be an AWS region such as eu-central-1.",
     "--engine must be on or off.",
     "REKEY_PROCESSES must be a whole number from 1 to 64.",
+    "--lisen is not a setting; did you mean --listen?",
+    "--port is not a setting; `rekey server --help` lists all of them.",
     "REKEY_PORT is not a setting; `rekey server --help` lists all of them.",
   ]);
+  assert.deepEqual(problemsOf({}, { json: true }, "client"), [], "other commands have flags of their own");
   assert.ok(!problems.join().includes(marked));
 });
 

@@ -15,6 +15,8 @@ export class Superseded extends Error {
 
 /** Kept between the end of the last call and that of the claim. */
 const marginMs = 2_000;
+/** Before the first readers give up: for the commit that tells them, and for all of them to look once more. */
+const tellAheadMs = 100;
 
 interface Commit {
   /** Keeps the claim for further steps. */
@@ -123,7 +125,7 @@ export class HeldRotation {
   }
 
   async #tellReaders(ended: AbortSignal): Promise<void> {
-    const waitMs = Math.max(0, this.#readersGiveUpAt - this.parts.now());
+    const waitMs = Math.max(0, this.#readersGiveUpAt - tellAheadMs - this.parts.now());
     await sleep(waitMs, undefined, { signal: ended }).catch(() => undefined);
     if (!ended.aborted) await this.commit({ hold: true, secret: (before) => this.#withSwitched(before) });
   }

@@ -1,5 +1,6 @@
 import { anyDue, nextDueAt } from "../store/due.ts";
 import { type Claim, claimDue, releaseAllClaims } from "../store/rotation-claims.ts";
+import type { Sql } from "../store/sql.ts";
 import { Caps } from "./caps.ts";
 import type { EngineParts } from "./parts.ts";
 import { History, purgePage } from "./purge.ts";
@@ -39,13 +40,17 @@ export function startEngine(parts: EngineParts): Engine {
   };
 
   const claimMore = async (): Promise<void> => {
-    const { node, claimMs, concurrency } = parts.settings;
+    const { node, claimMs, concurrency, ownsStore } = parts.settings;
     while (!stopping && running.size < concurrency) {
       const nowMs = parts.now();
       if (!(await anyDue(parts.sql, "rotations", nowMs))) return;
-      const claim = await parts.sql.transaction((tx) => claimDue(tx, { node, nowMs, untilMs: nowMs + claimMs }));
-      if (!claim) return;
-      work(claim);
+      // Nodes that share a store take turns.
+      const limit = ownsStore ? concurrency - running.size : 1;
+      const claimed = (tx: Sql) => claimDue(tx, { node, nowMs, untilMs: nowMs + claimMs, limit });
+      // What a rotation does first is durable before anything happens at its target, and the claim with it.
+      const claims = await parts.sql.transaction(claimed, { durable: false });
+      if (claims.length === 0) return;
+      for (const claim of claims) work(claim);
     }
   };
 

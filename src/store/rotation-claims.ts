@@ -37,25 +37,28 @@ export interface RotationRow {
   last_step_at: number | null;
 }
 
-/** Takes the rotation that has been due longest and that nobody holds, until `untilMs`. */
-export async function claimDue(
-  tx: Sql,
-  { node, nowMs, untilMs }: { node: string; nowMs: number; untilMs: number },
-): Promise<Claim | undefined> {
-  const [due] = await tx.query<RotationRow>(
+export interface ClaimRequest {
+  readonly node: string;
+  readonly nowMs: number;
+  readonly untilMs: number;
+  readonly limit: number;
+}
+
+/** Takes the rotations that have been due longest and that nobody holds, at most `limit`, until `untilMs`. */
+export async function claimDue(tx: Sql, { node, nowMs, untilMs, limit }: ClaimRequest): Promise<Claim[]> {
+  const rows = await tx.query<RotationRow>(
     `select * from rotations where state = 'running' and run_at <= $1 and (claim_until is null or claim_until <= $1)
-     order by run_at limit 1 ${tx.dialect === "postgres" ? "for update skip locked" : ""}`,
-    [nowMs],
+     order by run_at limit $2 ${tx.dialect === "postgres" ? "for update skip locked" : ""}`,
+    [nowMs, limit],
   );
-  if (!due) return undefined;
-  const fence = due.fence + 1;
-  await tx.query("update rotations set fence = $2, claim_node = $3, claim_until = $4 where id = $1", [
-    due.id,
-    fence,
-    node,
-    untilMs,
-  ]);
-  return { rotation: toRotation(due), fence, until: untilMs, takenOver: due.claim_until !== null };
+  const text = "update rotations set fence = $2, claim_node = $3, claim_until = $4 where id = $1";
+  for (const { id, fence } of rows) await tx.query(text, [id, fence + 1, node, untilMs]);
+  return rows.map((due) => ({
+    rotation: toRotation(due),
+    fence: due.fence + 1,
+    until: untilMs,
+    takenOver: due.claim_until !== null,
+  }));
 }
 
 /** Holds on for longer. False when another has taken over, or the rotation was ended. */

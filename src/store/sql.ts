@@ -13,8 +13,10 @@ export interface Sql {
    * Commits when `work` resolves, rolls back when it throws. `work` awaits only `tx`: nothing slow, no network.
    * On SQLite concurrent calls share one BEGIN IMMEDIATE … COMMIT, each as a savepoint (group commit); all resolve
    * after the commit, and if that fails all reject. May not be nested, and once a statement failed nothing else runs.
+   * With `durable: false` a power cut may undo it, though only with all that came later; on PostgreSQL, which may crash
+   * alone, it is durable all the same.
    * On PostgreSQL (READ COMMITTED) rows that a decision rests on are locked first; `work` runs again after a deadlock.
    */
-  transaction<T>(work: (tx: Sql) => Promise<T>): Promise<T>;
+  transaction<T>(work: (tx: Sql) => Promise<T>, options?: { readonly durable?: boolean }): Promise<T>;
   close(): Promise<void>;
 }

@@ -14,6 +14,7 @@ const maxWorkMs = 30_000;
 const busyTimeoutMs = 5_000;
 
 interface Job {
+  readonly durable: boolean;
   /** Never rejects; what it made of the promise is told by `settle`. */
   run(): Promise<void>;
   settle(): void;
@@ -83,11 +84,11 @@ function connect({ writer, reader, thread, closeAll }: Connections): Sql {
   const group = writer && groupCommit(writer, () => counter.forget());
   let closed = false;
 
-  const transaction = async <T>(work: (tx: Sql) => Promise<T>): Promise<T> => {
+  const transaction: Sql["transaction"] = async (work, options) => {
     refuseInsideWork();
     if (closed) throw new Error("the store is closed");
     if (!group) throw new Error("this store is open for reading only");
-    return group.transaction(work);
+    return group.transaction(work, options);
   };
   const sql: Sql = {
     dialect: "sqlite",
@@ -186,6 +187,7 @@ function groupCommit(database: DatabaseSync, onCommit: () => void) {
   const [begin, commit, rollback] = [command("begin immediate"), command("commit"), command("rollback")];
   const [savepoint, release, undo] = [command("savepoint work"), command("release work"), command("rollback to work")];
   const queue: Job[] = [];
+  let waitsForDisk = true;
   let draining: Promise<void> | undefined;
 
   async function runJob<T>(work: (tx: Sql) => Promise<T>): Promise<{ value: T } | { error: unknown }> {
@@ -202,8 +204,14 @@ function groupCommit(database: DatabaseSync, onCommit: () => void) {
     }
   }
 
+  function setDurable(durable: boolean): void {
+    if (durable !== waitsForDisk) database.exec(`pragma synchronous = ${durable ? "full" : "normal"}`);
+    waitsForDisk = durable;
+  }
+
   async function runBatch(jobs: readonly Job[]): Promise<void> {
     try {
+      setDurable(jobs.some(({ durable }) => durable));
       begin();
       for (const job of jobs) await job.run();
       commit();
@@ -229,10 +237,11 @@ function groupCommit(database: DatabaseSync, onCommit: () => void) {
   }
 
   return {
-    transaction<T>(work: (tx: Sql) => Promise<T>): Promise<T> {
+    transaction<T>(work: (tx: Sql) => Promise<T>, { durable = true } = {}): Promise<T> {
       return new Promise<T>((resolve, reject) => {
         let outcome: { value: T } | { error: unknown } | undefined;
         queue.push({
+          durable,
           run: async () => {
             outcome = await runJob(work);
           },

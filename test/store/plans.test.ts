@@ -111,7 +111,7 @@ async function askWatch(sql: Sql): Promise<void> {
   await dueReplicas(sql, 1, 10);
   await sql.transaction((tx) => purgeDueSecrets(tx, 1, 10));
   await removeHistory(sql, 1, 10);
-  await sql.transaction((tx) => claimDue(tx, { node: "a", nowMs: 1, untilMs: 2 }));
+  await sql.transaction((tx) => claimDue(tx, { node: "a", nowMs: 1, untilMs: 2, limit: 1 }));
   for (const table of ["versions", "access_keys"] as const)
     await outdatedDataKeys(sql, { table, keyId: "id", belowVersion: 2, after: undefined, limit: 10 });
 }

@@ -46,6 +46,16 @@ test("its files are for their owner only, and commits are on disk before they ar
   assert.deepEqual(settings, [{ journal_mode: "wal" }, { synchronous: 2 }, { foreign_keys: 1 }]);
 });
 
+test("a commit that need not be durable does not wait for the disk, unless it is shared with one that must be", async () => {
+  const sql = await newStore();
+  const level = (options?: { durable: boolean }) =>
+    sql.transaction(async (tx) => (await tx.query("pragma synchronous"))[0]?.synchronous, options);
+  assert.equal(await level({ durable: false }), 1);
+  assert.equal(await level(), 2);
+  assert.deepEqual(await Promise.all([level({ durable: false }), level()]), [2, 2]);
+  assert.equal(await level({ durable: false }), 1);
+});
+
 test("concurrent transactions share one commit", async () => {
   const sql = await newStore(":memory:");
   const counter = changeCounter(sql); // in memory it counts the commits

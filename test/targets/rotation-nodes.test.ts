@@ -103,8 +103,11 @@ describe("rotations on several nodes", { skip: postgresSkip }, () => {
   test("a claim is one node's until it ends; whoever comes later outdates what the first still writes", async () => {
     const secret = await one().newSecret("claims", await newLogin());
     const id = await one().begin(secret, { function: "SingleUser" });
-    const claim = (node: string, nowMs: number) =>
-      one().sql.transaction((tx) => claimDue(tx, { node, nowMs, untilMs: nowMs + 20_000 }));
+    const claim = async (node: string, nowMs: number) => {
+      const due = { node, nowMs, untilMs: nowMs + 20_000, limit: 1 };
+      const [claimed] = await one().sql.transaction((tx) => claimDue(tx, due));
+      return claimed;
+    };
     const at = Date.now();
     const first = await claim("one", at);
     assert.equal(first?.rotation.id, id);

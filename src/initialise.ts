@@ -1,5 +1,5 @@
 import { randomBytes, randomUUID } from "node:crypto";
-import { closeSync, fsyncSync, openSync, renameSync, writeSync } from "node:fs";
+import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
 import { ConfigError } from "./core/error.ts";
 import { identityId, newPersonalToken, newSecretAccessKey, rootArn } from "./core/identity.ts";
 import { Plaintext } from "./core/plaintext.ts";
@@ -104,7 +104,8 @@ const reachable = (endpoint: string): string => endpoint.replace("//0.0.0.0:", "
 export function writeCredentialsFile(dataFolder: string, credentials: RootCredentials): void {
   const path = credentialsFile(dataFolder);
   const draft = `${path}.new`;
-  const file = openSync(draft, "w", 0o600);
+  rmSync(draft, { force: true }); // of a start that broke off, or put there by somebody
+  const file = openSync(draft, "wx", 0o600);
   try {
     writeSync(file, `${JSON.stringify(credentials, undefined, 2)}\n`);
     fsyncSync(file);

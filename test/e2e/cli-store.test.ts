@@ -1,6 +1,18 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -138,6 +150,18 @@ test("the root key may be a file, a variable or AWS KMS, and an exchange that wa
   await using running = await startRekey({ dataFolder: data, flags: ["--root-key", String(keys[3])] });
   const { out } = await run(["user", "list"], { env: { REKEY_ENDPOINT: running.endpoint, REKEY_TOKEN: token } });
   assert.equal(out, "no users\n");
+});
+
+test("what stands where the root user's file is drafted neither lends it its mode nor is written to", async () => {
+  const data = join(folder, "drafted");
+  const elsewhere = join(folder, "elsewhere");
+  mkdirSync(data, { mode: 0o700 });
+  writeFileSync(elsewhere, "", { mode: 0o644 });
+  symlinkSync(elsewhere, join(data, "root-credentials.json.new"));
+  await using started = await startRekey({ dataFolder: data });
+  const file = lstatSync(join(data, "root-credentials.json"));
+  assert.deepEqual([file.isFile(), file.mode & 0o777, readFileSync(elsewhere, "utf8")], [true, 0o600, ""]);
+  await started.stop();
 });
 
 test("files that others may read are told of; an empty folder is closed to them", async () => {

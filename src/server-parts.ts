@@ -3,7 +3,7 @@ import { hostname } from "node:os";
 import type { Logger } from "pino";
 import { type Authenticator, createAuthenticator } from "./auth/authenticate.ts";
 import { createSessionTokens } from "./auth/session-token.ts";
-import { createWebIdentities } from "./auth/web-identity.ts";
+import type { WebIdentities } from "./auth/web-identity.ts";
 import type { Config } from "./config.ts";
 import { ConfigError } from "./core/error.ts";
 import { generatePassword, rotationPasswordOptions } from "./core/password.ts";
@@ -131,10 +131,21 @@ export function createAuthentication(config: Config, { sql, envelope, keys, sess
     account,
     region,
     sessionTokens,
-    webIdentities: createWebIdentities({ sql, account, now: Date.now }),
+    webIdentities: webIdentities(sql, account),
     openSecret: (secret, context) => envelope.open(secret, context),
     isRegion,
     now: Date.now,
     failedLogins: { maxFailures: config.maxFailedLoginsPerMinute },
   });
+}
+
+/** With the first token: most servers never see one, and need no library for them. */
+function webIdentities(sql: Sql, account: string): WebIdentities {
+  let made: Promise<WebIdentities> | undefined;
+  return {
+    async verify(token) {
+      made ??= import("./auth/web-identity.ts").then((load) => load.createWebIdentities({ sql, account, now: Date.now }));
+      return (await made).verify(token);
+    },
+  };
 }

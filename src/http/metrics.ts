@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { FastifyInstance } from "fastify";
-import { collectDefaultMetrics, Gauge, Registry } from "prom-client";
+import type { ProcessMetrics } from "./process-metrics.ts";
 import { originOf } from "./raw-request.ts";
 import { type DoorName, RequestCounts } from "./request-counts.ts";
 import { cannotListen } from "./server-socket.ts";
@@ -16,32 +16,21 @@ export interface Metrics {
 
 /** `rotations` counts the rotations of each state, at every scrape; when it rejects, the other numbers are there all the same. */
 export function createMetrics(rotations?: () => Promise<ReadonlyMap<string, number>>): Metrics {
-  const registry = new Registry();
-  collectDefaultMetrics({ register: registry });
-  if (rotations) addRotations(registry, rotations);
   const requests = new RequestCounts();
+  let process: Promise<ProcessMetrics> | undefined;
   return {
     request: (door, operation, outcome, seconds) => requests.add(door, operation, outcome, seconds),
-    text: async () => `${await registry.metrics()}\n${requests.text()}`,
+    async text() {
+      // With the first scrape: without one, the library's memory is for nothing.
+      process ??= import("./process-metrics.ts").then(({ createProcessMetrics }) => createProcessMetrics(rotations));
+      return `${await (await process).text()}\n${requests.text()}`;
+    },
   };
 }
 
-function addRotations(registry: Registry, rotations: () => Promise<ReadonlyMap<string, number>>): void {
-  new Gauge({
-    name: "rekey_rotations",
-    help: "Rotations on record, by state.",
-    labelNames: ["state"],
-    registers: [registry],
-    async collect() {
-      this.reset();
-      const counts = await rotations().catch(() => new Map<string, number>());
-      for (const [state, count] of counts) this.set({ state }, count);
-    },
-  });
-}
-
+/** Source: Prometheus documentation, "Exposition formats". */
 const headers = {
-  "Content-Type": Registry.PROMETHEUS_CONTENT_TYPE,
+  "Content-Type": "text/plain; version=0.0.4; charset=utf-8",
   "Cache-Control": "no-store",
   "X-Content-Type-Options": "nosniff",
 };

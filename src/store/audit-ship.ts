@@ -43,7 +43,7 @@ async function shipPage(sql: Sql, folder: string, due: Unshipped): Promise<numbe
   }
   // A file that is cut or gone would be asked for again and again; verify reports it.
   if (bytes === due.shipped_bytes) sequence = due.sequence;
-  await sql.transaction(async (tx) => {
+  const ship = async (tx: Sql) => {
     await insertRows(tx, rows, { repeatable: true });
     await tx.query("update audit_anchors set shipped_sequence = $1, shipped_bytes = $2 where writer = $3 and segment = $4", [
       sequence,
@@ -51,7 +51,8 @@ async function shipPage(sql: Sql, folder: string, due: Unshipped): Promise<numbe
       due.writer,
       due.segment,
     ]);
-  });
+  };
+  await sql.transaction(ship, { durable: false }); // what a power cut undoes is copied again
   return Math.max(rows.length, 1);
 }
 

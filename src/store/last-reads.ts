@@ -35,13 +35,14 @@ export class LastReads {
   }
 }
 
-/** Writes reads in transactions of bounded size. Reads of versions that are gone meanwhile are dropped. */
+/** Writes reads in transactions of bounded size, which do not wait for the disk: the audit trail is what must not lose them. Reads of versions that are gone meanwhile are dropped. */
 export async function saveReads(sql: Sql, reads: readonly Read[]): Promise<void> {
   for (let start = 0; start < reads.length; start += maxPerTransaction) {
     const page = reads.slice(start, start + maxPerTransaction);
-    await sql.transaction(async (tx) => {
+    const save = async (tx: Sql) => {
       for (const read of page) await saveRead(tx, read);
-    });
+    };
+    await sql.transaction(save, { durable: false });
   }
 }
 

@@ -2,6 +2,7 @@
 // `npm test -- test/unit/arn.test.ts` only that file.
 import { spawnSync } from "node:child_process";
 import { globSync } from "node:fs";
+import { resolve } from "node:path";
 
 const folders = ["unit", "store", "targets", "e2e", "crash"];
 const asked = process.argv.slice(2);
@@ -9,4 +10,6 @@ const files = (asked.length > 0 ? asked : folders).flatMap((name) =>
   name.endsWith(".ts") ? [name] : globSync(`test/${name}/**/*.test.ts`).sort(),
 );
 const args = ["--test", "--test-concurrency=2", "--test-timeout=600000", "--disable-warning=ExperimentalWarning", ...files];
-process.exit(spawnSync(process.execPath, args, { stdio: "inherit" }).status ?? 1);
+// Hundreds of programs are started: they share what one of them has compiled.
+const env = { NODE_COMPILE_CACHE: resolve("node_modules/.cache/compiled"), ...process.env };
+process.exit(spawnSync(process.execPath, args, { stdio: "inherit", env }).status ?? 1);

@@ -20,14 +20,15 @@ export interface Ran {
 export interface RunOptions {
   /** For standard input. */
   readonly input?: string | Uint8Array;
-  /** Further variables; only PATH is inherited. */
+  /** Further variables; only PATH and the place of compiled code are inherited. */
   readonly env?: NodeJS.ProcessEnv;
   readonly cwd?: string;
 }
 
 /** Runs `rekey` to its end. */
 export async function run(args: readonly string[], { input = "", env, cwd }: RunOptions = {}): Promise<Ran> {
-  const child = spawn(process.execPath, [program, ...args], { env: { PATH: process.env.PATH, ...env }, cwd });
+  const { PATH, NODE_COMPILE_CACHE } = process.env;
+  const child = spawn(process.execPath, [program, ...args], { env: { PATH, NODE_COMPILE_CACHE, ...env }, cwd });
   child.stdin.on("error", () => undefined); // it may end without having read all of it
   child.stdin.end(input);
   const [bytes, err] = await Promise.all([buffer(child.stdout), text(child.stderr), once(child, "close")]);

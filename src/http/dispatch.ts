@@ -187,7 +187,8 @@ class Journal {
     const { rate } = this.#api;
     if (rate === undefined) return true;
     const { sourceIp } = this.#request;
-    return outcome !== "ThrottlingException" || rate.isFirstRefusal(this.#principal?.arn ?? sourceIp, this.at);
+    if (outcome === "ThrottlingException") return rate.isFirstRefusal(this.#principal?.arn ?? sourceIp, this.at);
+    return this.isIdentified || rate.isRecorded(sourceIp, this.at);
   }
 
   #append(outcome: string): Promise<unknown> {

@@ -15,21 +15,26 @@ export interface RequestRate {
    * must not fill the audit trail.
    */
   isFirstRefusal(name: string, nowMs: number): boolean;
+  /** Whether what a stranger was answered goes on record: a hundred a second from one address, since strangers are many. */
+  isRecorded(address: string, nowMs: number): boolean;
 }
 
 const windowMs = 1_000;
 const maxNames = 10_000;
+const maxStrangersOnRecord = 100;
 
 export function createRequestRate(maxPerSecond: number): RequestRate {
   const callers = new SecondCounter();
   const refusals = new SecondCounter();
   const strangers = new SecondCounter();
+  const recorded = new SecondCounter();
   return {
     countCaller(principalArn, nowMs) {
       if (callers.add(principalArn, nowMs) > maxPerSecond) throw new ServiceError("ThrottlingException", "Rate exceeded");
     },
     isFlood: (address, nowMs) => strangers.add(networkOf(address), nowMs) > maxPerSecond,
     isFirstRefusal: (name, nowMs) => refusals.add(name, nowMs) === 1,
+    isRecorded: (address, nowMs) => recorded.add(networkOf(address), nowMs) <= maxStrangersOnRecord,
   };
 }
 

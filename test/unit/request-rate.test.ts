@@ -33,6 +33,16 @@ test("strangers are counted by address, IPv6 by its network", () => {
   assert.equal(rate.isFlood("192.0.2.1", 1000), false);
 });
 
+test("of strangers a hundred of a second go on record for each address", () => {
+  const rate = createRequestRate(10_000);
+  const told = (address: string, at: number) =>
+    Array.from({ length: 150 }, () => rate.isRecorded(address, at)).filter(Boolean).length;
+  assert.deepEqual(
+    [told("192.0.2.1", 0), told("192.0.2.1", 999), told("192.0.2.2", 999), told("192.0.2.1", 1000)],
+    [100, 0, 100, 100],
+  );
+});
+
 test("one refusal of a second goes on record", () => {
   const rate = createRequestRate(1);
   assert.deepEqual(

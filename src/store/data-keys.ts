@@ -6,6 +6,7 @@ export interface StoredDataKey {
   readonly table: "versions" | "access_keys";
   /** Primary key of its row. */
   readonly row: readonly string[];
+  readonly createdAt: number;
   readonly keyVersion: number;
   readonly wrappedDataKey: Uint8Array;
   /** What it was wrapped under. */
@@ -32,19 +33,21 @@ async function ofVersions(sql: Sql, { keyId, belowVersion, after, limit }: DataK
   const rows = await sql.query<{
     secret_id: string;
     version_id: string;
+    created_at: number;
     key_version: number;
     wrapped_data_key: Uint8Array;
     arn: string;
   }>(
-    `select v.secret_id, v.version_id, v.key_version, v.wrapped_data_key, s.arn
+    `select v.secret_id, v.version_id, v.created_at, v.key_version, v.wrapped_data_key, s.arn
      from versions v join secrets s on s.id = v.secret_id
-     where v.key_id = $1 and v.key_version < $2 and (v.key_version, v.secret_id, v.version_id) > ($3, $4, $5)
-     order by v.key_version, v.secret_id, v.version_id limit $6`,
-    [keyId, belowVersion, after?.keyVersion ?? 0, after?.row[0] ?? "", after?.row[1] ?? "", limit],
+     where v.key_id = $1 and v.key_version < $2 and (v.key_version, v.created_at, v.secret_id, v.version_id) > ($3, $4, $5, $6)
+     order by v.key_version, v.created_at, v.secret_id, v.version_id limit $7`,
+    [keyId, belowVersion, after?.keyVersion ?? 0, after?.createdAt ?? 0, after?.row[0] ?? "", after?.row[1] ?? "", limit],
   );
   return rows.map((row) => ({
     table: "versions",
     row: [row.secret_id, row.version_id],
+    createdAt: row.created_at,
     keyVersion: row.key_version,
     wrappedDataKey: row.wrapped_data_key,
     context: encryptionContext(row.arn, row.version_id),
@@ -52,14 +55,15 @@ async function ofVersions(sql: Sql, { keyId, belowVersion, after, limit }: DataK
 }
 
 async function ofAccessKeys(sql: Sql, { keyId, belowVersion, after, limit }: DataKeyQuery): Promise<StoredDataKey[]> {
-  const rows = await sql.query<{ id: string; key_version: number; wrapped_data_key: Uint8Array }>(
-    `select id, key_version, wrapped_data_key from access_keys
+  const rows = await sql.query<{ id: string; created_at: number; key_version: number; wrapped_data_key: Uint8Array }>(
+    `select id, created_at, key_version, wrapped_data_key from access_keys
      where key_id = $1 and key_version < $2 and (key_version, id) > ($3, $4) order by key_version, id limit $5`,
     [keyId, belowVersion, after?.keyVersion ?? 0, after?.row[0] ?? "", limit],
   );
   return rows.map((row) => ({
     table: "access_keys",
     row: [row.id],
+    createdAt: row.created_at,
     keyVersion: row.key_version,
     wrappedDataKey: row.wrapped_data_key,
     context: { AccessKeyId: row.id },

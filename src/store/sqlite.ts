@@ -80,7 +80,7 @@ interface Connections {
 }
 
 function connect({ writer, reader, thread, closeAll }: Connections): Sql {
-  const read = reader && executor(reader);
+  const read = reader && readExecutor(reader, writer);
   const group = writer && groupCommit(writer, () => counter.forget());
   let closed = false;
 
@@ -110,6 +110,17 @@ function connect({ writer, reader, thread, closeAll }: Connections): Sql {
   const counter = changeCounterOf(reader);
   counters.set(sql, counter.get);
   return sql;
+}
+
+/**
+ * Where no transaction is under way, the writing connection knows as much, and has its pages at hand: the reading one drops
+ * its own after every commit.
+ */
+function readExecutor(reader: DatabaseSync, writer: DatabaseSync | undefined): ReturnType<typeof executor> {
+  const fromReader = executor(reader);
+  const fromWriter = writer && executor(writer);
+  return (text, values) =>
+    fromWriter && !writer.isTransaction && /^\s*select\b/i.test(text) ? fromWriter(text, values) : fromReader(text, values);
 }
 
 /** Anything not surely a read goes to the writing connection, which answers it as well, only later. */

@@ -37,7 +37,8 @@ export const migration = {
     `create table versions (secret_id text not null references secrets (id) on delete cascade, version_id text not null,
       created_at bigint not null, last_accessed_at bigint, kind text, sealed bytes, wrapped_data_key bytes, digest bytes,
       key_id text, key_version integer, primary key (secret_id, version_id))`,
-    "create index versions_by_key on versions (key_id, key_version, secret_id, version_id) where key_id is not null",
+    // By age, so that new ones come to its end: each put elsewhere would write a page more.
+    "create index versions_by_key on versions (key_id, key_version, created_at) where key_id is not null",
     `create table labels (secret_id text not null references secrets (id) on delete cascade, label text not null,
       version_id text not null, primary key (secret_id, label))`,
     // One row for each replica region of a primary; due for copying while synced_row_version is below the primary's.

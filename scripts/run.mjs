@@ -18,26 +18,44 @@ function pause(ms) {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
 }
 
-/** Two commands started together must not install over each other: the second waits for the first. */
+/** Two commands started together must not install over each other: the second waits for the first, while that lives. */
 function installOnce() {
   const claim = join(root, "node_modules", ".installing");
   mkdirSync(dirname(claim), { recursive: true });
-  for (;;) {
-    try {
-      mkdirSync(claim);
-      break;
-    } catch (error) {
-      if (error.code !== "EEXIST") throw error;
-      if (installed()) return;
-      const ageMs = Date.now() - (statSync(claim, { throwIfNoEntry: false })?.mtimeMs ?? Date.now());
-      if (ageMs > 300_000) rmSync(claim, { recursive: true, force: true });
-      pause(200);
-    }
+  for (let waits = 0; !take(claim); waits += 1) {
+    if (installed()) return;
+    if (waits === 5) process.stderr.write("rekey: waiting for another command that is installing\n");
+    if (isAbandoned(claim)) rmSync(claim, { force: true });
+    else pause(200);
   }
   try {
     if (!installed()) install();
   } finally {
-    rmSync(claim, { recursive: true, force: true });
+    rmSync(claim, { force: true });
+  }
+}
+
+/** Makes a file with our process id, unless it is there. */
+function take(claim) {
+  try {
+    writeFileSync(claim, String(process.pid), { flag: "wx" });
+    return true;
+  } catch (error) {
+    if (error.code !== "EEXIST") throw error;
+    return false;
+  }
+}
+
+/** Whether the process that claimed the install was cut off. A claim that says nothing yet is given a moment. */
+function isAbandoned(claim) {
+  const ageMs = Date.now() - (statSync(claim, { throwIfNoEntry: false })?.mtimeMs ?? Date.now());
+  const pid = existsSync(claim) ? Number(readFileSync(claim, "utf8")) : 0;
+  if (pid === 0) return ageMs > 5_000;
+  try {
+    process.kill(pid, 0);
+    return ageMs > 600_000;
+  } catch (error) {
+    return error.code === "ESRCH";
   }
 }
 

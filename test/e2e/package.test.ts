@@ -1,8 +1,8 @@
 // The tarball as it would be published: built, packed, laid out as npm lays it out, and used from there.
 import assert from "node:assert/strict";
-import { execFileSync, spawn } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { createInterface } from "node:readline";
@@ -115,6 +115,28 @@ describe("in a clone", () => {
       assert.equal((await fetch(ended)).status, 200);
     }
     await assert.rejects(fetch(ended));
+  });
+
+  it("an install that was cut off does not hold up the next", () => {
+    const clone = join(home, "cut-off");
+    mkdirSync(join(clone, "scripts"), { recursive: true });
+    cpSync(join(repository, "scripts", "run.mjs"), join(clone, "scripts", "run.mjs"));
+    writeFileSync(join(clone, "package.json"), JSON.stringify({ name: "cut-off", version: "1.0.0", private: true }));
+    writeFileSync(join(clone, "hello.mjs"), "console.log(process.argv.slice(2));");
+    execFileSync("npm", ["install", "--no-audit", "--no-fund", "--offline"], { cwd: clone, env, stdio: "pipe" });
+    mkdirSync(join(clone, "node_modules", ".bin"), { recursive: true });
+    symlinkSync(process.execPath, join(clone, "node_modules", ".bin", "node"));
+    const gone = spawnSync(process.execPath, ["--version"]).pid;
+    writeFileSync(join(clone, "node_modules", ".installing"), String(gone));
+    const words = execFileSync(process.execPath, ["scripts/run.mjs", "hello.mjs", "there"], {
+      cwd: clone,
+      env,
+      encoding: "utf8",
+      stdio: "pipe",
+      timeout: 120_000,
+    });
+    assert.equal(words, "[ 'there' ]\n");
+    assert.equal(existsSync(join(clone, "node_modules", ".installing")), false);
   });
 });
 

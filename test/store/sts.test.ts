@@ -137,4 +137,32 @@ forEachStore((_name, open) => {
     assert.equal((await ask({ PolicyDocuments: [alone] })).Decision, "allowed");
     await assert.rejects(ask({}), { code: "ValidationException" });
   });
+
+  test("a simulation tells nothing of a resource to those who may not look at it", async () => {
+    const w = await identityWorld(await open());
+    const app = await w.newUser("app");
+    const attach = async (name: string, ...Action: string[]) => {
+      const PolicyArn = await w.newPolicy(name, { Effect: "Allow", Action, Resource: "*" });
+      await w.call("policies attach", { UserName: "app", PolicyArn });
+    };
+    const all = '{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}';
+    const trust = { Effect: "Allow", Principal: { AWS: account }, Action: "sts:AssumeRole" };
+    const role = { Action: "sts:AssumeRole", ResourceArn: await w.newRole("role", trust) };
+    const secret = {
+      Action: "secretsmanager:GetSecretValue",
+      ResourceArn: `arn:aws:secretsmanager:eu-central-1:${account}:secret:a`,
+    };
+    const ask = (of: object) => w.call("policies simulate", { ...of, PolicyDocuments: [all] }, app);
+    await attach("simulates", "iam:SimulateCustomPolicy");
+    assert.equal((await ask({ Action: "secretsmanager:GetSecretValue" })).Decision, "allowed");
+    const ResourcePolicy = '{"Version":"2012-10-17","Statement":{"Effect":"Deny","Principal":"*","Action":"*","Resource":"*"}}';
+    assert.equal((await ask({ ...secret, ResourcePolicy })).Decision, "explicitDeny");
+    await assert.rejects(ask(role), /not authorized to perform: iam:GetRole on resource: arn/);
+    await assert.rejects(ask(secret), /not authorized to perform: secretsmanager:GetResourcePolicy on resource: arn/);
+    await attach("looks", "iam:GetRole", "secretsmanager:GetResourcePolicy");
+    assert.equal((await ask(role)).Decision, "allowed");
+    await assert.rejects(ask(secret), /not authorized to perform: secretsmanager:DescribeSecret on resource: arn/);
+    await attach("describes", "secretsmanager:DescribeSecret");
+    assert.equal((await ask(secret)).Decision, "allowed");
+  });
 });

@@ -24,8 +24,15 @@ const input = z.object({
 });
 type Input = z.infer<typeof input>;
 
+interface SimulationResource extends Resource {
+  /** What the simulated request acts on. */
+  readonly target: Resource;
+  /** Actions on it that tell as much of it as the simulation may. */
+  readonly shownBy: readonly string[];
+}
+
 /** Answers what authorization would, and by which statement. Source: IAM API reference, SimulatePrincipalPolicy. */
-export const simulatePolicyOperation = defineOperation<Input, Resource>({
+export const simulatePolicyOperation = defineOperation<Input, SimulationResource>({
   name: "SimulatePolicy",
   noun: "policies",
   verb: "simulate",
@@ -37,13 +44,16 @@ export const simulatePolicyOperation = defineOperation<Input, Resource>({
       throw new ServiceError("ValidationException", "Give a principal's ARN, policy documents, or both.");
     }
   },
-  resource: ({ PrincipalArn }) => ({ arn: PrincipalArn ?? "*", shown: PrincipalArn ?? "*", context: {} }),
+  async resource(request, call) {
+    const { PrincipalArn = "*" } = request;
+    return { arn: PrincipalArn, shown: PrincipalArn, context: {}, ...(await supposedResource(request, call)) };
+  },
   permissions: ({ PrincipalArn }, found) => [
     { action: PrincipalArn === undefined ? "iam:SimulateCustomPolicy" : "iam:SimulatePrincipalPolicy", resource: found },
+    ...found.shownBy.map((action) => ({ action, resource: looking(found.target) })),
   ],
-  run: async (request, _found, call) => {
+  run: async (request, { target: resource }, call) => {
     const principal = await supposedPrincipal(request, call);
-    const resource = await supposedResource(request, call);
     const assumed = Object.fromEntries((request.ContextEntries ?? []).map(({ Key, Values }) => [Key, Values]));
     const facts = {
       sourceIp: call.sourceIp,
@@ -71,6 +81,11 @@ export const simulatePolicyOperation = defineOperation<Input, Resource>({
   },
 });
 
+/** A trust policy has no say in who may look at its role. */
+function looking({ isTrustPolicy, ...target }: Resource): Resource {
+  return isTrustPolicy ? { ...target, policy: undefined } : target;
+}
+
 async function supposedPrincipal({ PrincipalArn, PolicyDocuments = [] }: Input, { sql, account }: Call): Promise<Principal> {
   const supposed = PolicyDocuments.map((document, index) => ({ name: `PolicyDocuments[${index}]`, document }));
   if (PrincipalArn === undefined) {
@@ -85,17 +100,20 @@ async function supposedPrincipal({ PrincipalArn, PolicyDocuments = [] }: Input, 
 async function supposedResource(
   { Action, ResourceArn, ResourcePolicy }: Input,
   { sql, account, region }: Call,
-): Promise<Resource> {
-  const resource = { arn: ResourceArn, shown: ResourceArn, context: {} };
-  if (ResourcePolicy !== undefined) return { ...resource, policy: ResourcePolicy, isTrustPolicy: /^sts:/i.test(Action) };
+): Promise<Pick<SimulationResource, "target" | "shownBy">> {
+  const target = { arn: ResourceArn, shown: ResourceArn, context: {} };
+  const isSts = /^sts:/i.test(Action);
+  if (ResourcePolicy !== undefined) return { target: { ...target, policy: ResourcePolicy, isTrustPolicy: isSts }, shownBy: [] };
   const roleName = nameInArn(ResourceArn, account, "role");
-  if (roleName !== undefined && /^sts:/i.test(Action)) {
+  if (roleName !== undefined && isSts) {
     const role = await findRole(sql, roleName);
-    return { ...resource, isTrustPolicy: true, ...(role && { policy: role.trustPolicy }) };
+    return { target: { ...target, isTrustPolicy: true, ...(role && { policy: role.trustPolicy }) }, shownBy: ["iam:GetRole"] };
   }
-  const secret = ResourceArn.startsWith("arn:aws:secretsmanager:") ? await findSecret(sql, region, ResourceArn) : undefined;
-  if (!secret) return resource;
+  if (!ResourceArn.startsWith("arn:aws:secretsmanager:")) return { target, shownBy: [] };
+  const shownBy = ["secretsmanager:GetResourcePolicy", "secretsmanager:DescribeSecret"];
+  const secret = await findSecret(sql, region, ResourceArn);
+  if (!secret) return { target, shownBy };
   const tags = Object.entries(secret.tags ?? {}).map(([key, value]) => [`aws:ResourceTag/${key}`, [value]]);
   const context = { "secretsmanager:SecretId": [secret.arn], ...Object.fromEntries(tags) };
-  return { ...resource, context, ...(secret.policy === undefined ? {} : { policy: secret.policy }) };
+  return { target: { ...target, context, ...(secret.policy === undefined ? {} : { policy: secret.policy }) }, shownBy };
 }

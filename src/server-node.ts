@@ -24,6 +24,7 @@ import { LastReads } from "./store/last-reads.ts";
 import { countRotations } from "./store/rotations.ts";
 import type { Sql } from "./store/sql.ts";
 import { createNotes, createNotesListener, saveNoted } from "./worker-notes.ts";
+import { boundYoungGeneration } from "./young-generation.ts";
 
 export interface RunningServer extends AsyncDisposable {
   /** `http://HOST:PORT`, as it is reached. */
@@ -56,6 +57,7 @@ export interface Part {
 
 /** Starts all of a server that runs in this process. @throws ConfigError when it cannot start, in words. */
 export async function startNode(config: Config, part: Part = { role: "alone", socketFolder: "" }): Promise<RunningNode> {
+  boundYoungGeneration();
   const readOnly = part.role === "reader";
   const log = createLog(config.logLevel);
   const drainMs = config.drainSeconds * 1000;

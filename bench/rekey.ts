@@ -1,5 +1,6 @@
+import { execFileSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
+import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { nativeOk, policyOf, statement } from "../test/support/aws.ts";
@@ -37,10 +38,25 @@ export async function stopServers(): Promise<void> {
   await Promise.all([...running].map((server) => server.stop()));
 }
 
+let program: string | undefined;
+
+/** What users install, beside its libraries: where the sources run, a compiler is in the server's memory. */
+function compile(): string {
+  const tsc = join(import.meta.dirname, "../node_modules/.bin/tsc");
+  const project = join(import.meta.dirname, "../tsconfig.build.json");
+  const compiled = mkdtempSync(join(import.meta.dirname, "../node_modules/.rekey-bench-"));
+  process.once("exit", () => rmSync(compiled, { recursive: true, force: true }));
+  execFileSync(tsc, ["-p", project, "--outDir", join(compiled, "dist")], { stdio: "inherit" });
+  copyFileSync(join(import.meta.dirname, "../package.json"), join(compiled, "package.json"));
+  return join(compiled, "dist/cli.js");
+}
+
 /** The real program on an embedded store on disk. */
 export async function startServer({ dataFolder, processes = 1, onLog }: ServerOptions = {}): Promise<BenchServer> {
   const folder = dataFolder ?? newFolder();
+  program ??= compile();
   const server = await startRekey({
+    program,
     dataFolder: folder,
     flags: [...flags, "--processes", String(processes)],
     env,

@@ -23,14 +23,22 @@ export interface StartOptions {
   readonly env?: NodeJS.ProcessEnv;
   /** A folder of an earlier server: it stays when this one is disposed of. */
   readonly dataFolder?: string;
+  /** The file to run instead of the sources' `cli.ts`. */
+  readonly program?: string;
   /** Gets what it writes to stderr as it comes. */
   onLog?(text: string): void;
 }
 
-const program = join(import.meta.dirname, "../../src/cli.ts");
+const sources = join(import.meta.dirname, "../../src/cli.ts");
 
 /** Starts `rekey server` and waits until it listens. */
-export async function startRekey({ flags = [], env = {}, dataFolder, onLog }: StartOptions = {}): Promise<RekeyServer> {
+export async function startRekey({
+  flags = [],
+  env = {},
+  dataFolder,
+  program = sources,
+  onLog,
+}: StartOptions = {}): Promise<RekeyServer> {
   const folder = dataFolder ?? mkdtempSync(join(tmpdir(), "rekey-e2e-"));
   const args = [program, "server", "--data", folder, "--listen", "127.0.0.1:0", ...flags];
   const child = spawn(process.execPath, args, { env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "pipe"] });

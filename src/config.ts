@@ -106,7 +106,7 @@ export function loadConfig(part: Part, env: NodeJS.ProcessEnv, flags: Flags = {}
   const config = values as unknown as Config;
   if (part === "server") problems.push(...unknownFlags(flags));
   problems.push(...unknownNames(env, config.rootKey));
-  if (problems.length === 0 && part === "server") problems.push(...contradictions(config));
+  if (part === "server" && config.listen !== undefined) problems.push(...contradictions(config));
   if (problems.length > 0) throw new ConfigError(problems);
   return { ...config, rootKey: config.rootKey ?? `file:${join(config.data, "root.key")}` };
 }

@@ -62,6 +62,14 @@ test("everything wrong is told at once, in the order of the table, without the v
   assert.ok(!problems.join().includes(marked));
 });
 
+test("settings that contradict each other are told beside those that are out of range", () => {
+  const problems = problemsOf({ REKEY_ENGINE: "maybe" }, { listen: "0.0.0.0:1", metricsListen: "0.0.0.0:1", tlsKey: "key.pem" });
+  assert.deepEqual(
+    problems.map((problem) => problem.split(" ")[0]),
+    ["REKEY_ENGINE", "--tls-cert", "--listen", "--metrics-listen"],
+  );
+});
+
 test("a name that is nearly right is pointed at", () => {
   assert.match(problemsOf({ REKEY_LISTNE: "x" })[0] ?? "", /did you mean REKEY_LISTEN\?/);
   assert.match(

@@ -6,6 +6,7 @@ import type { FastifyInstance } from "fastify";
 import { ServiceError } from "../core/error.ts";
 import { createApp } from "./app.ts";
 import { Connections } from "./connections.ts";
+import { LargeBodies } from "./large-bodies.ts";
 import { type RawRequest, rawRequest, readBody } from "./raw-request.ts";
 import { cannotListen, closeListener } from "./server-socket.ts";
 import type { TlsFiles } from "./tls.ts";
@@ -118,11 +119,13 @@ function receive(
   connections: Connections,
   state: { readonly closing: boolean },
 ): RequestListener {
+  const largeBodies = new LargeBodies(options.maxBodyBytes);
   return (incoming, response) => {
     connections.begin(response);
     if (state.closing) response.setHeader("Connection", "close");
     if (incoming.headers.host === undefined && incoming.httpVersion === "1.1") return connections.refuseRequest(400, response);
     if (incoming.rawHeaders.length / 2 > maxHeaders) return connections.refuseRequest(431, response);
+    if (!largeBodies.hasRoom(incoming, response)) return connections.refuseRequest(429, response);
     const isRoot = incoming.url === "/" || incoming.url?.startsWith("/?");
     if (incoming.method === "POST" && isRoot) void answerRoot(options, incoming, response);
     else if (!options.elsewhere?.(incoming, response)) handler(incoming, response);

@@ -1,6 +1,7 @@
 // Rotations of a single user by the engine on a real PostgreSQL, against the same SQL without any Rekey.
 import { randomBytes, randomUUID } from "node:crypto";
 import pg from "pg";
+import { scramVerifier } from "../src/targets/scram.ts";
 import { nativeOk } from "../test/support/aws.ts";
 import { type PostgresServer, startPostgres } from "../test/support/postgres-server.ts";
 import { atMost, type Figure } from "./figures.ts";
@@ -153,14 +154,15 @@ async function timeWaves(waves: number, atOnce: number, wave: () => Promise<unkn
 }
 
 /**
- * What no single-user rotation can do without: log in with the password in force, replace it, log out; log in with the new
- * one, see that it works, log out.
+ * What no single-user rotation can do without: log in with the password in force, replace it as psql's `\password` does (the
+ * server is given a verifier only), log out; log in with the new one, see that it works, log out.
  */
 async function rotateByHand(login: Login): Promise<void> {
   const password = newPassword();
-  await onConnection(login, (client) =>
-    client.query(`alter role ${pg.escapeIdentifier(login.user)} password ${pg.escapeLiteral(password)}`),
-  );
+  await onConnection(login, async (client) => {
+    const verifier = pg.escapeLiteral(await scramVerifier(password));
+    await client.query(`alter role ${pg.escapeIdentifier(login.user)} password ${verifier}`);
+  });
   login.password = password;
   await onConnection(login, (client) => client.query("select 1"));
 }

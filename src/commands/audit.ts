@@ -11,6 +11,8 @@ import { withProgress } from "./progress.ts";
 import { addSettings, readSettings } from "./settings-options.ts";
 
 const pollMs = 2_000;
+/** Records shown unless --max says how many. */
+const most = 50;
 
 /** Commands on the audit trail. */
 export function addAuditCommands(program: Command): void {
@@ -44,10 +46,10 @@ const tail: ApiCommand = {
   ],
   operation: "audit/search",
   pages: "records",
-  most: 50,
+  most,
   options: {
     "-f, --follow": "go on with records as they are made, until interrupted",
-    "--max <number>": "how many, default 50",
+    "--max <number>": `how many, default ${most}`,
     "--principal <arn>": "of this caller",
     "--action <action>": "of this action, such as secretsmanager:GetSecretValue",
     "--resource <arn>": "on this resource",
@@ -85,12 +87,13 @@ async function follow(first: Answer, typed: Typed, connection: Connection): Prom
   };
   const wanted = (row: Answer) => action !== undefined || row.action !== "rekey:SearchAudit";
   let fresh = rowsOf(first, "records").toReversed();
+  const oldestMs = fresh.length < Number(typed.options.max ?? most) ? 0 : Date.parse(String(fresh[0]?.time));
   let seen = new Map<unknown, number>();
   for (let newestMs = Date.now() - overlapMs; ; ) {
     print(fresh.filter(wanted));
     for (const { requestId, time } of fresh) seen.set(requestId, Date.parse(String(time)));
     newestMs = Math.max(newestMs, ...seen.values());
-    const from = newestMs - overlapMs;
+    const from = Math.max(newestMs - overlapMs, oldestMs + 1); // what is older than the first answer is not asked for
     seen = new Map([...seen].filter(([, atMs]) => atMs >= from));
     await sleep(pollMs);
     const since = { ...asked(typed), limit: 1000, from: new Date(from).toISOString() };

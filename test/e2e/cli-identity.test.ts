@@ -95,11 +95,12 @@ test("lists of users, roles and policies are read to their last page", async () 
   const headers = { authorization: `Bearer ${server.credentials.token}`, "content-type": "application/json" };
   const post = (operation: string, body: object) =>
     fetch(`${server.endpoint}/rekey/v1/${operation}`, { method: "POST", headers, body: JSON.stringify(body) });
-  for (let index = 0; index < 105; index++) {
-    await post("users/create", { userName: `many${index}` });
-    await post("roles/create", { roleName: `many${index}`, assumeRolePolicyDocument: trust });
-    await post("policies/create", { policyName: `many${index}`, policyDocument: statement("s3:*") });
-  }
+  const names = Array.from({ length: 105 }, (_, index) => `many${index}`);
+  await Promise.all([
+    ...names.map((userName) => post("users/create", { userName })),
+    ...names.map((roleName) => post("roles/create", { roleName, assumeRolePolicyDocument: trust })),
+    ...names.map((policyName) => post("policies/create", { policyName, policyDocument: statement("s3:*") })),
+  ]);
   for (const noun of ["user", "role", "policy"]) {
     const shown = await root.ask(`${noun} list`);
     assert.equal(shown.match(/^many\d+ /gm)?.length, 105, noun);

@@ -24,7 +24,8 @@ interface Node extends AsyncDisposable {
 }
 
 async function startNode(): Promise<Node> {
-  const env = { PATH: process.env.PATH, REKEY_DATABASE_URL: url };
+  const { PATH, NODE_COMPILE_CACHE } = process.env;
+  const env = { PATH, NODE_COMPILE_CACHE, REKEY_DATABASE_URL: url };
   const args = [program, "server", "--listen", "127.0.0.1:0"];
   const child = spawn(process.execPath, args, { env, cwd: folder, stdio: ["ignore", "pipe", "inherit"] });
   const { value } = await createInterface(child.stdout)[Symbol.asyncIterator]().next();

@@ -135,7 +135,9 @@ trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT
 
 async function runScript(script: string, folder: string): Promise<{ stdout: string; stderr: string; code: number | null }> {
   const path = `${join(folder, "bin")}:${process.env.PATH ?? ""}`;
-  const env = { PATH: path, HOME: folder, LANG: "C.UTF-8", TZ: "UTC", AWS_EC2_METADATA_DISABLED: "true", AWS_PAGER: "" };
+  const { NODE_COMPILE_CACHE } = process.env;
+  const place = { PATH: path, HOME: folder, LANG: "C.UTF-8", TZ: "UTC", NODE_COMPILE_CACHE };
+  const env = { ...place, AWS_EC2_METADATA_DISABLED: "true", AWS_PAGER: "" };
   const child = spawn("bash", ["-c", script], { cwd: folder, env, stdio: ["ignore", "pipe", "pipe"], timeout: hangsMs });
   let [stdout, stderr] = ["", ""];
   child.stdout.setEncoding("utf8").on("data", (text: string) => {

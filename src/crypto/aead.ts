@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject, randomBytes } from "node:crypto";
+import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject, randomBytes, randomFillSync } from "node:crypto";
 
 /** Names and values that must be the same again when the bytes are opened; as of AWS KMS. */
 export type EncryptionContext = Readonly<Record<string, string>>;
@@ -32,9 +32,23 @@ export function additionalData(purpose: string, context: EncryptionContext): Buf
   return Buffer.from(JSON.stringify(parts), "utf8");
 }
 
+/** Random bytes for the nonces to come: one request for many takes as long as one for each. */
+const nonces = Buffer.alloc(256 * nonceBytes);
+let noncesAt = nonces.length;
+
+/** Valid until the next one is asked for. */
+function newNonce(): Uint8Array {
+  if (noncesAt === nonces.length) {
+    randomFillSync(nonces);
+    noncesAt = 0;
+  }
+  noncesAt += nonceBytes;
+  return nonces.subarray(noncesAt - nonceBytes, noncesAt);
+}
+
 /** AES-256-GCM. The result is `header | nonce (12) | ciphertext | tag (16)`; the header is not authenticated by itself. */
 export function sealBytes(key: KeyObject, plaintext: Uint8Array, additional: Uint8Array, header: Uint8Array): Buffer {
-  const nonce = randomBytes(nonceBytes);
+  const nonce = newNonce();
   const cipher = createCipheriv("aes-256-gcm", key, nonce);
   cipher.setAAD(additional);
   return Buffer.concat([header, nonce, cipher.update(plaintext), cipher.final(), cipher.getAuthTag()]);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
-import { createServer, type Socket } from "node:net";
+import { connect, createServer, type Socket } from "node:net";
 import { after, before, describe, test } from "node:test";
 import pg from "pg";
 import type { DatabaseCredential } from "../../src/targets/database-secret.ts";
@@ -179,15 +179,25 @@ describe("postgres", { skip: postgresSkip }, () => {
     assert.equal(await postgres.probe(version("v2"), tools()), "ok");
   });
 
-  test("a role that may have one connection at a time is changed and tested", async () => {
-    const current = await newRole(server, freshName("single"), "old-password", "connection limit 1");
-    let inForce = current;
-    for (let turn = 0; turn < 10; turn += 1) {
-      const pending = await postgres.create(inForce, "single-user", tools());
-      await postgres.set({ current: inForce, pending, previous: undefined, admin: undefined }, "single-user", tools());
-      await postgres.test(pending, tools());
-      inForce = pending;
-    }
+  test("a role that may have one connection at a time is changed and tested, though logging out takes a while", async (context) => {
+    const role = await newRole(server, freshName("single"), "old-password", "connection limit 1");
+    const slow = createServer({ allowHalfOpen: true }, (near) => {
+      const far = connect(server.port, server.host);
+      far.on("error", () => near.destroy()).pipe(near);
+      near
+        .on("error", () => far.destroy())
+        .on("end", () => setTimeout(() => far.end(), 300))
+        .on("data", (bytes) => {
+          const terminate = bytes[0] === 0x58;
+          setTimeout(() => far.write(bytes), terminate ? 300 : 0);
+        });
+    }).listen(0, "127.0.0.1");
+    await once(slow, "listening");
+    context.after(() => slow.close());
+    const current = { ...role, host: "127.0.0.1", port: (slow.address() as { port: number }).port };
+    const pending = await postgres.create(current, "single-user", tools());
+    await postgres.set({ current, pending, previous: undefined, admin: undefined }, "single-user", tools());
+    await postgres.test(pending, tools());
   });
 
   test("a call left over from a worker that stalled is ended before the password changes again", async () => {

@@ -66,8 +66,9 @@ function openWriter(path: string): DatabaseSync {
     database.close();
     throw new ConfigError([`${path}: its file system cannot hold the store (no write-ahead log, as on network drives)`]);
   }
+  // Each savepoint keeps the pages that it changes: without `temp_store`, in files outside of the data folder.
   database.exec(
-    "pragma synchronous = full; pragma journal_size_limit = 67108864; pragma wal_autocheckpoint = 16000; pragma cache_size = -32000",
+    "pragma temp_store = memory; pragma synchronous = full; pragma journal_size_limit = 67108864; pragma wal_autocheckpoint = 16000; pragma cache_size = -32000",
   );
   return database;
 }

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readlinkSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -27,6 +27,15 @@ const open = (path: string, options?: { readOnly?: boolean }): Sql => {
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 const insert = (tx: Sql, id: number) => tx.query("insert into items (id) values ($1)", [id]);
 const idsIn = async (sql: Sql) => (await sql.query<{ id: number }>("select id from items order by id")).map(({ id }) => id);
+
+/** Empty for one that is closed by now. */
+function readlinkOf(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return "";
+  }
+}
 
 async function newStore(path = newPath()): Promise<Sql> {
   const sql = open(path);
@@ -65,6 +74,24 @@ test("concurrent transactions share one commit", async () => {
   await Promise.all(Array.from({ length: 1000 }, (_, id) => sql.transaction((tx) => insert(tx, 100 + id))));
   assert.equal((counter() ?? 0) - before, 3, "a batch is bounded");
   assert.equal((await idsIn(sql)).length, 1100);
+});
+
+test("what a transaction may have to undo stays out of temporary files", async (t) => {
+  if (!existsSync("/proc/self/fd")) return t.skip("no /proc/self/fd here: the open files of a process cannot be listed");
+  const sql = await newStore();
+  await sql.query("create table texts (text text)");
+  const large = Array.from({ length: 100 }, () => "x".repeat(4000));
+  await sql.transaction(async (tx) => {
+    for (const text of large) await tx.query("insert into texts values ($1)", [text]);
+  });
+  await sql.transaction(async (tx) => {
+    await tx.query("update texts set text = upper(text)");
+    const files = readdirSync("/proc/self/fd").map((fd) => readlinkOf(`/proc/self/fd/${fd}`));
+    assert.deepEqual(
+      files.filter((file) => file.includes("etilqs")),
+      [],
+    );
+  });
 });
 
 test("when the commit fails, all of the batch are told so and nothing is kept", async () => {

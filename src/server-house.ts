@@ -12,7 +12,7 @@ const housekeepingMs = 2_000;
 const busyShare = 0.5;
 const notesWhenBusyMs = 20_000;
 const shippedWhenBusy = 400;
-const shippedWhenQuiet = 20_000;
+const shippedWhenQuiet = 4_000;
 
 export interface HouseParts {
   readonly audit: AuditLog;

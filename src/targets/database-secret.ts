@@ -1,5 +1,6 @@
 import { z } from "zod";
-import { RotatorError } from "../core/error.ts";
+import { type OutcomeClass, RotatorError } from "../core/error.ts";
+import type { RotatorTools, Strategy, Versions } from "./target.ts";
 
 /** A database's credential as AWS's secrets write it; keys that are not named here pass through untouched. */
 export interface DatabaseCredential {
@@ -37,7 +38,7 @@ export interface DatabaseRules {
 type Compared = "host" | "port" | "username";
 
 /** Characters that connection URLs, shells or configuration files read as their own: not in generated passwords. */
-export const unsafeCharacters = " !\"#$%&'()*+,/:;<=>?@[\\]^`{|}~";
+const unsafeCharacters = " !\"#$%&'()*+,/:;<=>?@[\\]^`{|}~";
 
 const cloneSuffix = "_clone";
 
@@ -104,25 +105,76 @@ export function databaseSecret({ scheme, engines, port, dbname, maxName }: Datab
     return name === "host" ? String(x).toLowerCase() === String(y).toLowerCase() : x === y;
   }
 
+  /** Else a secret could carry a superuser's password, or a change, to another server. @throws RotatorError `invalid` */
+  function mustMatch(a: DatabaseCredential, b: DatabaseCredential, names: readonly Compared[], what: string): void {
+    const differing = names.find((name) => !same(a, b, name));
+    if (differing) throw new RotatorError("invalid", `${differing} of ${what} does not match the secret's current version`);
+  }
+
   return {
     credential,
     login,
     originalName,
-    otherName,
+    mustMatch,
 
-    account(value: DatabaseCredential, strategy: "single-user" | "alternating-users"): string {
+    /** The next version: a new password, for the other user where users alternate. */
+    async create(current: DatabaseCredential, strategy: Strategy, tools: RotatorTools): Promise<DatabaseCredential> {
+      const username = strategy === "alternating-users" ? otherName(current.username) : current.username;
+      return { ...current, username, password: tools.generatePassword({ length: 32, exclude: unsafeCharacters }) };
+    },
+
+    /** The superuser that sets the other user's password. @throws RotatorError `invalid` when the versions do not belong together */
+    superuserOf({ pending, current, admin }: Versions<DatabaseCredential>): DatabaseCredential {
+      mustMatch(pending, current, ["host", "port"], "the pending version");
+      if (pending.username !== otherName(current.username)) {
+        throw new RotatorError("invalid", `the pending user ${pending.username} is not the other one of ${current.username}`);
+      }
+      if (!admin) throw new RotatorError("invalid", "alternating users need masterarn, the ARN of a superuser's secret");
+      mustMatch(admin, current, ["host", "port"], "the superuser's secret");
+      return admin;
+    },
+
+    /** What may log in as a single user, likeliest first; the superuser last. @throws RotatorError `invalid` likewise */
+    loginsOf({ pending, current, previous, admin }: Versions<DatabaseCredential>): DatabaseCredential[] {
+      const names = ["host", "port", "username"] as const;
+      mustMatch(pending, current, names, "the pending version");
+      if (admin) mustMatch(admin, current, ["host", "port"], "the superuser's secret");
+      const isOfAccount = previous && names.every((name) => same(previous, pending, name));
+      return [current, pending, ...(isOfAccount ? [previous] : []), ...(admin ? [admin] : [])];
+    },
+
+    account(value: DatabaseCredential, strategy: Strategy): string {
       const { host, port: at, username } = login(value);
       const name = strategy === "alternating-users" ? originalName(username) : username;
       return `${scheme}://${host.toLowerCase()}:${at}/${encodeURIComponent(name)}`;
     },
-
-    sameAccount: (a: DatabaseCredential, b: DatabaseCredential): boolean =>
-      (["host", "port", "username"] as const).every((name) => same(a, b, name)),
-
-    /** Else a secret could carry a superuser's password, or a change, to another server. @throws RotatorError `invalid` */
-    mustMatch(a: DatabaseCredential, b: DatabaseCredential, names: readonly Compared[], what: string): void {
-      const differing = names.find((name) => !same(a, b, name));
-      if (differing) throw new RotatorError("invalid", `${differing} of ${what} does not match the secret's current version`);
-    },
   };
+}
+
+/** Tries one login after another until one is not refused. @throws RotatorError the first refusal, or any other failure */
+export async function withFirstAccepted(
+  logins: readonly DatabaseCredential[],
+  attempt: (login: DatabaseCredential) => Promise<void>,
+): Promise<void> {
+  let refusal: RotatorError | undefined;
+  for (const login of logins) {
+    try {
+      return await attempt(login);
+    } catch (error) {
+      if (!(error instanceof RotatorError && error.outcome === "refused")) throw error;
+      refusal ??= error;
+    }
+  }
+  throw refusal ?? new RotatorError("refused", "no version of the password is accepted");
+}
+
+/** What a test meets, as an answer. */
+export async function outcomeOf(test: Promise<void>): Promise<OutcomeClass> {
+  try {
+    await test;
+    return "ok";
+  } catch (error) {
+    if (error instanceof RotatorError) return error.outcome;
+    throw error;
+  }
 }

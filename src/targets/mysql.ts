@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
-import { type OutcomeClass, RotatorError } from "../core/error.ts";
-import { type DatabaseCredential, databaseSecret, unsafeCharacters } from "./database-secret.ts";
+import { RotatorError } from "../core/error.ts";
+import { type DatabaseCredential, databaseSecret, outcomeOf, withFirstAccepted } from "./database-secret.ts";
 import { accountsOf, matchAccount, setOwnPassword, setPassword } from "./mysql-accounts.ts";
 import { type Session, withSession } from "./mysql-session.ts";
 import type { Rotator, RotatorTools, Versions } from "./target.ts";
@@ -20,10 +20,7 @@ export const mysql: Rotator<DatabaseCredential> = {
   credential: secret.credential,
   account: secret.account,
 
-  async create(current, strategy, tools) {
-    const username = strategy === "alternating-users" ? secret.otherName(current.username) : current.username;
-    return { ...current, username, password: tools.generatePassword({ length: 32, exclude: unsafeCharacters }) };
-  },
+  create: secret.create,
 
   async set(versions, strategy, tools) {
     await (strategy === "alternating-users" ? setOther(versions, tools) : setOwn(versions, tools));
@@ -34,52 +31,25 @@ export const mysql: Rotator<DatabaseCredential> = {
       await db.read("select 1");
     }),
 
-  async probe(candidate, tools): Promise<OutcomeClass> {
-    try {
-      await mysql.test(candidate, tools);
-      return "ok";
-    } catch (error) {
-      if (error instanceof RotatorError) return error.outcome;
-      throw error;
-    }
-  },
+  probe: (candidate, tools) => outcomeOf(mysql.test(candidate, tools)),
 };
 
 /** The user changes its own password, logged in with whichever version is in force; a superuser does it when none is. */
 async function setOwn(versions: Versions<DatabaseCredential>, tools: RotatorTools): Promise<void> {
-  const { pending, current, previous, admin } = versions;
-  secret.mustMatch(pending, current, ["host", "port", "username"], "the pending version");
-  const own = [current, pending, ...(previous && secret.sameAccount(previous, pending) ? [previous] : [])];
-  const change = (candidate: DatabaseCredential, work: (db: Session) => Promise<void>) =>
+  const { pending, admin } = versions;
+  await withFirstAccepted(secret.loginsOf(versions), (candidate) =>
     withSession(secret.login(candidate), tools.deadlineAt, async (db) => {
       await holdAccount(db, pending, tools);
-      await work(db);
-    });
-  let refusal: RotatorError | undefined;
-  for (const candidate of own) {
-    try {
-      await change(candidate, (db) => setOwnPassword(db, pending.password, candidate.password));
-      return;
-    } catch (error) {
-      if (!(error instanceof RotatorError && error.outcome === "refused")) throw error;
-      refusal ??= error;
-    }
-  }
-  if (!admin) throw refusal ?? new RotatorError("refused", `user ${pending.username}: no version of the password is accepted`);
-  secret.mustMatch(admin, current, ["host", "port"], "the superuser's secret");
-  await change(admin, (db) => setAll(db, pending));
+      await (candidate === admin ? setAll(db, pending) : setOwnPassword(db, pending.password, candidate.password));
+    }),
+  );
 }
 
 /** A superuser sets the password of the user that is not in use, and makes that user at the first turn. */
 async function setOther(versions: Versions<DatabaseCredential>, tools: RotatorTools): Promise<void> {
-  const { pending, current, admin } = versions;
-  secret.mustMatch(pending, current, ["host", "port"], "the pending version");
-  if (pending.username !== secret.otherName(current.username)) {
-    throw new RotatorError("invalid", `the pending user ${pending.username} is not the other one of ${current.username}`);
-  }
-  if (!admin) throw new RotatorError("invalid", "alternating users need masterarn, the ARN of a superuser's secret");
-  secret.mustMatch(admin, current, ["host", "port"], "the superuser's secret");
-  const original = secret.originalName(current.username);
+  const { pending } = versions;
+  const admin = secret.superuserOf(versions);
+  const original = secret.originalName(pending.username);
   await withSession(secret.login(admin), tools.deadlineAt, async (db) => {
     await holdAccount(db, pending, tools);
     if (pending.username !== original) await match(db, original, pending);

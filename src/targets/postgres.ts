@@ -1,7 +1,6 @@
 import { createHash } from "node:crypto";
 import pg from "pg";
-import { type OutcomeClass, RotatorError } from "../core/error.ts";
-import { type DatabaseCredential, databaseSecret, unsafeCharacters } from "./database-secret.ts";
+import { type DatabaseCredential, databaseSecret, outcomeOf, withFirstAccepted } from "./database-secret.ts";
 import { setCloned } from "./postgres-clone.ts";
 import { withSession } from "./postgres-session.ts";
 import { scramVerifier } from "./scram.ts";
@@ -26,10 +25,7 @@ export const postgres: Rotator<DatabaseCredential> = {
 
   account: secret.account,
 
-  async create(current, strategy, tools) {
-    const username = strategy === "alternating-users" ? secret.otherName(current.username) : current.username;
-    return { ...current, username, password: tools.generatePassword({ length: 32, exclude: unsafeCharacters }) };
-  },
+  create: secret.create,
 
   async set(versions, strategy, tools) {
     const verifier = scramVerifier(versions.pending.password); // made while the connection is
@@ -42,51 +38,24 @@ export const postgres: Rotator<DatabaseCredential> = {
       await db.read("select 1");
     }),
 
-  async probe(candidate, tools): Promise<OutcomeClass> {
-    try {
-      await postgres.test(candidate, tools);
-      return "ok";
-    } catch (error) {
-      if (error instanceof RotatorError) return error.outcome;
-      throw error;
-    }
-  },
+  probe: (candidate, tools) => outcomeOf(postgres.test(candidate, tools)),
 };
 
 /** The user changes its own password, logged in with whichever version is in force; a superuser does it when none is. */
 async function setOwn(versions: Versions<DatabaseCredential>, verifier: Promise<string>, tools: RotatorTools): Promise<void> {
-  const { pending, current, previous, admin } = versions;
-  secret.mustMatch(pending, current, ["host", "port", "username"], "the pending version");
-  const logins = [current, pending, ...(previous && secret.sameAccount(previous, pending) ? [previous] : [])];
-  if (admin) {
-    secret.mustMatch(admin, current, ["host", "port"], "the superuser's secret");
-    logins.push(admin);
-  }
+  const { pending } = versions;
   const change = (to: string) => `alter role ${pg.escapeIdentifier(pending.username)} password ${pg.escapeLiteral(to)}`;
-  let refusal: RotatorError | undefined;
-  for (const candidate of logins) {
-    try {
-      await withSession(secret.login(candidate), session(pending, tools), async (db) => {
-        await db.change(`${endEarlierCalls(pending)}; ${change(await verifier)}`);
-      });
-      return;
-    } catch (error) {
-      if (!(error instanceof RotatorError && error.outcome === "refused")) throw error;
-      refusal ??= error;
-    }
-  }
-  throw refusal ?? new RotatorError("refused", `role ${pending.username}: no version of the password is accepted`);
+  await withFirstAccepted(secret.loginsOf(versions), (candidate) =>
+    withSession(secret.login(candidate), session(pending, tools), async (db) => {
+      await db.change(`${endEarlierCalls(pending)}; ${change(await verifier)}`);
+    }),
+  );
 }
 
 /** A superuser sets the password of the user that is not in use, and makes that user at the first turn. */
 async function setOther(versions: Versions<DatabaseCredential>, verifier: Promise<string>, tools: RotatorTools): Promise<void> {
-  const { pending, current, admin } = versions;
-  secret.mustMatch(pending, current, ["host", "port"], "the pending version");
-  if (pending.username !== secret.otherName(current.username)) {
-    throw new RotatorError("invalid", `the pending user ${pending.username} is not the other one of ${current.username}`);
-  }
-  if (!admin) throw new RotatorError("invalid", "alternating users need masterarn, the ARN of a superuser's secret");
-  secret.mustMatch(admin, current, ["host", "port"], "the superuser's secret");
+  const { pending, current } = versions;
+  const admin = secret.superuserOf(versions);
   await withSession(secret.login(admin), session(pending, tools), async (db) => {
     await db.read(endEarlierCalls(pending));
     const original = secret.originalName(current.username);

@@ -3,22 +3,20 @@ import { type RotationRow, toRotation } from "./rotation-claims.ts";
 import type { Sql } from "./sql.ts";
 
 /** A rotation that begins now. */
-export interface NewRotation {
-  readonly id: string;
-  /** The secret's row id. */
-  readonly secretId: string;
-  readonly versionId: string;
-  readonly generation: number;
-  readonly origin: "request" | "schedule" | "retry";
-  /** Only testSecret, against a copy of the current value. */
-  readonly testOnly: boolean;
-  readonly functionArn: string;
-  /** Whose rights a built-in function acts with. */
-  readonly principal: string;
-  readonly runAt: number;
-  readonly windowEndsAt: number;
-  readonly startedAt: number;
-}
+export type NewRotation = Pick<
+  Rotation,
+  | "id"
+  | "secretId"
+  | "versionId"
+  | "generation"
+  | "origin"
+  | "testOnly"
+  | "functionArn"
+  | "principal"
+  | "runAt"
+  | "windowEndsAt"
+  | "startedAt"
+>;
 
 /** Queues a rotation; false, and nothing done, when one is running for the secret. */
 export async function insertRotation(tx: Sql, added: NewRotation): Promise<boolean> {

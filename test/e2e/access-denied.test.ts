@@ -3,36 +3,23 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, describe, it } from "node:test";
 import { SecretsManager } from "@aws-sdk/client-secrets-manager";
-import { allow, clientSettings, newName, newUser, policyOf, rawCall, refused, statement } from "../support/aws.ts";
+import {
+  allow,
+  clientSettings,
+  namedOperations,
+  newName,
+  newUser,
+  policyOf,
+  rawCall,
+  refused,
+  statement,
+} from "../support/aws.ts";
 import { startRekey } from "../support/rekey-server.ts";
 
 const server = await startRekey();
 after(() => server[Symbol.asyncDispose]());
 const root = new SecretsManager(clientSettings(server));
 
-const token = randomUUID();
-/** Every operation that names a secret, with what else it needs. */
-const named: Readonly<Record<string, object>> = {
-  CancelRotateSecret: {},
-  DeleteResourcePolicy: {},
-  DeleteSecret: {},
-  DescribeSecret: {},
-  GetResourcePolicy: {},
-  GetSecretValue: {},
-  ListSecretVersionIds: {},
-  PutResourcePolicy: { ResourcePolicy: "{}" },
-  PutSecretValue: { SecretString: "v", ClientRequestToken: token },
-  RemoveRegionsFromReplication: { RemoveReplicaRegions: ["eu-west-1"] },
-  ReplicateSecretToRegions: { AddReplicaRegions: [{ Region: "eu-west-1" }] },
-  RestoreSecret: {},
-  RotateSecret: { ClientRequestToken: token },
-  StopReplicationToReplica: {},
-  TagResource: { Tags: [{ Key: "a", Value: "b" }] },
-  UntagResource: { TagKeys: ["a"] },
-  UpdateSecret: { ClientRequestToken: token },
-  UpdateSecretVersionStage: { VersionStage: "X", MoveToVersionId: token },
-  ValidateResourcePolicy: { ResourcePolicy: "{}" },
-};
 const unnamed: Readonly<Record<string, object>> = {
   BatchGetSecretValue: { SecretIdList: ["a"] },
   GetRandomPassword: {},
@@ -55,7 +42,7 @@ describe("a user without rights", async () => {
 
   it("is refused by all 23 operations, the resource shown as it was named", async () => {
     const { SecretId, ARN } = await newSecret();
-    for (const [operation, members] of Object.entries(named)) {
+    for (const [operation, members] of Object.entries(namedOperations)) {
       for (const id of [SecretId, ARN, ARN.slice(0, -7)]) {
         const { status, json } = await ask(operation, { SecretId: id, ...members });
         assert.deepEqual([status, json], [400, refusal(operation, ` on resource: ${id}`)]);
@@ -63,9 +50,9 @@ describe("a user without rights", async () => {
     }
     for (const [operation, members] of Object.entries(unnamed))
       assert.deepEqual((await ask(operation, members)).json, refusal(operation, ""));
-    const created = await ask("CreateSecret", { Name: SecretId, ClientRequestToken: token });
+    const created = await ask("CreateSecret", { Name: SecretId, ClientRequestToken: randomUUID() });
     assert.deepEqual(created.json, refusal("CreateSecret", ` on resource: ${SecretId}`));
-    assert.equal(Object.keys(named).length + Object.keys(unnamed).length + 1, 23);
+    assert.equal(Object.keys(namedOperations).length + Object.keys(unnamed).length + 1, 23);
   });
 
   it("cannot tell what exists from what does not", async () => {
@@ -73,7 +60,7 @@ describe("a user without rights", async () => {
     const deleted = (await newSecret()).SecretId;
     await root.deleteSecret({ SecretId: deleted });
     const nowhere = newName("nowhere");
-    for (const [operation, members] of Object.entries(named)) {
+    for (const [operation, members] of Object.entries(namedOperations)) {
       const answers = [];
       for (const id of [SecretId, deleted, nowhere, ARN, ARN.replace(/......$/, "AAAAAA")]) {
         const { status, json } = await ask(operation, { SecretId: id, ...members });
@@ -82,7 +69,7 @@ describe("a user without rights", async () => {
       assert.equal(new Set(answers).size, 1, operation);
     }
     const create = async (Name: string, KmsKeyId?: string) => {
-      const { text } = await ask("CreateSecret", { Name, KmsKeyId, ClientRequestToken: token });
+      const { text } = await ask("CreateSecret", { Name, KmsKeyId, ClientRequestToken: randomUUID() });
       return text.replaceAll(Name, "ID");
     };
     assert.equal(await create(SecretId), await create(nowhere));

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { after, describe, it } from "node:test";
 import { SecretsManager } from "@aws-sdk/client-secrets-manager";
-import { clientSettings, newName, rawCall, rawRequest, refused } from "../support/aws.ts";
+import { clientSettings, namedOperations, newName, rawCall, rawRequest, refused } from "../support/aws.ts";
 import { startRekey } from "../support/rekey-server.ts";
 
 const server = await startRekey();
@@ -85,31 +85,8 @@ describe("names, ids and texts", () => {
 
   it("every operation refuses an id that no secret can have, before it looks", async () => {
     const SecretId = "not a name";
-    const token = randomUUID();
-    const stage = { VersionStage: "X", MoveToVersionId: token };
-    const members: Record<string, object> = {
-      CancelRotateSecret: {},
-      DeleteResourcePolicy: {},
-      DeleteSecret: {},
-      DescribeSecret: {},
-      GetResourcePolicy: {},
-      GetSecretValue: {},
-      ListSecretVersionIds: {},
-      PutResourcePolicy: { ResourcePolicy: "{}" },
-      PutSecretValue: { SecretString: "v", ClientRequestToken: token },
-      RemoveRegionsFromReplication: { RemoveReplicaRegions: ["eu-west-1"] },
-      ReplicateSecretToRegions: { AddReplicaRegions: [{ Region: "eu-west-1" }] },
-      RestoreSecret: {},
-      RotateSecret: { ClientRequestToken: token },
-      StopReplicationToReplica: {},
-      TagResource: { Tags: [{ Key: "a", Value: "b" }] },
-      UntagResource: { TagKeys: ["a"] },
-      UpdateSecret: { ClientRequestToken: token },
-      UpdateSecretVersionStage: stage,
-      ValidateResourcePolicy: { ResourcePolicy: "{}" },
-    };
     const Message = "Invalid name. Must be a valid name containing alphanumeric characters, or any of the following: -/_+=.@!";
-    for (const [operation, more] of Object.entries(members)) {
+    for (const [operation, more] of Object.entries(namedOperations)) {
       const wrong = await rawCall(server, operation, { SecretId, ...more });
       assert.deepEqual(wrong.json, { __type: "ValidationException", message: Message }, operation);
       const { json } = await rawCall(server, operation, { SecretId: newName("nowhere"), ...more });

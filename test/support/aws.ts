@@ -140,6 +140,30 @@ export async function newUser(
   return { arn: String(arn), accessKeyId: String(key.accessKeyId), secretAccessKey: String(key.secretAccessKey) };
 }
 
+const token = randomUUID();
+/** Every operation that names a secret, with what else it needs. */
+export const namedOperations: Readonly<Record<string, object>> = {
+  CancelRotateSecret: {},
+  DeleteResourcePolicy: {},
+  DeleteSecret: {},
+  DescribeSecret: {},
+  GetResourcePolicy: {},
+  GetSecretValue: {},
+  ListSecretVersionIds: {},
+  PutResourcePolicy: { ResourcePolicy: "{}" },
+  PutSecretValue: { SecretString: "v", ClientRequestToken: token },
+  RemoveRegionsFromReplication: { RemoveReplicaRegions: ["eu-west-1"] },
+  ReplicateSecretToRegions: { AddReplicaRegions: [{ Region: "eu-west-1" }] },
+  RestoreSecret: {},
+  RotateSecret: { ClientRequestToken: token },
+  StopReplicationToReplica: {},
+  TagResource: { Tags: [{ Key: "a", Value: "b" }] },
+  UntagResource: { TagKeys: ["a"] },
+  UpdateSecret: { ClientRequestToken: token },
+  UpdateSecretVersionStage: { VersionStage: "X", MoveToVersionId: token },
+  ValidateResourcePolicy: { ResourcePolicy: "{}" },
+};
+
 async function readAnswer(response: Response): Promise<RawAnswer> {
   const text = await response.text();
   const isJson = /json/.test(response.headers.get("content-type") ?? "") && text !== "";

@@ -77,7 +77,8 @@ test("concurrent transactions share one commit", async () => {
 });
 
 test("what a transaction may have to undo stays out of temporary files", async (t) => {
-  if (!existsSync("/proc/self/fd") && !process.env.CI) return t.skip("no /proc/self/fd here: the open files of a process cannot be listed");
+  if (!existsSync("/proc/self/fd") && !process.env.CI)
+    return t.skip("no /proc/self/fd here: the open files of a process cannot be listed");
   const sql = await newStore();
   await sql.query("create table texts (text text)");
   const large = Array.from({ length: 100 }, () => "x".repeat(4000));

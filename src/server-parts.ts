@@ -108,7 +108,7 @@ export function engineParts(config: Config, { services, authorize }: Api): Engin
         randomInt,
       ),
     findRotator,
-    findFunction: builtinFunction,
+    findFunction: async (arn) => builtinFunction(arn),
     ...createRotationRights(services, authorize),
     settings: {
       ...engineDefaults,

@@ -9,10 +9,12 @@ import type { Sql } from "../store/sql.ts";
 import type { AnyCredential } from "../targets/index.ts";
 import type { Rotator, RotatorTools, Strategy } from "../targets/target.ts";
 
-/** What a built-in function stands for. */
-interface BuiltinRotation {
+/** A function that runs one of our rotators. */
+interface RotatorFunction {
   readonly kind: string;
   readonly strategy: Strategy;
+  /** Of rotators that are declared and not written, e.g. of an HTTP API. */
+  readonly declaration?: unknown;
 }
 
 /** What the engine works with; made once in `server.ts`. */
@@ -28,8 +30,8 @@ export interface EngineParts {
   /** In [0, 1). */
   random(): number;
   readonly generatePassword: RotatorTools["generatePassword"];
-  findRotator(kind: string): Promise<Rotator<AnyCredential> | undefined>;
-  findFunction(functionArn: string): BuiltinRotation | undefined;
+  findRotator(kind: string, declaration?: unknown): Promise<Rotator<AnyCredential> | undefined>;
+  findFunction(functionArn: string): Promise<RotatorFunction | undefined>;
   /** Whether the principal that configured a rotation is still there; the refusal if not. */
   mayRun(configured: RotationPrincipal): Promise<ServiceError | undefined>;
   /** Whether it may read a secret's value as things stand now, the secret's key included; the refusal if not. */

@@ -84,8 +84,8 @@ async function attempt(held: HeldRotation, caps: Caps): Promise<void> {
 
 async function prepare({ parts, rotation }: HeldRotation, secret: Secret): Promise<Turn> {
   await requireConfigured(parts, secret);
-  const builtin = parts.findFunction(rotation.functionArn);
-  const rotator = builtin && (await parts.findRotator(builtin.kind));
+  const builtin = await parts.findFunction(rotation.functionArn);
+  const rotator = builtin && (await parts.findRotator(builtin.kind, builtin.declaration));
   if (!rotator?.strategies.includes(builtin?.strategy ?? "single-user")) {
     throw new RotatorError("invalid", `${rotation.functionArn} names no function that can be run here`);
   }
@@ -93,7 +93,7 @@ async function prepare({ parts, rotation }: HeldRotation, secret: Secret): Promi
   const value = await labelledCredential(parts, secret, "AWSCURRENT");
   if (!value) throw new RotatorError("invalid", `${secret.name} has no current value to start from`);
   const current = checked(rotator, value, "the current value");
-  return { secret, rotator, strategy, current, account: rotator.account(current, strategy) };
+  return { secret, rotator, strategy, current, account: rotator.account(current, strategy) ?? `secret/${secret.id}` };
 }
 
 /** A built-in function has the rights of whoever configured the rotation: of somebody who is gone, none. @throws RotatorError `denied` */

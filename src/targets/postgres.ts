@@ -76,7 +76,7 @@ function endEarlierCalls(account: DatabaseCredential): string {
 
 /** One rotation at a time changes an account, so that another session with its mark is a leftover. */
 function mark(credential: DatabaseCredential): string {
-  const account = postgres.account(credential, "alternating-users");
+  const account = secret.account(credential, "alternating-users");
   return `rekey ${createHash("sha256").update(account).digest("hex").slice(0, 16)} `;
 }
 

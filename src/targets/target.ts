@@ -1,8 +1,12 @@
 import type { z } from "zod";
 import type { OutcomeClass } from "../core/error.ts";
 
-/** `single-user` changes one user's password; `alternating-users` changes the user that is not in use. */
-export type Strategy = "single-user" | "alternating-users";
+/**
+ * `single-user` changes one user's password; `alternating-users` changes the user that is not in use; `dual-slot` gives one
+ * user a second credential beside the one in use; `issuer` has the target make a new one and deletes the old one later;
+ * `generator` makes a value that no target knows.
+ */
+export type Strategy = "single-user" | "alternating-users" | "dual-slot" | "issuer" | "generator";
 
 /** What a rotator is given beside credentials. Every call ends before `deadlineAt`; target sessions carry `rotationId`. */
 export interface RotatorTools {
@@ -13,35 +17,97 @@ export interface RotatorTools {
   generatePassword(options?: { length?: number; exclude?: string }): string;
 }
 
-export interface Versions<Credential> {
-  readonly pending: Credential;
+/** Who may act at the target: the secret's own credential, and the superuser's that `masterarn` names. */
+export interface Access<Credential, Admin = Credential> {
   readonly current: Credential;
+  /** Sets passwords for alternating users, and for a single user that nothing else opens; acts for an issuer where it is given. */
+  readonly admin: Admin | undefined;
+}
+
+export interface Versions<Credential, Admin = Credential> extends Access<Credential, Admin> {
+  readonly pending: Credential;
   readonly previous: Credential | undefined;
-  /** The superuser's credential (`masterarn`): sets passwords for alternating users, and for a single user that nothing else opens. */
-  readonly admin: Credential | undefined;
+}
+
+/** Another address of the same target: a replica or a pooler. */
+export interface Endpoint {
+  readonly host: string;
+  /** Absent: as in the credential. */
+  readonly port?: number | undefined;
+}
+
+/** Something that a pre-flight found: which step would fail, why, and what would help; in words, without values. */
+export interface Finding {
+  readonly step: "createSecret" | "setSecret" | "testSecret" | "retirement";
+  readonly problem: string;
+  readonly remedy: string;
+  /** It would work, and yet somebody should know. */
+  readonly warning?: boolean;
+}
+
+/** A credential that lives at the target, by its id there; never its value. */
+export interface Issued {
+  readonly id: string;
+  /** Epoch ms, where the target tells. */
+  readonly createdAt?: number | undefined;
+  /** The rotation that asked for it, where the target keeps such a mark. */
+  readonly rotationId?: string | undefined;
+}
+
+/** How a target makes and deletes credentials. An id that is gone counts as deleted. */
+export interface Issuer<Credential, Admin = Credential> {
+  /** How many the target keeps for one account, where there is a limit. */
+  readonly most?: number | undefined;
+  /** The id under which the target knows a credential; not secret. */
+  id(credential: Credential): string;
+  /** All that live for the account now; `undefined` when the target cannot say. @throws RotatorError */
+  list(access: Access<Credential, Admin>, tools: RotatorTools): Promise<readonly Issued[] | undefined>;
+  /** Makes one more, marked with `tools.rotationId` where the target keeps marks. @throws RotatorError */
+  issue(access: Access<Credential, Admin>, tools: RotatorTools): Promise<Credential>;
+  /** The caller has made sure that no live version has this id. @throws RotatorError */
+  delete(id: string, access: Access<Credential, Admin>, tools: RotatorTools): Promise<void>;
 }
 
 /**
  * Changes one kind of credential where it is checked. Staging labels, retries and schedules are the engine's.
  * Every verb may run again for the same version and must end the same.
  */
-export interface Rotator<Credential> {
+export interface Rotator<Credential, Admin = Credential> {
   /** As in the secret's `engine` key and in messages, e.g. `postgres`. */
   readonly kind: string;
   readonly strategies: readonly Strategy[];
   /** Shape of the secret's JSON value; keys that it does not name are kept. */
   readonly credential: z.ZodType<Credential>;
-  /** What one rotation at a time may touch, e.g. `postgres://host:5432/user`; both users of an alternating pair give the same text. */
-  account(current: Credential, strategy: Strategy): string;
-  /** The next credential. Pure but for its randomness: changes nothing outside. @throws RotatorError `invalid` */
+  /** Shape of the superuser's value; absent: the same. */
+  readonly admin?: z.ZodType<Admin>;
+  /**
+   * What one rotation at a time may touch, e.g. `postgres://host:5432/user`; both users of an alternating pair give the same
+   * text; up to the last `/` it names the target. `undefined`: the secret stands for itself.
+   */
+  account(current: Credential, strategy: Strategy): string | undefined;
+  /** What to do in place of `asked` with this very target: `dual-slot` where it has it. Asked once for each rotation. */
+  prefer?(access: Access<Credential, Admin>, asked: Strategy, tools: RotatorTools): Promise<Strategy>;
+  /** The next credential. Pure but for its randomness: changes nothing outside. Not called for an issuer. @throws RotatorError `invalid` */
   create(current: Credential, strategy: Strategy, tools: RotatorTools): Promise<Credential>;
+  /** Of `issuer`. */
+  readonly issuer?: Issuer<Credential, Admin>;
   /**
    * Puts `pending` in force, whichever of the versions the target accepts now; first ends what earlier calls for the same
-   * account left running there. @throws RotatorError with its outcome class.
+   * account left running there. With two slots or users, the current one stays in force. Not called for issuers and
+   * generators. @throws RotatorError with its outcome class.
    */
-  set(versions: Versions<Credential>, strategy: Strategy, tools: RotatorTools): Promise<void>;
+  set(versions: Versions<Credential, Admin>, strategy: Strategy, tools: RotatorTools): Promise<void>;
   /** Logs in with `pending` and runs a trivial query. @throws RotatorError; `invalid` when any password would have done. */
   test(pending: Credential, tools: RotatorTools): Promise<void>;
   /** Does this log in? Never throws for an answer: `ok`, `refused`, `unreachable`, … Used after unknown outcomes. */
   probe(credential: Credential, tools: RotatorTools): Promise<OutcomeClass>;
+  /**
+   * Ends an old credential, so that it logs in no more, and leaves the current one as it is; one that has ended counts as
+   * done. Of `dual-slot` and `alternating-users`. @throws RotatorError
+   */
+  retire?(old: Credential, access: Access<Credential, Admin>, strategy: Strategy, tools: RotatorTools): Promise<void>;
+  /** The same credential at another address of its target; absent: the target has one address. */
+  at?(credential: Credential, endpoint: Endpoint): Credential;
+  /** What of a rotation would fail, found without changing anything; that both credentials log in is known. @throws RotatorError */
+  check?(access: Access<Credential, Admin>, strategy: Strategy, tools: RotatorTools): Promise<readonly Finding[]>;
 }

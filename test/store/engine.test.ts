@@ -22,7 +22,7 @@ function engineParts({ services, clock }: OperationsWorld): EngineParts {
     now: () => clock.now,
     generatePassword: () => randomUUID(),
     findRotator: async () => undefined,
-    findFunction: () => undefined,
+    findFunction: async () => undefined,
     mayRun: async () => undefined,
     mayRead: async () => undefined,
     settings: { ...engineDefaults, node: "test", ownsStore: false },

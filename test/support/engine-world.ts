@@ -73,7 +73,7 @@ export async function openWorld(
     random: Math.random,
     generatePassword: () => randomBytes(24).toString("base64url"),
     findRotator,
-    findFunction: builtinFunction,
+    findFunction: async (arn) => builtinFunction(arn),
     mayRun: async () => undefined,
     mayRead: async (_configured, { arn }) =>
       forbidden.has(arn) ? new ServiceError("AccessDeniedException", "not authorized") : undefined,

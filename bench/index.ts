@@ -2,6 +2,7 @@
 // Ends with 0 also when a goal is missed, as machines differ; with 1 when a measurement was void.
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { measureClaims } from "./claims.ts";
 import { type Figure, isMet, table } from "./figures.ts";
 import { measureInterference } from "./interference.ts";
 import { Void } from "./load.ts";
@@ -18,6 +19,7 @@ const parts: Readonly<Record<string, (amount: Amount) => Promise<Figure[]>>> = {
   get: (amount) => measureRequests("get", amount),
   put: (amount) => measureRequests("put", amount),
   rotation: measureRotations,
+  claims: measureClaims,
   start: measureStart,
   p99: measureInterference,
 };

@@ -1,4 +1,5 @@
 import { ServiceError } from "./error.ts";
+import type { RotationPolicy } from "./rotation-policy.ts";
 import type { RotationPrincipal } from "./rotation-principal.ts";
 
 const maxLabels = 20;
@@ -66,6 +67,7 @@ export interface Secret {
   readonly rotationEnabled?: boolean | undefined;
   readonly rotationFunctionArn?: string | undefined;
   readonly rotationRules?: RotationRules | undefined;
+  readonly rotationPolicy?: RotationPolicy | undefined;
   /** Whose rights built-in functions act with: who configured the rotation. */
   readonly rotationPrincipal?: RotationPrincipal | undefined;
   readonly externalRotation?:

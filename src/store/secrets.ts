@@ -29,6 +29,7 @@ const columnOf = {
   rotationEnabled: "rotation_enabled",
   rotationFunctionArn: "rotation_function_arn",
   rotationRules: "rotation_rules",
+  rotationPolicy: "rotation_policy",
   rotationPrincipal: "rotation_principal",
   externalRotation: "external_rotation",
   lastRotatedAt: "last_rotated_at",
@@ -36,7 +37,13 @@ const columnOf = {
   rotationDueAt: "rotation_due_at",
 } as const satisfies Record<keyof SecretFields, string>;
 const fields = Object.entries(columnOf) as [keyof SecretFields, string][];
-const jsonFields: ReadonlySet<string> = new Set(["tags", "rotationRules", "rotationPrincipal", "externalRotation"]);
+const jsonFields: ReadonlySet<string> = new Set([
+  "tags",
+  "rotationRules",
+  "rotationPolicy",
+  "rotationPrincipal",
+  "externalRotation",
+]);
 
 /** A secret keeps these for ever. */
 const fixed: ReadonlySet<string> = new Set(["id", "region", "name", "arn", "createdAt"]);

@@ -24,7 +24,7 @@ export const migration = {
       deleted_at bigint, purge_at bigint,
       primary_region text, generation bigint not null, row_version bigint not null, switching_until bigint,
       switched_to text,
-      rotation_enabled integer, rotation_function_arn text, rotation_rules text, rotation_principal text,
+      rotation_enabled integer, rotation_function_arn text, rotation_rules text, rotation_policy text, rotation_principal text,
       external_rotation text, last_rotated_at bigint, next_rotation_at bigint, rotation_due_at bigint,
       unique (region, name))`,
     "create index secrets_by_rotation_due on secrets (rotation_due_at) where rotation_due_at is not null",

@@ -58,6 +58,12 @@ export interface Issued {
 export interface Issuer<Credential, Admin = Credential> {
   /** How many the target keeps for one account, where there is a limit. */
   readonly most?: number | undefined;
+  /** `list` tells the rotation of each that Rekey asked for: those are its own, and no other. Absent: those that came since an earlier list. */
+  readonly marks?: boolean | undefined;
+  /** `issue` again for the same rotation gives the same one: after a lost answer it is asked for again, and none deleted before. */
+  readonly repeatable?: boolean | undefined;
+  /** A new one may be refused for so long before all of the target knows it. */
+  readonly settlesWithinMs?: number | undefined;
   /** The id under which the target knows a credential; not secret. */
   id(credential: Credential): string;
   /** All that live for the account now; `undefined` when the target cannot say. @throws RotatorError */

@@ -5,8 +5,18 @@ import type { Sql } from "./sql.ts";
 
 /** The only words of a migration in which the databases differ. */
 const typeWords = {
-  sqlite: { bytes: "blob", serial_key: "integer primary key autoincrement", byte_ordered: "text" },
-  postgres: { bytes: "bytea", serial_key: "bigint generated always as identity primary key", byte_ordered: 'text collate "C"' },
+  sqlite: {
+    bytes: "blob",
+    serial_key: "integer primary key autoincrement",
+    byte_ordered: "text",
+    tx_ordered: "bigint not null default 0", // one transaction at a time
+  },
+  postgres: {
+    bytes: "bytea",
+    serial_key: "bigint generated always as identity primary key",
+    byte_ordered: 'text collate "C"',
+    tx_ordered: "bigint not null default (pg_current_xact_id()::text::bigint)",
+  },
 } as const;
 
 /** Any number will do, as long as every node takes the same one. */

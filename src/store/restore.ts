@@ -109,7 +109,8 @@ export async function restorePostgres(
   await migrate(sql);
 }
 
-async function insertAll(tx: Sql, file: DatabaseSync, { name, columns }: BackupTable): Promise<void> {
+async function insertAll(tx: Sql, file: DatabaseSync, { name, columns: all }: BackupTable): Promise<void> {
+  const columns = all.filter((column) => column !== "tx_order"); // of another database's transactions
   const identity = await tx.query<{ column: string }>(
     `select column_name as column from information_schema.columns
        where table_schema = current_schema() and table_name = $1 and is_identity = 'YES'`,

@@ -26,8 +26,11 @@ export const migration = {
       switched_to text,
       rotation_enabled integer, rotation_function_arn text, rotation_rules text, rotation_policy text, rotation_principal text,
       external_rotation text, last_rotated_at bigint, next_rotation_at bigint, rotation_due_at bigint,
+      heartbeat_due_at bigint, heartbeat_outcome text, heartbeat_at bigint, heartbeat_since bigint,
       unique (region, name))`,
     "create index secrets_by_rotation_due on secrets (rotation_due_at) where rotation_due_at is not null",
+    "create index secrets_by_heartbeat on secrets (heartbeat_due_at) where heartbeat_due_at is not null",
+    "create index secrets_by_heartbeat_outcome on secrets (heartbeat_outcome, id) where heartbeat_outcome is not null",
     "create index secrets_by_purge on secrets (purge_at) where purge_at is not null",
     // The orders of lists; by name there is the unique key. An order without index would sort all secrets for every page.
     "create index secrets_by_created on secrets (region, created_at, id)",
@@ -63,9 +66,22 @@ export const migration = {
     "create index rotations_by_end on rotations (ended_at) where ended_at is not null and state <> 'blocked'",
     "create index rotations_by_secret on rotations (secret_id, started_at)",
 
-    // What changed, in order, for subscribers; written in the transaction of the change.
+    // Work at a target that somebody asked for: checks, rollbacks. `target_account`: what a rollback keeps rotations away from.
+    `create table target_jobs (id text primary key, secret_id text not null references secrets (id) on delete cascade,
+      kind text not null, input text not null, principal text not null, state text not null, target_account text,
+      result text, error text, run_at bigint not null, claim_node text, claim_until bigint, fence bigint not null,
+      created_at bigint not null, ended_at bigint, expires_at bigint not null)`,
+    "create index target_jobs_by_due on target_jobs (run_at) where ended_at is null",
+    "create unique index target_jobs_one_rollback on target_jobs (secret_id) where kind = 'rollback' and ended_at is null",
+    "create unique index target_jobs_one_per_account on target_jobs (target_account) where ended_at is null and target_account is not null",
+    "create index target_jobs_by_secret on target_jobs (secret_id, created_at)",
+    "create index target_jobs_by_end on target_jobs (ended_at) where ended_at is not null",
+
+    // What changed, in order, for subscribers; written in the transaction of the change. Where transactions commit in another
+    // order than they took ids, `tx_order` tells which cannot be preceded by any that is still to come.
     `create table events (id serial_key, at bigint not null, type text not null, resource text not null,
-      generation bigint, detail text not null)`,
+      generation bigint, detail text not null, tx_order tx_ordered)`,
+    "create index events_by_tx on events (tx_order, id) where tx_order > 0",
 
     // Identity.
     `create table users (id text primary key, name text not null unique, arn text not null unique, created_at bigint not null)`,

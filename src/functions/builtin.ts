@@ -11,6 +11,8 @@ export interface BuiltinFunction {
 
 /** By the names of AWS's own rotation templates. */
 const builtinFunctions: ReadonlyMap<string, BuiltinFunction> = new Map([
+  ["SecretsManagerMongoDBRotationSingleUser", { kind: "mongodb", strategy: "single-user" }],
+  ["SecretsManagerMongoDBRotationMultiUser", { kind: "mongodb", strategy: "alternating-users" }],
   ["SecretsManagerRDSMariaDBRotationSingleUser", { kind: "mysql", strategy: "single-user" }],
   ["SecretsManagerRDSMariaDBRotationMultiUser", { kind: "mysql", strategy: "alternating-users" }],
   ["SecretsManagerRDSMySQLRotationSingleUser", { kind: "mysql", strategy: "single-user" }],

@@ -1,0 +1,106 @@
+import type { Document } from "mongodb";
+import { RotatorError } from "../core/error.ts";
+import type { Session } from "./mongodb-session.ts";
+
+interface Role {
+  readonly role: string;
+  readonly db: string;
+}
+
+interface User {
+  readonly roles: readonly Role[];
+  readonly mechanisms?: readonly string[] | undefined;
+  readonly customData?: Document | undefined;
+  readonly authenticationRestrictions?: readonly unknown[] | undefined;
+}
+
+/** Kept by most of the set before it is answered, so that a new primary does not bring the old password back. */
+const durable = { writeConcern: { w: "majority" } };
+
+/** The server makes the verifiers from the password itself: it takes no finished ones. */
+export async function setPassword(db: Session, database: string, username: string, password: string): Promise<void> {
+  await db.change(database, { updateUser: username, pwd: password, ...durable });
+}
+
+export interface Clone {
+  readonly database: string;
+  readonly original: string;
+  readonly clone: string;
+  readonly password: string;
+}
+
+/** Sets the clone's password; makes it with the original's roles and restrictions at the first turn, and adds what it lacks later. */
+export async function setClone(db: Session, { database, original, clone, password }: Clone): Promise<void> {
+  const [from, to] = [await findUser(db, database, original), await findUser(db, database, clone)];
+  if (!from) throw new RotatorError("invalid", `user ${original} does not exist in ${database}`);
+  const { roles, mechanisms, customData, authenticationRestrictions } = from;
+  const restrictions = authenticationRestrictions?.length ? { authenticationRestrictions } : {};
+  if (!to) {
+    const alike = { ...(mechanisms ? { mechanisms } : {}), ...(customData ? { customData } : {}), ...restrictions };
+    await db.change(database, { createUser: clone, pwd: password, roles, ...alike, ...durable });
+    return;
+  }
+  const excess = to.roles.find((held) => !roles.some((wanted) => sameRole(wanted, held)));
+  if (excess) {
+    throw new RotatorError(
+      "invalid",
+      `user ${clone} has the role ${excess.role} of ${excess.db} that ${original} lacks: revoke it, or rename that user`,
+    );
+  }
+  await db.change(database, { updateUser: clone, pwd: password, roles, ...restrictions, ...durable });
+}
+
+const sameRole = (a: Role, b: Role): boolean => a.role === b.role && a.db === b.db;
+
+/** `undefined` when there is none. */
+export async function findUser(db: Session, database: string, username: string): Promise<User | undefined> {
+  const ask = { usersInfo: { user: username, db: database } };
+  const { users } = await db.read(database, { ...ask, showAuthenticationRestrictions: true }).catch((error: unknown) => {
+    if (error instanceof RotatorError && error.outcome === "invalid") return db.read(database, ask); // Amazon DocumentDB has none
+    throw error;
+  });
+  return users[0];
+}
+
+/**
+ * An operation whose caller died may still change the password: it is ended by the account's mark, and waited for. Where the
+ * login may not see or end it, the server ends it at the deadline that it was given.
+ */
+export async function endEarlierCalls(db: Session, mark: string, deadlineAt: number): Promise<void> {
+  for (;;) {
+    const left = await earlierCalls(db, mark);
+    if (left.length === 0) return;
+    for (const op of left) {
+      const ended = await db.read("admin", { killOp: 1, op }).catch(ignoreAnswer);
+      if (!ended) return;
+    }
+    if (Date.now() > deadlineAt - 1_000) throw new RotatorError("timeout", "an earlier call for this user has not ended yet");
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+async function earlierCalls(db: Session, mark: string): Promise<unknown[]> {
+  const changes = ["updateUser", "createUser"].map((name) => ({ [`command.${name}`]: { $exists: true } }));
+  const filter = { appName: { $regex: `^${mark}` }, $or: changes };
+  const all = await db.read("admin", { currentOp: 1, ...filter }).catch(ignoreAnswer);
+  const own = all ?? (await db.read("admin", { currentOp: 1, $ownOps: true, ...filter }).catch(ignoreAnswer));
+  return (own?.inprog ?? []).map(({ opid }: Document) => opid);
+}
+
+/** The server has answered that it will not. */
+function ignoreAnswer(error: unknown): undefined {
+  if (error instanceof RotatorError && ["denied", "invalid", "unknown"].includes(error.outcome)) return undefined;
+  throw error;
+}
+
+/** Whether the login may do this to users of the database; `undefined` where the server does not say. */
+export async function mayDo(db: Session, database: string): Promise<((action: string) => boolean) | undefined> {
+  const status = await db.read("admin", { connectionStatus: 1, showPrivileges: true }).catch(ignoreAnswer);
+  const privileges: Document[] | undefined = status?.authInfo?.authenticatedUserPrivileges;
+  return privileges && ((action) => privileges.some((held) => covers(held, database) && held.actions.includes(action)));
+}
+
+function covers({ resource }: Document, database: string): boolean {
+  const wholeDatabase = resource.collection === "" && (resource.db === "" || resource.db === database);
+  return resource.anyResource === true || resource.cluster === true || wholeDatabase;
+}

@@ -2,7 +2,7 @@ import { RotatorError } from "../core/error.ts";
 import { currentInForce, type Secret } from "../core/secret.ts";
 import { findSecret } from "../store/secrets.ts";
 import type { AnyCredential } from "../targets/index.ts";
-import type { HeldRotation } from "./held-rotation.ts";
+import type { EngineParts } from "./parts.ts";
 import { credentialOf } from "./values.ts";
 
 /**
@@ -11,8 +11,8 @@ import { credentialOf } from "./values.ts";
  * @throws RotatorError `denied`, in the same words whether the secret is there or not.
  */
 export async function readSuperuser(
-  held: HeldRotation,
-  secret: Secret,
+  held: { readonly parts: EngineParts; readonly rotation: { readonly id: string } },
+  secret: Pick<Secret, "region" | "arn" | "rotationPrincipal">,
   current: AnyCredential,
 ): Promise<AnyCredential | undefined> {
   const { masterarn: arn } = current;

@@ -102,24 +102,29 @@ export async function recordRotation(tx: Sql, after: Rotation, fence: number, he
   return rows.length > 0;
 }
 
-/** Notes which account at a target the rotation changes. False when another running rotation has it. */
+/** Notes which account at a target the rotation changes. False when another running rotation, or a rollback, has it. */
 export async function holdAccount(tx: Sql, { id }: Rotation, account: string): Promise<boolean> {
   try {
     const rows = await tx.query(
       `update rotations set target_account = $2 where id = $1
-         and not exists (select 1 from rotations o where o.target_account = $2 and o.state = 'running' and o.id <> $1) returning id`,
+         and not exists (select 1 from rotations o where o.target_account = $2 and o.state = 'running' and o.id <> $1)
+         and not exists (select 1 from target_jobs j where j.target_account = $2 and j.ended_at is null) returning id`,
       [id, account],
     );
     return rows.length > 0;
   } catch (error) {
-    // PostgreSQL: another node has taken it in a transaction that this one could not see; ours can only be rolled back.
-    if (error instanceof Error && "code" in error && error.code === uniqueViolation) return false;
+    if (isUniqueViolation(error)) return false;
     throw error;
   }
 }
 
 /** Source: PostgreSQL documentation, appendix A. */
 const uniqueViolation = "23505";
+
+/** PostgreSQL: another node has taken it in a transaction that this one could not see; ours can only be rolled back. */
+export function isUniqueViolation(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === uniqueViolation;
+}
 
 /**
  * Ends all claims at once, for a store that one process writes: whoever held them is gone. They count as taken over.

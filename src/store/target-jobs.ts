@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { RotationPrincipal } from "../core/rotation-principal.ts";
+import { isUniqueViolation } from "./rotation-claims.ts";
 import type { Sql } from "./sql.ts";
 
 export type JobKind = "check" | "rollback" | "adopt" | "parity";
@@ -158,14 +159,19 @@ export async function endJob(tx: Sql, { job, fence }: JobClaim, { state, result,
  * the secret. False when a rotation or another job has it, or another node has taken the job over.
  */
 export async function holdJobAccount(tx: Sql, { job, fence }: JobClaim, account: string): Promise<boolean> {
-  const rows = await tx.query(
-    `update target_jobs set target_account = $3 where id = $1 and fence = $2 and ended_at is null
-       and not exists (select 1 from rotations r where r.state = 'running' and (r.target_account = $3 or r.secret_id = $4))
-       and not exists (select 1 from target_jobs o where o.target_account = $3 and o.ended_at is null and o.id <> $1)
-     returning id`,
-    [job.id, fence, account, job.secretId],
-  );
-  return rows.length > 0;
+  try {
+    const rows = await tx.query(
+      `update target_jobs set target_account = $3 where id = $1 and fence = $2 and ended_at is null
+         and not exists (select 1 from rotations r where r.state = 'running' and (r.target_account = $3 or r.secret_id = $4))
+         and not exists (select 1 from target_jobs o where o.target_account = $3 and o.ended_at is null and o.id <> $1)
+       returning id`,
+      [job.id, fence, account, job.secretId],
+    );
+    return rows.length > 0;
+  } catch (error) {
+    if (isUniqueViolation(error)) return false;
+    throw error;
+  }
 }
 
 /** Ends all claims at once, for a store that one process writes: whoever held them is gone. */

@@ -58,7 +58,7 @@ export const migration = {
       function_arn text not null, principal text not null, step text not null, state text not null,
       attempt integer not null, step_attempt integer not null, run_at bigint not null, window_ends_at bigint not null,
       claim_node text, claim_until bigint, fence bigint not null, target_account text,
-      outcome text, error text, remedy text, started_at bigint not null, ended_at bigint, last_step_at bigint)`,
+      outcome text, error text, remedy text, started_at bigint not null, ended_at bigint, last_step_at bigint, token_hash text)`,
     "create index rotations_by_due on rotations (run_at) where state = 'running'",
     "create index rotations_by_claim on rotations (claim_until) where state = 'running' and claim_until is not null",
     "create unique index rotations_one_running on rotations (secret_id) where state = 'running'",
@@ -101,7 +101,16 @@ export const migration = {
       document text not null, created_at bigint not null, primary key (policy_arn, version))`,
     `create table policy_attachments (principal_arn text not null, policy_arn text not null references policies (arn), primary key (principal_arn, policy_arn))`,
     `create table oidc_providers (arn text primary key, url text not null unique, client_ids text not null, created_at bigint not null)`,
-    `create table function_policies (region text not null, function_arn text not null, policy text not null, execution_role text, primary key (region, function_arn))`,
+
+    // Functions that were registered, and the output of their last calls. The values of a function's variables are sealed.
+    `create table functions (arn text primary key, region text not null, name byte_ordered not null, kind text not null, settings text not null,
+      description text, role_arn text, policy text, timeout_seconds integer not null, memory_mib integer not null,
+      concurrency integer not null, environment_names text not null, sealed bytes, wrapped_data_key bytes, key_id text,
+      key_version integer, created_at bigint not null, updated_at bigint not null, unique (region, name))`,
+    "create index functions_by_key on functions (key_id, key_version, arn) where key_id is not null",
+    `create table function_logs (id serial_key, function_arn text not null references functions (arn) on delete cascade,
+      request_id text not null, at bigint not null, failed integer not null, output text not null)`,
+    "create index function_logs_by_function on function_logs (function_arn, id)",
 
     // Audit. A change writes its record here in its own transaction; the audit writer then chains it (segment or table).
     "create table audit_outbox (id serial_key, record text not null)",

@@ -102,11 +102,7 @@ export function engineParts(config: Config, { services, authorize }: Api): Engin
   return {
     ...services,
     random: Math.random,
-    generatePassword: ({ length, exclude } = {}) =>
-      generatePassword(
-        { ...rotationPasswordOptions, ...(length && { length }), ...(exclude !== undefined && { excludeCharacters: exclude }) },
-        randomInt,
-      ),
+    generatePassword: (asked) => generatePassword(rotationPasswordOptions(asked), randomInt),
     findRotator,
     findFunction: async (arn) => builtinFunction(arn),
     ...createRotationRights(services, authorize),

@@ -26,8 +26,17 @@ const classes = [
   ["excludePunctuation", "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"],
 ] as const;
 
-/** What AWS's own rotation functions ask for: characters that break connection strings are left out. */
-export const rotationPasswordOptions: PasswordOptions = { length: defaultLength, excludeCharacters: "/@\"'\\" };
+/**
+ * For new credentials: unless told otherwise as AWS's own rotation functions ask for them, without characters that break
+ * connection strings. A class of characters that is excluded as a whole is not required.
+ */
+export function rotationPasswordOptions(asked: { readonly length?: number; readonly exclude?: string } = {}): PasswordOptions {
+  const excludeCharacters = asked.exclude ?? "/@\"'\\";
+  const gone = classes.flatMap(([exclude, characters]) =>
+    [...characters].every((character) => excludeCharacters.includes(character)) ? [[exclude, true]] : [],
+  );
+  return { length: asked.length ?? defaultLength, excludeCharacters, ...Object.fromEntries(gone) };
+}
 
 /**
  * A password by AWS's rules; the places of the required characters are drawn as evenly as the characters themselves.

@@ -1,5 +1,7 @@
 import { ServiceError } from "./error.ts";
+import type { Span } from "./schedule-blackout.ts";
 import { parseSecretsCron, type SecretsCron } from "./schedule-cron.ts";
+import { utc, type Zone } from "./schedule-zone.ts";
 
 /** When a secret is to be rotated, as RotateSecret takes it. */
 export interface RotationRules {
@@ -11,7 +13,7 @@ export interface RotationRules {
   readonly scheduleExpression?: string | undefined;
 }
 
-/** Rules that were read and found good. All windows lie within one UTC day; `durationMs` is absent when they last until its end. */
+/** Rules that were read and found good. All windows lie within one day of their zone; `durationMs` is absent when they last until its end. */
 export type Schedule =
   | { readonly kind: "days"; readonly days: number; readonly durationMs?: number }
   | { readonly kind: "interval"; readonly intervalMs: number; readonly durationMs: number }
@@ -53,20 +55,31 @@ export function parseRotationRules(rules: RotationRules, { extended }: { extende
   return { kind: "days", days, ...parseDuration(duration) };
 }
 
+export interface Since {
+  readonly afterMs: number;
+  readonly lastRotatedAt?: number | undefined;
+}
+
+export interface Since {
+  readonly afterMs: number;
+  readonly lastRotatedAt?: number | undefined;
+}
+
 /**
  * The first window that starts after `afterMs`. Schedules in days count from the day of the last rotation (of `afterMs` when there was
- * none), and a day that was missed is made up on the next one; the others follow the clock alone.
+ * none), and a day that was missed is made up on the next one; the others follow the clock alone, which is that of `zone`: a window
+ * that the clock skips opens when it jumps, and one that it repeats opens once.
  */
-export function nextWindow(
-  schedule: Schedule,
-  { afterMs, lastRotatedAt }: { readonly afterMs: number; readonly lastRotatedAt?: number | undefined },
-): RotationWindow {
-  const startsAt = nextStart(schedule, afterMs, lastRotatedAt);
-  const dayEndsAt = startOfDay(startsAt) + dayMs;
-  return {
-    startsAt,
-    endsAt: schedule.durationMs === undefined ? dayEndsAt : Math.min(startsAt + schedule.durationMs, dayEndsAt),
-  };
+export function nextWindow(schedule: Schedule, since: Since, zone: Zone = utc): RotationWindow {
+  return schedule.kind === "interval" ? nextOfInterval(schedule, since.afterMs, zone) : nextByTheClock(schedule, since, zone);
+}
+
+/** The first window that is open at `afterMs` or opens later. */
+export function windowOpenAt(schedule: Schedule, { afterMs, lastRotatedAt = afterMs }: Since, zone: Zone = utc): RotationWindow {
+  const longestMs = schedule.kind === "interval" ? schedule.durationMs : 2 * dayMs;
+  let window = nextWindow(schedule, { afterMs: afterMs - longestMs, lastRotatedAt }, zone);
+  while (window.endsAt <= afterMs) window = nextWindow(schedule, { afterMs: window.startsAt, lastRotatedAt }, zone);
+  return window;
 }
 
 /** What Describe shows: rotated on or before the last second of the window, so that the date is that of its day. */
@@ -75,17 +88,27 @@ export function nextRotationDate({ endsAt }: RotationWindow): number {
 }
 
 /** What Describe shows as AutomaticallyAfterDays: days from a rotation to the next window, 1-1000. */
-export function automaticallyAfterDays(schedule: Schedule, rotatedAt: number): number {
+export function automaticallyAfterDays(schedule: Schedule, rotatedAt: number, zone: Zone = utc): number {
   if (schedule.kind === "days") return schedule.days;
-  const { startsAt } = nextWindow(schedule, { afterMs: rotatedAt });
-  const days = Math.round((startOfDay(startsAt) - startOfDay(rotatedAt)) / dayMs);
+  const { startsAt } = nextWindow(schedule, { afterMs: rotatedAt }, zone);
+  const days = Math.round((startOfDay(zone.toWall(startsAt)) - startOfDay(zone.toWall(rotatedAt))) / dayMs);
   return Math.min(Math.max(days, 1), maxAutomaticDays);
 }
 
-/** A moment to start at, so that many secrets with one schedule do not all start at once. `seed` is in `[0, 1)`; the end is spared. */
-export function spreadMoment({ startsAt, endsAt }: RotationWindow, seed: number): number {
-  const length = endsAt - startsAt;
-  return startsAt + Math.floor(seed * (length - Math.min(length / 4, maxSpareMs)));
+/**
+ * A moment to start at, so that many secrets with one schedule do not all start at once: in what is left of a window, the end of each
+ * part spared; `undefined` when nothing is left. `seed` is in `[0, 1)`; `withinMs`: in the first so much of what is left.
+ */
+export function spreadMoment(parts: readonly Span[], seed: number, withinMs = Number.POSITIVE_INFINITY): number | undefined {
+  const lengths = parts.map(({ from, until }) => until - from - Math.min((until - from) / 4, maxSpareMs));
+  const total = lengths.reduce((sum, length) => sum + length, 0);
+  let rest = Math.floor(seed * Math.min(total, withinMs));
+  for (const [index, { from }] of parts.entries()) {
+    const length = lengths[index] ?? 0;
+    if (rest < length || index === parts.length - 1) return from + rest;
+    rest = Math.ceil(rest - length);
+  }
+  return undefined;
 }
 
 function parseExpression(expression: string, duration: string | undefined, extended: boolean): Schedule {
@@ -128,19 +151,40 @@ function parseDuration(text: string | undefined): { durationMs?: number } {
   return { durationMs: hours * hourMs };
 }
 
-function nextStart(schedule: Schedule, afterMs: number, lastRotatedAt: number | undefined): number {
+function nextByTheClock(schedule: Exclude<Schedule, { kind: "interval" }>, since: Since, zone: Zone): RotationWindow {
+  const { afterMs, lastRotatedAt = afterMs } = since;
+  const rotated = zone.toWall(lastRotatedAt);
+  let wall = nextOnTheClock(schedule, zone.toWall(afterMs), rotated);
+  // In an hour that comes again the clock reads as it did before windows that were open already.
+  while (zone.toInstant(wall) <= afterMs) wall = nextOnTheClock(schedule, wall, rotated);
+  const startsAt = zone.toInstant(wall);
+  const dayEndsAt = zone.toInstant(startOfDay(zone.toWall(startsAt)) + dayMs);
+  const { durationMs } = schedule;
+  if (durationMs === undefined) return { startsAt, endsAt: dayEndsAt };
+  const closesAt = zone.toInstant(wall + durationMs);
+  return { startsAt, endsAt: Math.min(closesAt > startsAt ? closesAt : startsAt + durationMs, dayEndsAt) };
+}
+
+/** All in wall time. */
+function nextOnTheClock(schedule: Exclude<Schedule, { kind: "interval" }>, after: number, rotated: number): number {
   if (schedule.kind === "days") {
-    const startsAt = startOfDay(lastRotatedAt ?? afterMs) + schedule.days * dayMs;
-    return startsAt > afterMs ? startsAt : startOfDay(afterMs) + dayMs;
+    const start = startOfDay(rotated) + schedule.days * dayMs;
+    return start > after ? start : startOfDay(after) + dayMs;
   }
-  if (schedule.kind === "interval") {
-    const midnight = startOfDay(afterMs);
-    const passed = Math.floor((afterMs - midnight) / schedule.intervalMs);
-    return Math.min(midnight + (passed + 1) * schedule.intervalMs, midnight + dayMs);
-  }
-  const startsAt = schedule.cron.next(afterMs);
-  if (startsAt === undefined) throw new RangeError("the calendar has no window after this moment");
-  return startsAt;
+  const start = schedule.cron.next(after);
+  if (start === undefined) throw new RangeError("the calendar has no window after this moment");
+  return start;
+}
+
+/** Intervals are counted from each midnight on, by the time that really passes. */
+function nextOfInterval(schedule: Extract<Schedule, { kind: "interval" }>, afterMs: number, zone: Zone): RotationWindow {
+  const { intervalMs, durationMs } = schedule;
+  let day = startOfDay(zone.toWall(afterMs));
+  while (zone.toInstant(day + dayMs) <= afterMs) day += dayMs;
+  const [midnight, nextMidnight] = [zone.toInstant(day), zone.toInstant(day + dayMs)];
+  const startsAt = midnight + (Math.floor((afterMs - midnight) / intervalMs) + 1) * intervalMs;
+  if (startsAt >= nextMidnight) return { startsAt: nextMidnight, endsAt: nextMidnight + durationMs };
+  return { startsAt, endsAt: Math.min(startsAt + durationMs, nextMidnight) };
 }
 
 function startOfDay(at: number): number {

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { advance, type Rotation, type StepOutcome } from "../core/rotation.ts";
+import { shapedPassword } from "../core/rotation-policy.ts";
 import { type Secret, withoutTestCopy } from "../core/secret.ts";
 import { addEvent } from "../store/events.ts";
 import { type Claim, recordRotation, renewClaim } from "../store/rotation-claims.ts";
@@ -67,7 +68,12 @@ export class HeldRotation {
       this.#until = until;
     }
     const deadlineAt = Math.min(now() + settings.callMs, this.#until - marginMs);
-    return { rotationId: this.rotation.id, deadlineAt, generatePassword };
+    const shape = this.#secret?.rotationPolicy?.password;
+    return {
+      rotationId: this.rotation.id,
+      deadlineAt,
+      generatePassword: (options) => generatePassword(shapedPassword(shape, options)),
+    };
   }
 
   /** The step is done; not written yet. */

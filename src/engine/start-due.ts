@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
-import { planRotation } from "../core/rotation-schedule.ts";
-import { addPending, isPending, type Secret, versionWith } from "../core/secret.ts";
+import { planRotation, type Start, startOf } from "../core/rotation-schedule.ts";
+import { addPending, isPending, versionWith } from "../core/secret.ts";
 import { secretsDueForRotation } from "../store/due.ts";
 import { addEvent } from "../store/events.ts";
 import { abandonRotation, insertRotation } from "../store/rotations.ts";
@@ -30,27 +30,28 @@ export async function startDueRotations(parts: EngineParts): Promise<boolean> {
 /** One rotation for each window, or one record of a window that was missed. A rotation that did not finish goes on under its own token. */
 async function startOne(tx: Sql, secretId: string, { now, random }: EngineParts): Promise<void> {
   const nowMs = now();
-  let begun: { windowEndsAt: number; versionId: string; unfinished: boolean } | undefined;
-  let missed: number | undefined;
+  let start: Start | undefined;
+  let begun: { versionId: string; unfinished: boolean } | undefined;
   const saved = await changeSecret(tx, secretId, (before) => {
     if (before.rotationDueAt === undefined || before.rotationDueAt > nowMs) return before; // another node was first
     const planned = planRotation(before, nowMs, random());
     if (!before.rotationEnabled || before.deletedAt !== undefined) return planned;
-    const windowEndsAt = endOfWindow(before, nowMs);
-    if (windowEndsAt <= nowMs) {
-      missed = windowEndsAt;
-      return planned;
-    }
+    start = startOf(before, nowMs, random());
+    if (start.kind === "later") return { ...before, rotationDueAt: start.at };
+    if (start.kind === "missed") return planned;
     const pending = versionWith(before, "AWSPENDING");
     const unfinished = pending !== undefined && isPending(before, pending.id);
-    begun = { windowEndsAt, unfinished, versionId: unfinished ? pending.id : randomUUID() };
+    begun = { unfinished, versionId: unfinished ? pending.id : randomUUID() };
     return unfinished ? planned : addPending(planned, begun.versionId, nowMs);
   });
   if (!saved) return;
   const event = { at: nowMs, resource: saved.arn, generation: saved.generation };
-  if (missed !== undefined) await addEvent(tx, { ...event, type: "rotation.missed", detail: { windowEndsAt: missed } });
-  if (!begun) return;
-  const { versionId, windowEndsAt, unfinished } = begun;
+  if (start?.kind === "missed") {
+    const { windowEndsAt, reason } = start;
+    await addEvent(tx, { ...event, type: "rotation.missed", detail: { windowEndsAt, reason } });
+  }
+  if (start?.kind !== "now" || !begun) return;
+  const { versionId, unfinished } = begun;
   if (!unfinished) await abandonRotation(tx, secretId, nowMs); // one whose AWSPENDING was taken away
   const configured = saved.rotationPrincipal;
   const queued = await insertRotation(tx, {
@@ -63,13 +64,8 @@ async function startOne(tx: Sql, secretId: string, { now, random }: EngineParts)
     functionArn: saved.rotationFunctionArn ?? "",
     principal: configured?.session?.arn ?? configured?.arn ?? "",
     runAt: nowMs,
-    windowEndsAt,
+    windowEndsAt: start.untilMs,
     startedAt: nowMs,
   });
   if (queued) await addEvent(tx, { ...event, type: "rotation.started", detail: { versionId } });
-}
-
-/** The date that callers see is the last second of the window. */
-function endOfWindow(secret: Secret, nowMs: number): number {
-  return (secret.nextRotationAt ?? nowMs) + 1_000;
 }

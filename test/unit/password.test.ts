@@ -83,7 +83,7 @@ test("a required class emptied by ExcludeCharacters", () => {
 });
 
 test("rotation leaves out the characters that break connection strings", () => {
-  const passwords = Array.from({ length: 200 }, () => generatePassword(rotationPasswordOptions, randomInt));
+  const passwords = Array.from({ length: 200 }, () => generatePassword(rotationPasswordOptions(), randomInt));
   for (const password of passwords) {
     assert.match(password, /^[!-~]{32}$/);
     assert.doesNotMatch(password, /[/@"'\\]/);

@@ -340,11 +340,11 @@ test("a spread moment is inside the window and leaves its end free", () => {
   const seeds = fc.oneof(fc.constantFrom(0, 1 - 2 ** -53), fc.double({ min: 0, max: 1 - 2 ** -53, noNaN: true }));
   fc.assert(
     fc.property(fc.integer({ min: 0, max: 2 ** 42 }), fc.integer({ min: 1000, max: day }), seeds, (startsAt, length, seed) => {
-      const moment = spreadMoment({ startsAt, endsAt: startsAt + length }, seed);
+      const moment = spreadMoment([{ from: startsAt, until: startsAt + length }], seed) ?? Number.NaN;
       assert(Number.isInteger(moment) && moment >= startsAt && moment < startsAt + length);
       assert(startsAt + length - moment >= Math.min(length / 4, hour / 4));
     }),
   );
-  assert.equal(spreadMoment({ startsAt: 0, endsAt: day }, 0), 0);
-  assert.equal(spreadMoment({ startsAt: 0, endsAt: day }, 0.5), (23.75 / 2) * hour);
+  assert.equal(spreadMoment([{ from: 0, until: day }], 0), 0);
+  assert.equal(spreadMoment([{ from: 0, until: day }], 0.5), (23.75 / 2) * hour);
 });

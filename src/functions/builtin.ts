@@ -11,6 +11,9 @@ export interface BuiltinFunction {
 
 /** By the names of AWS's own rotation templates. */
 const builtinFunctions: ReadonlyMap<string, BuiltinFunction> = new Map([
+  ["RekeyRedisRotation", { kind: "redis", strategy: "dual-slot" }],
+  ["RekeyRedisRotationSingleUser", { kind: "redis", strategy: "single-user" }],
+  ["SecretsManagerElasticacheUserRotation", { kind: "redis", strategy: "dual-slot" }],
   ["SecretsManagerMongoDBRotationSingleUser", { kind: "mongodb", strategy: "single-user" }],
   ["SecretsManagerMongoDBRotationMultiUser", { kind: "mongodb", strategy: "alternating-users" }],
   ["SecretsManagerRDSMariaDBRotationSingleUser", { kind: "mysql", strategy: "single-user" }],

@@ -8,6 +8,7 @@ const rotators: Readonly<Record<string, () => Promise<Rotator<AnyCredential>>>> 
   mongodb: async () => (await import("./mongodb.ts")).mongodb as unknown as Rotator<AnyCredential>,
   mysql: async () => (await import("./mysql.ts")).mysql as unknown as Rotator<AnyCredential>,
   postgres: async () => (await import("./postgres.ts")).postgres as unknown as Rotator<AnyCredential>,
+  redis: async () => (await import("./redis.ts")).redis as unknown as Rotator<AnyCredential>,
 };
 
 /** `undefined` for a kind that Rekey does not know. */

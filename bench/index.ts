@@ -8,6 +8,7 @@ import { measureInterference } from "./interference.ts";
 import { Void } from "./load.ts";
 import { describeMachine, type Machine } from "./machine.ts";
 import { measureMicro } from "./micro.ts";
+import { measurePeer } from "./peer.ts";
 import { stopServers } from "./rekey.ts";
 import { type Amount, measureRequests } from "./requests.ts";
 import { measureRotations } from "./rotation.ts";
@@ -18,6 +19,7 @@ const parts: Readonly<Record<string, (amount: Amount) => Promise<Figure[]>>> = {
   micro: measureMicro,
   get: (amount) => measureRequests("get", amount),
   put: (amount) => measureRequests("put", amount),
+  peer: measurePeer,
   rotation: measureRotations,
   claims: measureClaims,
   start: measureStart,

@@ -35,24 +35,35 @@ process.on("message", (job: Job) => {
 process.on("disconnect", () => process.exit(0));
 
 async function run(job: Job): Promise<Outcome> {
-  const sockets = await Promise.all(Array.from({ length: job.connections }, () => open(job.port)));
+  const sockets = new Set(await Promise.all(Array.from({ length: job.connections }, () => open(job.port))));
   const latencies = new Float64Array(job.count);
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  let [sent, answered, failed, running] = [0, 0, 0, sockets.length];
+  let [sent, answered, failed, running] = [0, 0, 0, sockets.size];
   let firstFailure: string | undefined;
   const cpuBefore = process.cpuUsage();
   const startedAt = performance.now();
   const endsAt = startedAt + job.maxMs;
 
+  /** For a server that takes one request for each connection. */
+  const replace = (socket: Socket): void => {
+    sockets.delete(socket);
+    open(job.port).then((fresh) => {
+      sockets.add(fresh);
+      converse(fresh);
+    }, reject);
+  };
   const converse = (socket: Socket): void => {
     let sentAt = 0;
+    let leaving = false;
     const next = (): void => {
+      if (leaving) forget(socket);
       const request = job.requests[sent % job.requests.length];
       if (sent >= job.count || request === undefined || performance.now() >= endsAt) {
         running -= 1;
         if (running === 0) resolve();
         return;
       }
+      if (leaving) return void replace(socket);
       sent += 1;
       sentAt = performance.now();
       socket.write(request);
@@ -64,6 +75,7 @@ async function run(job: Job): Promise<Outcome> {
         failed += 1;
         firstFailure ??= answer.toString();
       }
+      leaving = answer.includes(closing);
       next();
     });
     socket.on("error", reject);
@@ -74,16 +86,19 @@ async function run(job: Job): Promise<Outcome> {
   try {
     await promise;
   } finally {
-    for (const socket of sockets)
-      socket
-        .removeAllListeners()
-        .on("error", () => undefined)
-        .destroy();
+    for (const socket of sockets) forget(socket);
   }
   const elapsedMs = performance.now() - startedAt;
   const { user, system } = process.cpuUsage(cpuBefore);
   const latenciesMs = latencies.slice(0, answered);
   return { answered, elapsedMs, failed, firstFailure, latenciesMs, cpuMs: (user + system) / 1000 };
+}
+
+function forget(socket: Socket): void {
+  socket
+    .removeAllListeners()
+    .on("error", () => undefined)
+    .destroy();
 }
 
 function open(port: number): Promise<Socket> {
@@ -98,6 +113,7 @@ function open(port: number): Promise<Socket> {
 }
 
 const endOfHead = Buffer.from("\r\n\r\n");
+const closing = Buffer.from("\r\nConnection: close");
 const lengthName = Buffer.from("Content-Length: ");
 
 /** One answer at a time, as one request at a time is under way. */

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { type OutcomeClass, RotatorError } from "../core/error.ts";
-import type { RotatorTools, Strategy, Versions } from "./target.ts";
+import type { Endpoint, RotatorTools, Strategy, Versions } from "./target.ts";
 
 /** A database's credential as AWS's secrets write it; keys that are not named here pass through untouched. */
 export interface DatabaseCredential {
@@ -33,6 +33,10 @@ export interface DatabaseRules {
   readonly dbname?: string;
   /** Longer user names are refused, or cut, by the server. */
   readonly maxName: { readonly length: number; readonly of: (name: string) => number; readonly unit: string };
+  /** Whether `usernames` may name the two users that alternate. */
+  readonly namedUsers?: boolean;
+  /** What a generated password keeps to beyond what suits every consumer. */
+  readonly password?: { readonly exclude?: string; readonly maxLength?: number };
 }
 
 type Compared = "host" | "port" | "username";
@@ -47,10 +51,15 @@ const text = z
   .string()
   .min(1)
   .refine((value) => !value.includes("\0"), "may not contain NUL");
+/** The two users that alternate. */
+const pair = z.tuple([text, text]).refine(([a, b]) => a !== b, "must name two different users");
 const flag = z.union([z.boolean(), z.enum(["true", "false"]).transform((value) => value === "true")]);
 
-/** The JSON of AWS's database secrets (`engine, host, port, username, password, dbname, ssl, masterarn`) for one kind of database. */
-export function databaseSecret({ scheme, engines, port, dbname, maxName }: DatabaseRules) {
+/**
+ * The JSON of AWS's database secrets (`engine, host, port, username, password, dbname, ssl, masterarn`) for one kind of database,
+ * and `usernames`, which AWS's lack.
+ */
+export function databaseSecret({ scheme, engines, port, dbname, maxName, namedUsers, password: shape }: DatabaseRules) {
   const keys = z.looseObject({
     engine: z
       .string()
@@ -59,6 +68,7 @@ export function databaseSecret({ scheme, engines, port, dbname, maxName }: Datab
     host: text,
     port: z.coerce.number().int().min(1).max(65_535).default(port),
     username: text,
+    usernames: namedUsers ? pair.optional() : z.undefined(`cannot be chosen for ${engines[0]}`).optional(),
     password: text,
     dbname: text.optional(),
     ssl: flag.optional(),
@@ -73,6 +83,8 @@ export function databaseSecret({ scheme, engines, port, dbname, maxName }: Datab
       const checked = keys.safeParse(value);
       for (const issue of checked.error?.issues ?? [])
         context.addIssue({ code: "custom", path: issue.path, message: issue.message });
+      if (checked.data?.usernames && !checked.data.usernames.includes(checked.data.username))
+        context.addIssue({ code: "custom", path: ["username"], message: "must be one of usernames" });
     });
 
   /** @throws RotatorError `invalid`, naming the keys that are wrong. */
@@ -88,16 +100,23 @@ export function databaseSecret({ scheme, engines, port, dbname, maxName }: Datab
 
   const originalName = (name: string): string => (name.endsWith(cloneSuffix) ? name.slice(0, -cloneSuffix.length) : name);
 
-  /** The other user of an alternating pair: `app` and `app_clone`. @throws RotatorError `invalid` when the name is too long */
-  function otherName(name: string): string {
-    const other = name.endsWith(cloneSuffix) ? originalName(name) : `${name}${cloneSuffix}`;
-    if (other === "" || maxName.of(other) > maxName.length) {
-      throw new RotatorError(
-        "invalid",
-        `${name}${cloneSuffix} is no user name: a name has at most ${maxName.length} ${maxName.unit}`,
-      );
-    }
-    return other;
+  const namedPair = (value: DatabaseCredential): readonly [string, string] | undefined => pair.safeParse(value.usernames).data;
+
+  /**
+   * The other user of an alternating pair: of those that `usernames` names, or `app` and `app_clone`.
+   * @throws RotatorError `invalid` when there is none, or the name is too long
+   */
+  function otherName(value: DatabaseCredential): string {
+    const { username: name } = value;
+    const named = namedPair(value);
+    if (named && !named.includes(name)) throw new RotatorError("invalid", `username ${name} is none of usernames`);
+    if (!named && !name.endsWith(cloneSuffix)) return checkedName(`${name}${cloneSuffix}`);
+    return checkedName(named ? (named.find((one) => one !== name) ?? "") : originalName(name));
+  }
+
+  function checkedName(name: string): string {
+    if (name !== "" && maxName.of(name) <= maxName.length) return name;
+    throw new RotatorError("invalid", `"${name}" is no user name: a name has 1 to ${maxName.length} ${maxName.unit}`);
   }
 
   function same(a: DatabaseCredential, b: DatabaseCredential, name: Compared): boolean {
@@ -111,22 +130,51 @@ export function databaseSecret({ scheme, engines, port, dbname, maxName }: Datab
     if (differing) throw new RotatorError("invalid", `${differing} of ${what} does not match the secret's current version`);
   }
 
+  function account(value: DatabaseCredential, strategy: Strategy): string {
+    const { host, port: at, username } = login(value);
+    const alternate = strategy === "alternating-users";
+    const names = (alternate && namedPair(value)) || [alternate ? originalName(username) : username];
+    return `${scheme}://${host.toLowerCase()}:${at}/${[...names].sort().map(encodeURIComponent).join("+")}`;
+  }
+
+  /** @throws RotatorError `invalid` when a policy asks for more than the target takes */
+  function newPassword(tools: RotatorTools): string {
+    const password = tools.generatePassword({ length: 32, exclude: `${unsafeCharacters}${shape?.exclude ?? ""}` });
+    if (password.length <= (shape?.maxLength ?? password.length)) return password;
+    throw new RotatorError(
+      "invalid",
+      `a password here has at most ${shape?.maxLength} characters: ask for fewer in rotationPolicy`,
+    );
+  }
+
   return {
     credential,
     login,
     originalName,
     mustMatch,
+    account,
+    newPassword,
+    /** Whether `usernames` says which two users alternate. */
+    isNamed: (value: DatabaseCredential): boolean => namedPair(value) !== undefined,
 
     /** The next version: a new password, for the other user where users alternate. */
     async create(current: DatabaseCredential, strategy: Strategy, tools: RotatorTools): Promise<DatabaseCredential> {
-      const username = strategy === "alternating-users" ? otherName(current.username) : current.username;
-      return { ...current, username, password: tools.generatePassword({ length: 32, exclude: unsafeCharacters }) };
+      const username = strategy === "alternating-users" ? otherName(current) : current.username;
+      return { ...current, username, password: newPassword(tools) };
     },
+
+    /** The same login at a replica or a pooler. */
+    at: (value: DatabaseCredential, { host, port: at }: Endpoint): DatabaseCredential => ({
+      ...value,
+      host,
+      ...(at !== undefined && { port: at }),
+    }),
 
     /** The superuser that sets the other user's password. @throws RotatorError `invalid` when the versions do not belong together */
     superuserOf({ pending, current, admin }: Versions<DatabaseCredential>): DatabaseCredential {
       mustMatch(pending, current, ["host", "port"], "the pending version");
-      if (pending.username !== otherName(current.username)) {
+      const isOfPair = account(pending, "alternating-users") === account(current, "alternating-users");
+      if (!isOfPair || pending.username !== otherName(current)) {
         throw new RotatorError("invalid", `the pending user ${pending.username} is not the other one of ${current.username}`);
       }
       if (!admin) throw new RotatorError("invalid", "alternating users need masterarn, the ARN of a superuser's secret");
@@ -141,12 +189,6 @@ export function databaseSecret({ scheme, engines, port, dbname, maxName }: Datab
       if (admin) mustMatch(admin, current, ["host", "port"], "the superuser's secret");
       const isOfAccount = previous && names.every((name) => same(previous, pending, name));
       return [current, pending, ...(isOfAccount ? [previous] : []), ...(admin ? [admin] : [])];
-    },
-
-    account(value: DatabaseCredential, strategy: Strategy): string {
-      const { host, port: at, username } = login(value);
-      const name = strategy === "alternating-users" ? originalName(username) : username;
-      return `${scheme}://${host.toLowerCase()}:${at}/${encodeURIComponent(name)}`;
     },
   };
 }

@@ -12,7 +12,7 @@ export interface Account {
 const quoted = (text: string): string => mysql.escape(text);
 const accountText = ({ user, host }: Account): string => `${quoted(user)}@${quoted(host)}`;
 
-const isMariaDb = ({ version }: Session): boolean => /mariadb/i.test(version);
+export const isMariaDb = ({ version }: Session): boolean => /mariadb/i.test(version);
 
 /** Source: MySQL manual, native pluggable authentication: `*` and SHA-1 of SHA-1, in upper-case hexadecimals. */
 function nativeHash(password: string): string {
@@ -42,7 +42,8 @@ function confidential(db: Session, password: string): string {
   throw new RotatorError("invalid", "MySQL must be told the new password itself, which needs verified TLS: set ssl to true");
 }
 
-function atLeast(version: string, least: readonly number[]): boolean {
+/** Whether a version is the same or later. */
+export function atLeast(version: string, least: readonly number[]): boolean {
   const numbers = version.split(/[.-]/).map(Number);
   const differing = least.findIndex((value, index) => numbers[index] !== value);
   return differing < 0 || (numbers[differing] ?? 0) > (least[differing] ?? 0);
@@ -63,15 +64,21 @@ export async function matchAccount(db: Session, original: Account, clone: Accoun
   else if (/ ACCOUNT LOCK\b/.test(await definition(db, clone))) {
     throw new RotatorError("locked", `the account ${accountText(clone)} is locked: alter user … account unlock`);
   }
-  const [wanted, held] = [await grantsOf(db, original), await grantsOf(db, clone)];
-  const excess = [...held.keys()].find((grant) => !wanted.has(grant));
+  const excess = await firstExcess(db, clone, original);
   if (excess !== undefined) {
     throw new RotatorError(
       "invalid",
       `${accountText(clone)} has a right that ${accountText(original)} lacks (${excess}): revoke it, or rename that user`,
     );
   }
+  const [wanted, held] = [await grantsOf(db, original), await grantsOf(db, clone)];
   for (const [grant, statement] of wanted) if (!held.has(grant)) await db.change(statement(accountText(clone)));
+}
+
+/** A right that the account has and the other lacks. */
+export async function firstExcess(db: Session, account: Account, other: Account): Promise<string | undefined> {
+  const [held, wanted] = [await grantsOf(db, account), await grantsOf(db, other)];
+  return [...held.keys()].find((grant) => !wanted.has(grant));
 }
 
 async function definition(db: Session, account: Account): Promise<string> {
@@ -102,6 +109,9 @@ const grantPattern = new RegExp(
   "s",
 );
 
+/** A role that gives no right: it says which two users alternate. */
+const pairMark = /^`rekey_pair_[0-9a-f]{16}`$/;
+
 /** Every single right, and the statement that gives it to another account. */
 async function grantsOf(db: Session, account: Account): Promise<Map<string, (to: string) => string>> {
   const rows = await db.read<object>(`show grants for ${accountText(account)}`);
@@ -118,7 +128,7 @@ async function grantsOf(db: Session, account: Account): Promise<Map<string, (to:
         ? " WITH ADMIN OPTION"
         : "";
     for (const right of splitRights(rights)) {
-      if (right === "USAGE") continue;
+      if (right === "USAGE" || pairMark.test(right)) continue;
       grants.set(`${verb} ${right}${on}${grantOption}`, (to) => `${verb} ${right}${on} ${word} ${to}${grantOption}`);
     }
   }

@@ -1,9 +1,10 @@
-import { createHash } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { RotatorError } from "../core/error.ts";
 import { type DatabaseCredential, databaseSecret, outcomeOf, withFirstAccepted } from "./database-secret.ts";
-import { accountsOf, matchAccount, setOwnPassword, setPassword } from "./mysql-accounts.ts";
+import { setOwnPassword } from "./mysql-accounts.ts";
+import { setAll, setAlternate } from "./mysql-pair.ts";
 import { type Session, withSession } from "./mysql-session.ts";
-import type { Rotator, RotatorTools, Versions } from "./target.ts";
+import type { Access, Rotator, RotatorTools, Versions } from "./target.ts";
 
 const secret = databaseSecret({
   scheme: "mysql",
@@ -11,6 +12,7 @@ const secret = databaseSecret({
   port: 3306,
   // MariaDB's; MySQL takes 32 and says so itself.
   maxName: { length: 80, of: (name) => [...name].length, unit: "characters" },
+  namedUsers: true,
 });
 
 /** MySQL and MariaDB: the latter is told the password's hash only, the former the password, over verified TLS. */
@@ -32,6 +34,12 @@ export const mysql: Rotator<DatabaseCredential> = {
     }),
 
   probe: (candidate, tools) => outcomeOf(mysql.test(candidate, tools)),
+
+  at: secret.at,
+
+  async retire(old, access, strategy, tools) {
+    if (strategy === "alternating-users") await retireOther(old, access, tools);
+  },
 };
 
 /** The user changes its own password, logged in with whichever version is in force; a superuser does it when none is. */
@@ -40,36 +48,38 @@ async function setOwn(versions: Versions<DatabaseCredential>, tools: RotatorTool
   await withFirstAccepted(secret.loginsOf(versions), (candidate) =>
     withSession(secret.login(candidate), tools.deadlineAt, async (db) => {
       await holdAccount(db, pending, tools);
-      await (candidate === admin ? setAll(db, pending) : setOwnPassword(db, pending.password, candidate.password));
+      await (candidate === admin
+        ? setAll(db, pending.username, pending.password)
+        : setOwnPassword(db, pending.password, candidate.password));
     }),
   );
 }
 
 /** A superuser sets the password of the user that is not in use, and makes that user at the first turn. */
 async function setOther(versions: Versions<DatabaseCredential>, tools: RotatorTools): Promise<void> {
-  const { pending } = versions;
+  const { pending, current } = versions;
   const admin = secret.superuserOf(versions);
-  const original = secret.originalName(pending.username);
+  const { username: name, password } = pending;
+  const isClone = secret.originalName(name) === current.username;
+  const change = secret.isNamed(current) ? "named" : isClone ? "clone" : "original";
   await withSession(secret.login(admin), tools.deadlineAt, async (db) => {
     await holdAccount(db, pending, tools);
-    if (pending.username !== original) await match(db, original, pending);
-    await setAll(db, pending);
+    const unfinished = async () => (await mysql.probe(pending, tools)) === "ok";
+    await setAlternate(db, { name, inUse: current.username, change, password }, unfinished);
   });
 }
 
-/** The clone has an account for every host pattern that the original has one for. */
-async function match(db: Session, original: string, clone: DatabaseCredential): Promise<void> {
-  const originals = await accountsOf(db, original);
-  if (originals.length === 0) throw new RotatorError("invalid", `user ${original} does not exist`);
-  for (const account of originals) {
-    await matchAccount(db, account, { user: clone.username, host: account.host }, clone.password);
-  }
-}
-
-async function setAll(db: Session, { username, password }: DatabaseCredential): Promise<void> {
-  const accounts = await accountsOf(db, username);
-  if (accounts.length === 0) throw new RotatorError("invalid", `user ${username} does not exist`);
-  for (const account of accounts) await setPassword(db, account, password);
+/**
+ * The user that is not in use gets a password that nobody has, if it still has that of the old version; only what logs in is
+ * ended, so that a younger password stays. Its open sessions go on.
+ */
+async function retireOther(old: DatabaseCredential, access: Access<DatabaseCredential>, tools: RotatorTools): Promise<void> {
+  const admin = secret.superuserOf({ ...access, pending: old, previous: undefined });
+  if ((await mysql.probe(old, tools)) === "refused") return;
+  await withSession(secret.login(admin), tools.deadlineAt, async (db) => {
+    await holdAccount(db, old, tools);
+    await setAll(db, old.username, `${randomBytes(32).toString("base64url")}aA1-`);
+  });
 }
 
 /**

@@ -2,51 +2,90 @@ import pg from "pg";
 import { RotatorError } from "../core/error.ts";
 import type { Session } from "./postgres-session.ts";
 
+/** Two roles of which one is in use and the other gets a new password. */
 export interface Pair {
-  /** The role whose password is set: the original itself, or its clone. */
+  /** The role whose password is set. */
   readonly name: string;
-  readonly original: string;
-  readonly clone: string;
-  readonly verifier: string;
+  readonly inUse: string;
+  /** What the secret itself says of the two: `named` by it, or one is the `clone` or the `original` of the other by its name. */
+  readonly change: "named" | "clone" | "original";
 }
 
 interface Role {
   readonly exists: boolean;
-  readonly member: boolean;
+  readonly inUseExists: boolean;
   readonly login: boolean;
   readonly expired: boolean;
+  /** A comment that only an administrator can have written says that the two alternate. */
+  readonly marked: boolean;
+  /** Of the role in use, and may do no more than it. */
+  readonly member: boolean;
+  /** The role in use may act as this one anyway. */
+  readonly reachable: boolean;
 }
 
-/** Sets the password of one role of an alternating pair; a clone that is missing is made a member of the original, alike in all else. */
-export async function setCloned(db: Session, { name, original, clone, verifier }: Pair): Promise<void> {
+/**
+ * Sets the password of one role of an alternating pair; one that is missing is made a member of that in use, alike in all else.
+ * A role that is there must be the pair's for sure: who writes a secret must not have the superuser set anybody's password.
+ */
+export async function setCloned(db: Session, pair: Pair, verifier: string): Promise<void> {
+  const { name, inUse, change } = pair;
   const password = `password ${pg.escapeLiteral(verifier)}`;
-  const role = await find(db, { name, original, clone });
+  const role = await find(db, pair);
   if (!role.exists) {
-    if (name === original) throw new RotatorError("invalid", `role ${original} does not exist`);
-    await db.change([...(await cloneStatements(db, name, original, password))].join(";\n"));
+    if (change === "original") throw new RotatorError("invalid", `role ${name} does not exist`);
+    await db.change([...(await cloneStatements(db, name, inUse, password))].join(";\n"));
     return;
   }
-  if (!role.member) {
-    throw new RotatorError(
-      "invalid",
-      `role ${clone} exists and is not a member of ${original}: grant ${original} to it, or rename it`,
-    );
-  }
+  if (!isProven(role, change)) throw notProven(pair);
   if (!role.login) throw new RotatorError("locked", `role ${name} may not log in: alter role … login`);
   if (role.expired) throw new RotatorError("expired", `role ${name} has expired: alter role … valid until`);
   await db.change(`alter role ${pg.escapeIdentifier(name)} ${password}`);
 }
 
-/** A clone that is there must be a member, whichever of the two is to change: else its login would lead to the original's. */
-async function find(db: Session, { name, original, clone }: Omit<Pair, "verifier">): Promise<Role> {
-  const [row] = await db.read<Omit<Role, "exists">>(
-    `select rolcanlogin as login, coalesce(rolvaliduntil <= now(), false) as expired,
-       not exists (select from pg_roles c where c.rolname = $3 and not exists (select from pg_auth_members m
-         join pg_roles o on o.oid = m.roleid where m.member = c.oid and o.rolname = $2)) as member
-     from pg_roles r where rolname = $1`,
-    [name, original, clone],
+/** A clone that somebody dropped keeps nobody from going back to the original. */
+function isProven({ marked, member, reachable, inUseExists }: Role, change: Pair["change"]): boolean {
+  if (marked) return true;
+  if (change === "clone") return member;
+  return change === "original" && (reachable || !inUseExists);
+}
+
+function notProven({ name, inUse, change }: Pair): RotatorError {
+  const mark = `comment on role ${pg.escapeIdentifier(name)} is ${pg.escapeLiteral(markOf(inUse))}`;
+  const [clone, original] = change === "clone" ? [name, inUse] : [inUse, name];
+  return new RotatorError(
+    "invalid",
+    change === "named"
+      ? `role ${name} exists, and nothing says that it alternates with ${inUse}; if it does: ${mark}`
+      : `role ${clone} exists and is no clone of ${original} (a member that may do no more); if the two alternate: ${mark}`,
   );
-  return row ? { ...row, exists: true } : { exists: false, member: false, login: false, expired: false };
+}
+
+/** Roles cannot comment on themselves. The quotes keep one name from being the beginning of another. */
+const markOf = (other: string): string => `rekey: alternates with ${pg.escapeIdentifier(other)}`;
+
+async function find(db: Session, { name, inUse }: Pair): Promise<Role> {
+  const [row] = await db.read<Omit<Role, "exists">>(
+    `select r.rolcanlogin as login, coalesce(r.rolvaliduntil <= now(), false) as expired, u.oid is not null as "inUseExists",
+       coalesce(position($3 in shobj_description(r.oid, 'pg_authid')) > 0, false)
+         or coalesce(position($4 in shobj_description(u.oid, 'pg_authid')) > 0, false) as marked,
+       coalesce(pg_has_role(u.oid, r.oid, 'member'), false) as reachable,
+       exists (select from pg_auth_members m where m.member = r.oid and m.roleid = u.oid)
+         and not (r.rolsuper and not u.rolsuper or r.rolcreaterole and not u.rolcreaterole
+           or r.rolcreatedb and not u.rolcreatedb or r.rolreplication and not u.rolreplication
+           or r.rolbypassrls and not u.rolbypassrls)
+         and not exists (select from pg_auth_members m where m.member = r.oid and m.roleid <> u.oid
+           and not pg_has_role(u.oid, m.roleid, 'member')) as member
+     from pg_roles r left join pg_roles u on u.rolname = $2 where r.rolname = $1`,
+    [name, inUse, markOf(inUse), markOf(name)],
+  );
+  const none = { login: false, expired: false, marked: false, member: false, reachable: false, inUseExists: false };
+  return row ? { ...row, exists: true } : { ...none, exists: false };
+}
+
+/** Ends a password: what takes its place nobody has. */
+export async function scramble(db: Session, name: string, verifier: string): Promise<void> {
+  await db.change(`alter role ${pg.escapeIdentifier(name)} password ${pg.escapeLiteral(verifier)}`);
 }
 
 interface Attributes {
@@ -79,7 +118,8 @@ async function cloneStatements(db: Session, name: string, original: string, pass
     const within = database === null ? "" : `in database ${pg.escapeIdentifier(database)} `;
     return `alter role ${clone} ${within}set ${settingText(setting)}`;
   });
-  return [create, `grant ${pg.escapeIdentifier(original)} to ${clone}`, ...alters];
+  const mark = `comment on role ${clone} is ${pg.escapeLiteral(markOf(original))}`;
+  return [create, `grant ${pg.escapeIdentifier(original)} to ${clone}`, mark, ...alters];
 }
 
 /** Settings that are lists of names are stored as quoted names, and given as one literal for each. */

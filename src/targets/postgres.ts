@@ -1,10 +1,10 @@
-import { createHash } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import pg from "pg";
 import { type DatabaseCredential, databaseSecret, outcomeOf, withFirstAccepted } from "./database-secret.ts";
-import { setCloned } from "./postgres-clone.ts";
+import { scramble, setCloned } from "./postgres-clone.ts";
 import { withSession } from "./postgres-session.ts";
 import { scramVerifier } from "./scram.ts";
-import type { Rotator, RotatorTools, Versions } from "./target.ts";
+import type { Access, Rotator, RotatorTools, Versions } from "./target.ts";
 
 /** Longer names are cut by the server without a word. Source: PostgreSQL documentation, `NAMEDATALEN`. */
 const maxNameBytes = 63;
@@ -15,6 +15,7 @@ const secret = databaseSecret({
   port: 5432,
   dbname: "postgres",
   maxName: { length: maxNameBytes, of: (name) => Buffer.byteLength(name), unit: "bytes" },
+  namedUsers: true,
 });
 
 /** PostgreSQL, with a password verifier made here: the server is never told a password. */
@@ -39,6 +40,12 @@ export const postgres: Rotator<DatabaseCredential> = {
     }),
 
   probe: (candidate, tools) => outcomeOf(postgres.test(candidate, tools)),
+
+  at: secret.at,
+
+  async retire(old, access, strategy, tools) {
+    if (strategy === "alternating-users") await retireOther(old, access, tools);
+  },
 };
 
 /** The user changes its own password, logged in with whichever version is in force; a superuser does it when none is. */
@@ -58,9 +65,23 @@ async function setOther(versions: Versions<DatabaseCredential>, verifier: Promis
   const admin = secret.superuserOf(versions);
   await withSession(secret.login(admin), session(pending, tools), async (db) => {
     await db.read(endEarlierCalls(pending));
-    const original = secret.originalName(current.username);
-    const clone = original === pending.username ? current.username : pending.username;
-    await setCloned(db, { name: pending.username, original, clone, verifier: await verifier });
+    const isClone = secret.originalName(pending.username) === current.username;
+    const change = secret.isNamed(current) ? "named" : isClone ? "clone" : "original";
+    await setCloned(db, { name: pending.username, inUse: current.username, change }, await verifier);
+  });
+}
+
+/**
+ * The user that is not in use gets a password that nobody has, if it still has that of the old version; only what logs in is
+ * ended, so that a younger password stays. Its open sessions go on.
+ */
+async function retireOther(old: DatabaseCredential, access: Access<DatabaseCredential>, tools: RotatorTools): Promise<void> {
+  const admin = secret.superuserOf({ ...access, pending: old, previous: undefined });
+  if ((await postgres.probe(old, tools)) === "refused") return;
+  const verifier = await scramVerifier(randomBytes(32).toString("base64url"));
+  await withSession(secret.login(admin), session(old, tools), async (db) => {
+    await db.read(endEarlierCalls(old));
+    await scramble(db, old.username, verifier);
   });
 }
 

@@ -89,6 +89,7 @@ describe("mysql on MariaDB", { skip: mariadbSkip }, () => {
               .replace(/PASSWORD '[^']*'/, "")
               .replace("(`b``c`, `a`)", "(`a`, `b``c`)"), // the server keeps no order
         )
+        .filter((text) => !text.includes("GRANT `rekey_pair_")) // says that the two alternate
         .sort();
     for (const host of ["%", "10.%"]) assert.deepEqual(await shown(clone, host), await shown(name, host));
     await run(server, `grant update on app.t to ${name}@'%'`);

@@ -59,3 +59,20 @@ export async function secretBytes({ path, text, question }: ValueSource): Promis
   if (isCancel(answer)) throw new CommandError(1, "nothing was changed");
   return Buffer.from(answer, "utf8");
 }
+
+const unitSeconds: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3_600, d: 86_400 };
+
+/** A duration of an option, as `90s`, `15m`, `24h` or `30d`, in seconds. @throws CommandError for usage. */
+export function secondsOf(text: unknown, flag: string): number | undefined {
+  if (text === undefined) return undefined;
+  const [, count, unit = ""] = /^(\d{1,9})([smhd])$/.exec(String(text)) ?? [];
+  if (count === undefined) throw new CommandError(2, `${flag} must be a duration such as 90s, 15m, 24h or 30d`);
+  return Number(count) * (unitSeconds[unit] ?? 1);
+}
+
+/** @throws CommandError for usage. */
+export function yesOrNo(text: unknown, flag: string): boolean | undefined {
+  if (text === undefined) return undefined;
+  if (text !== "yes" && text !== "no") throw new CommandError(2, `${flag} must be yes or no`);
+  return text === "yes";
+}

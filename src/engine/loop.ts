@@ -2,6 +2,7 @@ import { anyDue, nextDueAt } from "../store/due.ts";
 import { type Claim, claimDue, releaseAllClaims } from "../store/rotation-claims.ts";
 import type { Sql } from "../store/sql.ts";
 import { Caps } from "./caps.ts";
+import { TargetJobs } from "./jobs.ts";
 import type { EngineParts } from "./parts.ts";
 import { History, purgePage } from "./purge.ts";
 import { copyDueReplicas } from "./replicate.ts";
@@ -25,6 +26,7 @@ export function startEngine(parts: EngineParts): Engine {
   const alarm = new Alarm();
   const running = new Set<Promise<void>>();
   const caps = new Caps(parts.settings.perTarget);
+  const jobs = new TargetJobs(parts, caps, () => alarm.ring());
   let stopping = false;
 
   const work = (claim: Claim): void => {
@@ -59,6 +61,7 @@ export function startEngine(parts: EngineParts): Engine {
   const kinds = [
     () => startDueRotations(parts),
     () => claimMore().then(() => false),
+    () => jobs.begin(),
     () => purgePage(parts),
     () => copyDueReplicas(parts),
     () => rewrapping.page(),
@@ -106,7 +109,7 @@ export function startEngine(parts: EngineParts): Engine {
     stopping = true;
     alarm.ring();
     await ended;
-    await Promise.all(running);
+    await Promise.all([...running, jobs.stop()]);
   };
   return { wake: () => alarm.ring(), stop, [Symbol.asyncDispose]: stop };
 }

@@ -23,7 +23,7 @@ export interface EngineParts {
   readonly envelope: Pick<Envelope, "seal" | "open" | "rewrap">;
   readonly keys: Pick<KeyRing, "resolve" | "refresh" | "revision" | "all" | "find">;
   readonly log: Logger;
-  readonly audit: Pick<Audit<Sql>, "append">;
+  readonly audit: Pick<Audit<Sql>, "append" | "inTransaction">;
   /** Keyed digest of a value under its context, the same as operations use. */
   digest(value: Uint8Array, context: string): Uint8Array;
   now(): number;

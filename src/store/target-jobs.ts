@@ -20,6 +20,8 @@ export interface TargetJob {
   readonly result?: JobData | undefined;
   /** Why it failed, in words. */
   readonly error?: string | undefined;
+  /** What it keeps rotations away from, since it changes it. */
+  readonly account?: string | undefined;
   readonly createdAt: number;
   readonly endedAt?: number | undefined;
   /** Not begun by then, it is not begun at all. */
@@ -44,6 +46,7 @@ interface JobRow {
   state: JobState;
   result: string | null;
   error: string | null;
+  target_account: string | null;
   fence: number;
   created_at: number;
   ended_at: number | null;
@@ -127,10 +130,10 @@ export async function renewJob(sql: Sql, { job, fence }: JobClaim, untilMs: numb
   return (await sql.query(text, [job.id, fence, untilMs])).length > 0;
 }
 
-/** Gives the job back, to be taken up again at `runAt`. False when another has taken over. */
+/** Gives the job back, to be taken up again at `runAt`; what it keeps it keeps. False when another has taken over. */
 export async function postponeJob(sql: Sql, { job, fence }: JobClaim, runAt: number): Promise<boolean> {
   const rows = await sql.query(
-    `update target_jobs set run_at = $3, claim_until = null, target_account = null
+    `update target_jobs set run_at = $3, claim_until = null
      where id = $1 and fence = $2 and ended_at is null returning id`,
     [job.id, fence, runAt],
   );
@@ -189,8 +192,24 @@ function toJob(row: JobRow): TargetJob {
     state: row.state,
     result: row.result === null ? undefined : JSON.parse(row.result),
     error: row.error ?? undefined,
+    account: row.target_account ?? undefined,
     createdAt: row.created_at,
     endedAt: row.ended_at ?? undefined,
     expiresAt: row.expires_at,
   };
+}
+
+/** Who is changing an account now, the caller's own job apart; `undefined` when nobody is. */
+export async function busyAccount(
+  sql: Sql,
+  account: string,
+  { jobId, secretId }: { readonly jobId: string; readonly secretId: string },
+): Promise<"rotation of this secret" | "another" | undefined> {
+  const [row] = await sql.query<{ secret_id: string }>(
+    `select secret_id from rotations where state = 'running' and (target_account = $1 or secret_id = $3)
+     union all select secret_id from target_jobs where target_account = $1 and ended_at is null and id <> $2 limit 1`,
+    [account, jobId, secretId],
+  );
+  if (!row) return undefined;
+  return row.secret_id === secretId ? "rotation of this secret" : "another";
 }

@@ -1,12 +1,8 @@
 import type { z } from "zod";
 import type { OutcomeClass } from "../core/error.ts";
+import type { Strategy } from "../core/rotation.ts";
 
-/**
- * `single-user` changes one user's password; `alternating-users` changes the user that is not in use; `dual-slot` gives one
- * user a second credential beside the one in use; `issuer` has the target make a new one and deletes the old one later;
- * `generator` makes a value that no target knows.
- */
-export type Strategy = "single-user" | "alternating-users" | "dual-slot" | "issuer" | "generator";
+export type { Strategy };
 
 /** What a rotator is given beside credentials. Every call ends before `deadlineAt`; target sessions carry `rotationId`. */
 export interface RotatorTools {
@@ -43,6 +39,26 @@ export interface Finding {
   readonly remedy: string;
   /** It would work, and yet somebody should know. */
   readonly warning?: boolean;
+}
+
+/** Something that two users who take turns do not have alike, in words and statements without values. */
+export interface Difference {
+  readonly kind: "attribute" | "limit" | "membership" | "grant" | "default" | "setting" | "ownership";
+  /** What it is about, e.g. `SELECT on table app.orders`. */
+  readonly what: string;
+  /** As the first user has it, and the second; absent: not at all. */
+  readonly first?: string | undefined;
+  readonly second?: string | undefined;
+  /** What would make them alike, for somebody to look at and run. */
+  readonly statements: readonly string[];
+}
+
+export interface Comparison {
+  /** The two that take turns, the one without suffix first. */
+  readonly users: readonly { readonly name: string; readonly exists: boolean }[];
+  readonly differences: readonly Difference[];
+  /** What would spare the trouble for good. */
+  readonly advice: readonly string[];
 }
 
 /** A credential that lives at the target, by its id there; never its value. */
@@ -116,4 +132,6 @@ export interface Rotator<Credential, Admin = Credential> {
   at?(credential: Credential, endpoint: Endpoint): Credential;
   /** What of a rotation would fail, found without changing anything; that both credentials log in is known. @throws RotatorError */
   check?(access: Access<Credential, Admin>, strategy: Strategy, tools: RotatorTools): Promise<readonly Finding[]>;
+  /** What the two users of an alternating pair do not have alike; changes nothing. @throws RotatorError */
+  compare?(access: Access<Credential, Admin>, tools: RotatorTools): Promise<Comparison>;
 }

@@ -67,7 +67,7 @@ export async function openWorld(
     keys,
     envelope: new Envelope(keys, { maxDataKeys: 100 }),
     log: pino({ level: "info" }, { write: (line: string) => void log.push(line) }),
-    audit: { append: async () => undefined },
+    audit: { append: async () => undefined, inTransaction: async () => undefined },
     digest: (value, context) => createHmac("sha256", digestKey).update(`${context}\n`).update(value).digest(),
     now,
     random: Math.random,

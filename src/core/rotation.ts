@@ -6,6 +6,34 @@ export type Step = (typeof steps)[number];
 /** `blocked`: nothing that Rekey may do would help; `remedy` says in words what would. */
 export type RotationState = "running" | "succeeded" | "failed" | "canceled" | "abandoned" | "blocked";
 
+/**
+ * `single-user` changes one user's password; `alternating-users` changes the user that is not in use; `dual-slot` gives one
+ * user a second credential beside the one in use; `issuer` has the target make a new one and deletes the old one later;
+ * `generator` makes a value that no target knows.
+ */
+export type Strategy = "single-user" | "alternating-users" | "dual-slot" | "issuer" | "generator";
+
+/** What an issuer's target held before it was asked for one more: what no answer told of is found by it. */
+export interface Intent {
+  /** Ids at the target; absent: the target cannot say. */
+  readonly before?: readonly string[] | undefined;
+  /** Epoch ms of the first and of the last time of asking. */
+  readonly firstAt: number;
+  readonly lastAt: number;
+  /** It was asked more than once: what came of an earlier time may not be known. */
+  readonly doubtful: boolean;
+  /** Id of the one whose value is stored. */
+  readonly issuedId?: string | undefined;
+}
+
+/** One try that failed. */
+export interface Try {
+  readonly at: number;
+  readonly step: Step;
+  readonly outcome: OutcomeClass;
+  readonly reason?: string | undefined;
+}
+
 /** One run of the four steps for one version of a secret. */
 export interface Rotation {
   readonly id: string;
@@ -36,16 +64,32 @@ export interface Rotation {
   readonly outcome?: OutcomeClass | undefined;
   readonly error?: string | undefined;
   readonly remedy?: string | undefined;
+  /** How this rotation is done; absent until it was decided. Whoever goes on with it does it so. */
+  readonly strategy?: Strategy | undefined;
+  /** Of `issuer`. */
+  readonly intent?: Intent | undefined;
+  /** Probes that the target answered with anything but a login. */
+  readonly failedProbes: number;
+  /** The last ones that failed, oldest first. */
+  readonly tries: readonly Try[];
 }
 
 /** What came of one try of a step. `blocked` set: trying again would not help before somebody did what it says. */
 export interface StepOutcome {
   readonly class: OutcomeClass;
-  readonly error?: string;
-  readonly blocked?: string;
+  readonly error?: string | undefined;
+  readonly blocked?: string | undefined;
+  /** What would help, where the outcome's own remedy does not say it. */
+  readonly remedy?: string | undefined;
 }
 
 export const maxAttempts = 60;
+/** So many are kept. */
+export const maxTries = 20;
+/** Targets lock accounts after some failed logins: from here on a rotation asks no sooner than after the longest pause, … */
+export const quickProbes = 6;
+/** … and from here on no more. */
+export const maxProbes = 20;
 const firstPauseMs = 1_000;
 const longestPauseMs = 15 * 60_000;
 
@@ -82,12 +126,33 @@ function tryLater(rotation: Rotation, outcome: StepOutcome, nowMs: number, seed:
     lastStepAt: nowMs,
     outcome: outcome.class,
     error: outcome.error,
-    remedy: outcome.blocked ?? remedies[outcome.class],
+    remedy: outcome.blocked ?? outcome.remedy ?? remedies[outcome.class],
+    tries: withTry(rotation, outcome, nowMs),
   };
   if (outcome.blocked !== undefined) return { ...tried, state: "blocked", endedAt: nowMs };
-  const runAt = nowMs + pauseMs(rotation.stepAttempt, seed);
-  const over = rotation.testOnly || tried.attempt >= maxAttempts || runAt > rotation.windowEndsAt;
+  const runAt = nowMs + Math.max(pauseMs(rotation.stepAttempt, seed), leastPauseMs(rotation, outcome.class));
+  const spent = tried.attempt >= maxAttempts || rotation.failedProbes >= maxProbes;
+  const over = rotation.testOnly || spent || runAt > rotation.windowEndsAt;
   return over ? { ...tried, state: "failed", endedAt: nowMs } : { ...tried, runAt };
+}
+
+function withTry({ tries, step }: Rotation, outcome: StepOutcome, nowMs: number): readonly Try[] {
+  return [...tries, { at: nowMs, step, outcome: outcome.class, reason: outcome.error }].slice(-maxTries);
+}
+
+/** A target that cannot be reached counts no logins. */
+function leastPauseMs({ failedProbes }: Rotation, outcome: OutcomeClass): number {
+  return failedProbes >= quickProbes && isAnswered(outcome) ? longestPauseMs : 0;
+}
+
+/** Whether the target itself said so of a login. */
+function isAnswered(outcome: OutcomeClass): boolean {
+  return outcome === "refused" || outcome === "locked" || outcome === "expired" || outcome === "denied";
+}
+
+/** The rotation after a probe: those that may count towards locking the account are counted. */
+export function probed(rotation: Rotation, outcome: OutcomeClass): Rotation {
+  return isAnswered(outcome) ? { ...rotation, failedProbes: rotation.failedProbes + 1 } : rotation;
 }
 
 /** Whether what the target accepts must be found out before anything else is done there: after every failure, and after a silence. */
@@ -128,3 +193,8 @@ const remedies: Readonly<Partial<Record<OutcomeClass, string>>> = {
 };
 
 export const blockedRemedy = remedies.refused ?? "";
+
+/** What helps against an outcome, in words; `undefined` where nothing but time does. */
+export function remedyOf(outcome: OutcomeClass): string | undefined {
+  return remedies[outcome];
+}

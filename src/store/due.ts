@@ -62,7 +62,10 @@ export async function nextDueAt(sql: Sql): Promise<number | undefined> {
     `select min(at) as at from (
        select min(run_at) as at from rotations where state = 'running' and claim_until is null
        union all select min(claim_until) from rotations where state = 'running' and claim_until is not null
+       union all select min(run_at) from retirements where ended_at is null and claim_until is null
+       union all select min(claim_until) from retirements where ended_at is null and claim_until is not null
        union all select min(rotation_due_at) from secrets where rotation_due_at is not null
+       union all select min(run_at) from target_jobs where ended_at is null and claim_until is null
        union all select min(purge_at) from secrets where purge_at is not null
        union all select min(due_at) from replicas where due_at is not null) as due`,
   );

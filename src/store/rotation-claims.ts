@@ -1,6 +1,7 @@
 import type { OutcomeClass } from "../core/error.ts";
-import type { Rotation, RotationState, Step } from "../core/rotation.ts";
+import type { Rotation, RotationState, Step, Strategy } from "../core/rotation.ts";
 import type { Sql } from "./sql.ts";
+import { lockAccount } from "./target-accounts.ts";
 
 /** A node's timed hold on a rotation. What it writes counts only while its fence is the newest. */
 export interface Claim {
@@ -35,6 +36,10 @@ export interface RotationRow {
   started_at: number;
   ended_at: number | null;
   last_step_at: number | null;
+  strategy: Strategy | null;
+  intent: string | null;
+  failed_probes: number;
+  tries: string | null;
 }
 
 export interface ClaimRequest {
@@ -80,7 +85,8 @@ export async function recordRotation(tx: Sql, after: Rotation, fence: number, he
   const rows = await tx.query(
     `update rotations set step = $3, state = $4, attempt = $5, step_attempt = $6, run_at = $7, outcome = $8, error = $9,
        remedy = $10, ended_at = $11, last_step_at = $12, claim_until = $13,
-       target_account = case when $14 = 1 then target_account else null end
+       target_account = case when $14 = 1 then target_account else null end,
+       strategy = $15, intent = $16, failed_probes = $17, tries = $18
      where id = $1 and fence = $2 and state = 'running' returning id`,
     [
       after.id,
@@ -97,18 +103,24 @@ export async function recordRotation(tx: Sql, after: Rotation, fence: number, he
       after.lastStepAt ?? null,
       held,
       Number(running),
+      after.strategy ?? null,
+      after.intent ? JSON.stringify(after.intent) : null,
+      after.failedProbes,
+      after.tries.length > 0 ? JSON.stringify(after.tries) : null,
     ],
   );
   return rows.length > 0;
 }
 
-/** Notes which account at a target the rotation changes. False when another running rotation, or a rollback, has it. */
+/** Notes which account at a target the rotation changes. False when another running rotation, a rollback or a retirement has it. */
 export async function holdAccount(tx: Sql, { id }: Rotation, account: string): Promise<boolean> {
+  await lockAccount(tx, account);
   try {
     const rows = await tx.query(
       `update rotations set target_account = $2 where id = $1
          and not exists (select 1 from rotations o where o.target_account = $2 and o.state = 'running' and o.id <> $1)
-         and not exists (select 1 from target_jobs j where j.target_account = $2 and j.ended_at is null) returning id`,
+         and not exists (select 1 from target_jobs j where j.target_account = $2 and j.ended_at is null)
+         and not exists (select 1 from retirements t where t.target_account = $2) returning id`,
       [id, account],
     );
     return rows.length > 0;
@@ -155,5 +167,9 @@ export function toRotation(row: RotationRow): Rotation {
     outcome: row.outcome ?? undefined,
     error: row.error ?? undefined,
     remedy: row.remedy ?? undefined,
+    strategy: row.strategy ?? undefined,
+    intent: row.intent === null ? undefined : JSON.parse(row.intent),
+    failedProbes: row.failed_probes,
+    tries: row.tries === null ? [] : JSON.parse(row.tries),
   };
 }

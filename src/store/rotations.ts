@@ -1,4 +1,5 @@
 import type { Rotation } from "../core/rotation.ts";
+import { insertStrays } from "./retirements.ts";
 import { type RotationRow, toRotation } from "./rotation-claims.ts";
 import type { Sql } from "./sql.ts";
 
@@ -20,10 +21,11 @@ export type NewRotation = Pick<
 
 /** Queues a rotation; false, and nothing done, when one is running for the secret. */
 export async function insertRotation(tx: Sql, added: NewRotation): Promise<boolean> {
+  const before = added.origin === "retry" ? await lastTo(tx, added) : undefined;
   const rows = await tx.query(
     `insert into rotations (id, secret_id, version_id, generation, origin, test_only, function_arn, principal, step, state,
-       attempt, step_attempt, run_at, window_ends_at, fence, started_at)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'running', 0, 0, $10, $11, 0, $12)
+       attempt, step_attempt, run_at, window_ends_at, fence, started_at, strategy, intent)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'running', 0, 0, $10, $11, 0, $12, $13, $14)
      on conflict (secret_id) where state = 'running' do nothing returning id`,
     [
       added.id,
@@ -38,9 +40,23 @@ export async function insertRotation(tx: Sql, added: NewRotation): Promise<boole
       added.runAt,
       added.windowEndsAt,
       added.startedAt,
+      before?.strategy ?? null,
+      before?.intent ?? null,
     ],
   );
   return rows.length > 0;
+}
+
+/** How the last rotation to the same version was done: one that goes on with it does it so. */
+async function lastTo(
+  tx: Sql,
+  { secretId, versionId }: NewRotation,
+): Promise<Pick<RotationRow, "strategy" | "intent"> | undefined> {
+  const [row] = await tx.query<Pick<RotationRow, "strategy" | "intent">>(
+    "select strategy, intent from rotations where secret_id = $1 and version_id = $2 and state <> 'running' order by started_at desc limit 1",
+    [secretId, versionId],
+  );
+  return row;
 }
 
 /** The running rotation is tried again at once, whatever pause its last failure asked for. */
@@ -61,6 +77,9 @@ export async function abandonRotation(tx: Sql, secretId: string, nowMs: number):
   if (running) await endRunning(tx, secretId, "abandoned", nowMs);
 }
 
+/** Longer than any call at a target. */
+const outwaitMs = 30_000;
+
 /** The rotation that was stopped. */
 interface StoppedRotation {
   readonly versionId: string;
@@ -78,11 +97,13 @@ async function endRunning(
   state: "abandoned" | "canceled",
   nowMs: number,
 ): Promise<StoppedRotation | undefined> {
-  const [row] = await tx.query<{ version_id: string; test_only: number }>(
+  const [row] = await tx.query<{ id: string; version_id: string; test_only: number; intent: string | null }>(
     `update rotations set state = $2, ended_at = $3, fence = fence + 1, target_account = null
-     where secret_id = $1 and state = 'running' returning version_id, test_only`,
+     where secret_id = $1 and state = 'running' returning id, version_id, test_only, intent`,
     [secretId, state, nowMs],
   );
+  // A call may be under way that nobody will hear the answer of.
+  if (row?.intent) await insertStrays(tx, row.id, nowMs, nowMs + outwaitMs);
   return row && { versionId: row.version_id, testOnly: row.test_only === 1 };
 }
 

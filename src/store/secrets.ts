@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { SealedValue, Secret, SecretVersion, ValueKind } from "../core/secret.ts";
+import { cancelRetirement, retireGivenUp } from "./retirements.ts";
 import type { Row, Sql, SqlValue } from "./sql.ts";
 
 type SecretFields = Omit<Secret, "versions">;
@@ -220,11 +221,17 @@ async function saveVersions(tx: Sql, before: Secret, after: Secret): Promise<voi
   for (const version of before.versions) if (!kept.has(version.id)) await deleteVersion(tx, before.id, version.id);
   for (const version of after.versions) if (version.newValue || !known.has(version.id)) await saveVersion(tx, after.id, version);
   await saveLabels(tx, before, after);
+  await saveRetirements(tx, before, after);
 }
 
+/** Not before the end of its retirement: until then its credential lives at the target, and may be needed to end it. */
 async function deleteVersion(tx: Sql, secretId: string, versionId: string): Promise<void> {
-  await tx.query("delete from versions where secret_id = $1 and version_id = $2", [secretId, versionId]);
-  await tx.query("delete from last_reads where secret_id = $1 and version_id = $2", [secretId, versionId]);
+  const gone = await tx.query(
+    `delete from versions where secret_id = $1 and version_id = $2 and not exists (select 1 from retirements r
+       where r.secret_id = $1 and r.version_id = $2 and r.ended_at is null) returning version_id`,
+    [secretId, versionId],
+  );
+  if (gone.length > 0) await tx.query("delete from last_reads where secret_id = $1 and version_id = $2", [secretId, versionId]);
 }
 
 async function saveVersion(tx: Sql, secretId: string, { id, createdAt, newValue }: SecretVersion): Promise<void> {
@@ -258,6 +265,18 @@ async function saveLabels(tx: Sql, before: Secret, after: Secret): Promise<void>
          on conflict (secret_id, label) do update set version_id = excluded.version_id`,
         [after.id, label, versionId],
       );
+}
+
+/** What is in use again is not ended; what was made and given up before it was in use is. */
+async function saveRetirements(tx: Sql, before: Secret, after: Secret): Promise<void> {
+  for (const { id, stages, kind } of before.versions) {
+    const now = after.versions.find((version) => version.id === id)?.stages;
+    if (!now || kind === undefined) continue;
+    const isCurrent = now.includes("AWSCURRENT");
+    if (isCurrent && !stages.includes("AWSCURRENT")) await cancelRetirement(tx, after.id, id, after.lastChangedAt);
+    if (!isCurrent && stages.includes("AWSPENDING") && !now.includes("AWSPENDING"))
+      await retireGivenUp(tx, after.id, id, after.lastChangedAt);
+  }
 }
 
 function labelsOf(secret: Secret): Map<string, string> {

@@ -35,6 +35,8 @@ const begun: Rotation = {
   runAt: 0,
   windowEndsAt: hourMs,
   startedAt: 0,
+  failedProbes: 0,
+  tries: [],
 };
 
 const anyClass = fc.constantFrom(...classes);

@@ -58,13 +58,28 @@ export const migration = {
       function_arn text not null, principal text not null, step text not null, state text not null,
       attempt integer not null, step_attempt integer not null, run_at bigint not null, window_ends_at bigint not null,
       claim_node text, claim_until bigint, fence bigint not null, target_account text,
-      outcome text, error text, remedy text, started_at bigint not null, ended_at bigint, last_step_at bigint, token_hash text)`,
+      outcome text, error text, remedy text, started_at bigint not null, ended_at bigint, last_step_at bigint,
+      strategy text, intent text, failed_probes integer not null default 0, tries text, token_hash text)`,
     "create index rotations_by_due on rotations (run_at) where state = 'running'",
     "create index rotations_by_claim on rotations (claim_until) where state = 'running' and claim_until is not null",
     "create unique index rotations_one_running on rotations (secret_id) where state = 'running'",
     "create unique index rotations_one_per_account on rotations (target_account) where state = 'running' and target_account is not null",
     "create index rotations_by_end on rotations (ended_at) where ended_at is not null and state <> 'blocked'",
     "create index rotations_by_secret on rotations (secret_id, started_at)",
+
+    // Old credentials that are to be ended at their targets: the row is the queue entry, due at `run_at`, and with its deadline
+    // past at `due_at`. `what`: credential (of a version) | strays (what a rotation may have had made without storing it).
+    // `state`: waiting | running | blocked (needs somebody; looked at again all the same) | done | canceled.
+    `create table retirements (secret_id text not null references secrets (id) on delete cascade, version_id text not null,
+      what text not null, strategy text not null, function_arn text not null, state text not null, due_at bigint not null,
+      run_at bigint not null, attempt integer not null, intent text, claim_node text, claim_until bigint, fence bigint not null,
+      target_account text, outcome text, error text, remedy text, created_at bigint not null, last_try_at bigint,
+      ended_at bigint, primary key (secret_id, version_id, what))`,
+    "create index retirements_by_due on retirements (run_at) where ended_at is null",
+    "create index retirements_by_claim on retirements (claim_until) where ended_at is null and claim_until is not null",
+    "create unique index retirements_one_per_account on retirements (target_account) where target_account is not null",
+    "create index retirements_by_creation on retirements (created_at)",
+    "create index retirements_by_end on retirements (ended_at) where ended_at is not null",
 
     // Work at a target that somebody asked for: checks, rollbacks. `target_account`: what a rollback keeps rotations away from.
     `create table target_jobs (id text primary key, secret_id text not null references secrets (id) on delete cascade,

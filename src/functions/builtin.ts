@@ -11,6 +11,7 @@ export interface BuiltinFunction {
 
 /** By the names of AWS's own rotation templates. */
 const builtinFunctions: ReadonlyMap<string, BuiltinFunction> = new Map([
+  ["RekeyIAMAccessKeyRotation", { kind: "aws-iam", strategy: "issuer" }],
   ["RekeyRedisRotation", { kind: "redis", strategy: "dual-slot" }],
   ["RekeyRedisRotationSingleUser", { kind: "redis", strategy: "single-user" }],
   ["SecretsManagerElasticacheUserRotation", { kind: "redis", strategy: "dual-slot" }],

@@ -5,6 +5,7 @@ export type AnyCredential = Record<string, unknown>;
 
 /** By the kind that functions name; drivers are loaded on first use. */
 const rotators: Readonly<Record<string, () => Promise<Rotator<AnyCredential>>>> = {
+  "aws-iam": async () => (await import("./aws-iam.ts")).awsIam as unknown as Rotator<AnyCredential>,
   mongodb: async () => (await import("./mongodb.ts")).mongodb as unknown as Rotator<AnyCredential>,
   mysql: async () => (await import("./mysql.ts")).mysql as unknown as Rotator<AnyCredential>,
   postgres: async () => (await import("./postgres.ts")).postgres as unknown as Rotator<AnyCredential>,

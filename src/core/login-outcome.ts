@@ -16,9 +16,13 @@ const networkRemedy =
 const byOutcome: Readonly<Record<Exclude<OutcomeClass, "ok">, LoginAdvice>> = {
   refused: {
     problem: "the target refuses the password",
-    remedy: "It was changed outside: put the one that is in force as a new value, or have a rotation with a superuser set it again.",
+    remedy:
+      "It was changed outside: put the one that is in force as a new value, or have a rotation with a superuser set it again.",
   },
-  locked: { problem: "the target has locked the user, or lets it not log in", remedy: "Let the user log in again at the target." },
+  locked: {
+    problem: "the target has locked the user, or lets it not log in",
+    remedy: "Let the user log in again at the target.",
+  },
   expired: { problem: "the user or its password has expired at the target", remedy: "Extend the user's validity at the target." },
   unreachable: { problem: "the target cannot be reached", remedy: networkRemedy },
   timeout: { problem: "the target did not answer in time", remedy: networkRemedy },
@@ -26,9 +30,18 @@ const byOutcome: Readonly<Record<Exclude<OutcomeClass, "ok">, LoginAdvice>> = {
     problem: "there is no verified TLS connection to the target",
     remedy: "Give the authority of the target's certificate in sslrootcert, or say ssl: false for a server without TLS.",
   },
-  denied: { problem: "the target denies the login", remedy: "Give the rights that the target asks for: network rules, database, role." },
-  invalid: { problem: "the target cannot log this user in as configured", remedy: "Correct the value or the target as the reason says." },
-  unknown: { problem: "the connection ended before the answer", remedy: "Try again; if it stays so, look into the target's log." },
+  denied: {
+    problem: "the target denies the login",
+    remedy: "Give the rights that the target asks for: network rules, database, role.",
+  },
+  invalid: {
+    problem: "the target cannot log this user in as configured",
+    remedy: "Correct the value or the target as the reason says.",
+  },
+  unknown: {
+    problem: "the connection ended before the answer",
+    remedy: "Try again; if it stays so, look into the target's log.",
+  },
 };
 
 /** What a login that did not end well means, and what to do about it. */

@@ -185,11 +185,11 @@ async function checkTarget(held: HeldJob, target: OpenTarget, notes: Notes): Pro
 
 async function checkAccount({ parts, job }: HeldJob, { account, secret }: OpenTarget, notes: Notes): Promise<void> {
   const busy = await busyAccount(parts.sql, account, { jobId: job.id, secretId: secret.id });
-  if (busy === "rotation of this secret") notes.warn("createSecret", "a rotation of this secret is running", "Wait for its end.");
+  if (busy === "own rotation") notes.warn("createSecret", "a rotation of this secret is running", "Wait for its end.");
   else if (busy !== undefined) {
     notes.warn(
       "createSecret",
-      `another secret's rotation is changing ${account}`,
+      `another ${busy === "other rotation" ? "secret's rotation" : busy} is changing ${account}`,
       "Only one secret should rotate an account: remove one of them.",
     );
   } else notes.passed.push(`nobody else is changing ${account}`);

@@ -42,7 +42,7 @@ export class HeldJob {
   constructor(parts: EngineParts, claim: JobClaim) {
     this.parts = parts;
     this.job = claim.job;
-    this.changing = claim.job.account !== undefined;
+    this.changing = claim.job.account !== undefined && claim.job.input.setAgain === true;
     this.#claim = claim;
     this.#until = claim.until;
   }

@@ -1,11 +1,14 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { type OutcomeClass, RotatorError } from "../core/error.ts";
 import { loginAdvice } from "../core/login-outcome.ts";
+import { retireAfterMs } from "../core/retirement.ts";
 import { pauseMs } from "../core/rotation.ts";
 import { moveLabel, type Secret, versionOf, versionWith } from "../core/secret.ts";
 import { addEvent } from "../store/events.ts";
+import { cancelRetirement, insertRetirement } from "../store/retirements.ts";
 import { changeSecret } from "../store/secrets.ts";
 import type { Sql } from "../store/sql.ts";
+import { busyAccount, lastStrategy } from "../store/target-jobs.ts";
 import type { AnyCredential } from "../targets/index.ts";
 import type { Strategy } from "../targets/target.ts";
 import type { Caps } from "./caps.ts";
@@ -41,6 +44,7 @@ export async function rollBack(held: HeldJob, caps: Caps): Promise<undefined> {
   const way = await findWay(held);
   await atTarget(caps, way.target.account, async () => {
     try {
+      await keepOthersAway(held, way);
       await goBack(held, way);
     } catch (error) {
       await fail(held, way, error);
@@ -59,6 +63,24 @@ async function findWay(held: HeldJob): Promise<Way> {
   const old = await readCredential(held, target, version);
   if (!old) throw new JobRefused(`version ${versionId} has no value: nothing was changed`);
   return { target, old, versionId, formerId: former.id };
+}
+
+/** On record before anything else: rotations and retirements of the account wait until the job has ended. */
+async function keepOthersAway(held: HeldJob, way: Way): Promise<void> {
+  const { parts, job } = held;
+  const { sql } = parts;
+  const account = accountOf(way.target, way.old);
+  const got = await sql.transaction(async (tx) => {
+    await lockUnchanged(tx, way, (before) => before);
+    return held.holdAccount(tx, account);
+  });
+  if (got) return;
+  const busy = await busyAccount(sql, account, { jobId: job.id, secretId: job.secretId });
+  if (busy !== "own rotation" && busy !== "other rotation") throw new JobPostponed(500); // those end soon
+  const whose = busy === "own rotation" ? way.target.secret.name : "the secret that it is of";
+  throw new JobRefused(
+    `nothing was changed: a rotation is changing ${account}; wait for its end, or cancel it with rekey rotation cancel ${whose}`,
+  );
 }
 
 async function goBack(held: HeldJob, way: Way): Promise<void> {
@@ -108,29 +130,33 @@ async function adminFor(held: HeldJob, target: OpenTarget): Promise<AnyCredentia
   }
 }
 
-/** On record before the target is touched: from here on rotations keep away, and whoever takes over knows. */
+/** Readers wait while a single user's password is switched. That a switch may be under way is on record with the account. */
 async function begin(held: HeldJob, way: Way, strategy: Strategy): Promise<void> {
   const { sql, now, settings } = held.parts;
-  const barrier = strategy === "single-user";
-  await sql.transaction(async (tx) => {
-    const until = now() + settings.settleMs + settings.readBarrierMs;
-    await lockUnchanged(tx, way, (before) => (barrier ? { ...before, switchingUntil: until, switchedTo: undefined } : before));
-    if (!(await held.holdAccount(tx, way.target.account))) throw busy(way);
-  });
   held.changing = true;
-  if (barrier && settings.settleMs > 0) await sleep(settings.settleMs);
+  if (strategy !== "single-user") return;
+  const switchingUntil = now() + settings.settleMs + settings.readBarrierMs;
+  await sql.transaction((tx) => lockUnchanged(tx, way, (before) => ({ ...before, switchingUntil, switchedTo: undefined })));
+  if (settings.settleMs > 0) await sleep(settings.settleMs);
 }
 
 /** The labels, what tells of them, and the job's end: all of it or nothing. */
 async function moveBack(held: HeldJob, way: Way, wasSetAgain: boolean): Promise<void> {
   const { sql, now, audit } = held.parts;
   const { versionId, formerId } = way;
-  const { principal } = held.job;
+  const { principal, secretId } = held.job;
+  const strategy = (await lastStrategy(sql, secretId)) ?? way.target.strategy;
   await sql.transaction(async (tx) => {
     const secret = await lockUnchanged(tx, way, (before) =>
       moveLabel(before, { label: "AWSCURRENT", moveTo: versionId, removeFrom: formerId }, now()),
     );
-    if (!(await held.holdAccount(tx, way.target.account))) throw busy(way);
+    await cancelRetirement(tx, secretId, versionId, now());
+    const graceMs = retireAfterMs(strategy, secret);
+    if (graceMs !== undefined) {
+      const dueAt = now() + graceMs;
+      const { functionArn } = way.target;
+      await insertRetirement(tx, { secretId, versionId: formerId, strategy, functionArn, dueAt, runAt: dueAt, createdAt: now() });
+    }
     const detail = { versionId, formerVersionId: formerId, setAgain: wasSetAgain };
     await addEvent(tx, { at: now(), type: "secret.rolled-back", resource: secret.arn, generation: secret.generation, detail });
     await audit.inTransaction(tx, {
@@ -159,12 +185,6 @@ async function lockUnchanged(tx: Sql, { target, versionId, formerId }: Way, deci
   });
   if (!saved) throw new JobRefused("the secret was deleted meanwhile");
   return saved;
-}
-
-function busy({ target }: Way): JobRefused {
-  return new JobRefused(
-    `a rotation is changing ${target.account}: wait for its end or cancel it (rekey rotation cancel ${target.secret.name}), then roll back`,
-  );
 }
 
 /** After these it is not known what the target has done. */

@@ -1,7 +1,9 @@
 import { randomUUID } from "node:crypto";
+import type { Strategy } from "../core/rotation.ts";
 import type { RotationPrincipal } from "../core/rotation-principal.ts";
 import { isUniqueViolation } from "./rotation-claims.ts";
 import type { Sql } from "./sql.ts";
+import { lockAccount } from "./target-accounts.ts";
 
 export type JobKind = "check" | "rollback" | "adopt" | "parity";
 export type JobState = "queued" | "running" | "done" | "failed";
@@ -162,10 +164,12 @@ export async function endJob(tx: Sql, { job, fence }: JobClaim, { state, result,
  * the secret. False when a rotation or another job has it, or another node has taken the job over.
  */
 export async function holdJobAccount(tx: Sql, { job, fence }: JobClaim, account: string): Promise<boolean> {
+  await lockAccount(tx, account);
   try {
     const rows = await tx.query(
       `update target_jobs set target_account = $3 where id = $1 and fence = $2 and ended_at is null
          and not exists (select 1 from rotations r where r.state = 'running' and (r.target_account = $3 or r.secret_id = $4))
+         and not exists (select 1 from retirements t where t.target_account = $3)
          and not exists (select 1 from target_jobs o where o.target_account = $3 and o.ended_at is null and o.id <> $1)
        returning id`,
       [job.id, fence, account, job.secretId],
@@ -199,17 +203,36 @@ function toJob(row: JobRow): TargetJob {
   };
 }
 
-/** Who is changing an account now, the caller's own job apart; `undefined` when nobody is. */
+/** Who works at an account. */
+export type Busy = "own rotation" | "other rotation" | "job" | "retirement";
+
+/** Who is changing an account, or rotates the secret, now, the caller's own job apart; `undefined` when nobody is. */
 export async function busyAccount(
   sql: Sql,
   account: string,
   { jobId, secretId }: { readonly jobId: string; readonly secretId: string },
-): Promise<"rotation of this secret" | "another" | undefined> {
-  const [row] = await sql.query<{ secret_id: string }>(
-    `select secret_id from rotations where state = 'running' and (target_account = $1 or secret_id = $3)
-     union all select secret_id from target_jobs where target_account = $1 and ended_at is null and id <> $2 limit 1`,
+): Promise<Busy | undefined> {
+  const [row] = await sql.query<{ who: Busy }>(
+    `select case when secret_id = $3 then 'own rotation' else 'other rotation' end as who from rotations
+       where state = 'running' and (target_account = $1 or secret_id = $3)
+     union all select 'job' from target_jobs where target_account = $1 and ended_at is null and id <> $2
+     union all select 'retirement' from retirements where target_account = $1 limit 1`,
     [account, jobId, secretId],
   );
-  if (!row) return undefined;
-  return row.secret_id === secretId ? "rotation of this secret" : "another";
+  return row?.who;
+}
+
+/** Whether a rotation of the secret is running. */
+export async function isRotating(sql: Sql, secretId: string): Promise<boolean> {
+  return (await sql.query("select 1 as one from rotations where secret_id = $1 and state = 'running'", [secretId])).length > 0;
+}
+
+/** How the secret's last rotation was done; `undefined` when there was none. */
+export async function lastStrategy(sql: Sql, secretId: string): Promise<Strategy | undefined> {
+  const [row] = await sql.query<{ strategy: Strategy | null }>(
+    `select strategy from rotations where secret_id = $1 and state = 'succeeded' and test_only = 0
+     order by started_at desc limit 1`,
+    [secretId],
+  );
+  return row?.strategy ?? undefined;
 }

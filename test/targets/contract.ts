@@ -21,6 +21,8 @@ export interface Subject<Credential> {
   serverLog(): string | Promise<string>;
   /** Beginnings of user names, where the target does not take those of this suite. */
   readonly names?: readonly string[];
+  /** Passwords that a careless statement would break, likewise. */
+  readonly passwords?: readonly string[];
 }
 
 export function tools(
@@ -64,10 +66,10 @@ export function rotatorContract<Credential>(subject: () => Subject<Credential>, 
 
   for (const strategy of strategies) {
     test(`${strategy}: set may run twice, then the new password works`, async () => {
-      const { rotator, newUser, withPassword, passwordOf, names = oddNames } = subject();
+      const { rotator, newUser, withPassword, passwordOf, names = oddNames, passwords = oddPasswords } = subject();
       for (const [index, name] of names.entries()) {
         const current = await newUser(`${name}${randomUUID().slice(0, 8)}`, "old-password");
-        const password = oddPasswords[index % oddPasswords.length] ?? "";
+        const password = passwords[index % passwords.length] ?? "";
         const made = await rotator.create(current, strategy, tools());
         assert.ok(passwordOf(made).length >= 32);
         const pending = withPassword(made, password);

@@ -51,6 +51,15 @@ export function replanRotation(before: Secret, after: Secret, nowMs: number, see
   return planned(after, plan, { ...window, startsAt: Math.max(window.startsAt, nowMs) }, seed);
 }
 
+/** The secret with the window after those that were missed, which may be open already, planned. As of `nowMs`. */
+export function planAfterMiss(secret: Secret, { windowEndsAt }: Missed, nowMs: number, seed: number): Secret {
+  const plan = planOf(secret);
+  if (!plan) return planned(secret, undefined, undefined, seed);
+  const window = windowOpenAt(plan.schedule, { afterMs: nowMs, lastRotatedAt: secret.lastRotatedAt }, plan.zone);
+  if (window.startsAt < windowEndsAt) return planRotation(secret, nowMs, seed);
+  return planned(secret, plan, { ...window, startsAt: Math.max(window.startsAt, nowMs) }, seed);
+}
+
 /** Whether the window that is planned for has opened already. */
 function hasOpenWindow(secret: Secret, nowMs: number): boolean {
   const plan = planOf(secret);
@@ -73,25 +82,47 @@ function spread({ rotationPolicy }: Secret, free: readonly Span[], seed: number)
   return spreadMoment(free, seed, jitterSeconds === undefined ? undefined : jitterSeconds * 1_000);
 }
 
+/** A window in which nothing was started, and those after it that have ended too. */
+interface Missed {
+  readonly kind: "missed";
+  readonly windowEndsAt: number;
+  /** At least; more than 100 are not counted. */
+  readonly windows: number;
+  readonly reason: string;
+}
+
 /** What is to be done with a rotation that is due. */
 export type Start =
   /** To begin now; no try is to be made after `untilMs`. */
-  | { readonly kind: "now"; readonly untilMs: number }
-  | { readonly kind: "later"; readonly at: number }
-  | { readonly kind: "missed"; readonly windowEndsAt: number; readonly reason: string };
+  { readonly kind: "now"; readonly untilMs: number } | { readonly kind: "later"; readonly at: number } | Missed;
+
+const mostCounted = 100;
 
 /** Of a secret whose rotation is due: whether it may begin at `nowMs`, later in its window, or not any more. */
 export function startOf(secret: Secret, nowMs: number, seed: number): Start {
   const windowEndsAt = endOfWindow(secret) ?? nowMs;
   if (windowEndsAt <= nowMs) {
-    return { kind: "missed", windowEndsAt, reason: "nothing could be started before the window had ended" };
+    const windows = countEnded(secret, windowEndsAt, nowMs);
+    return { kind: "missed", windowEndsAt, windows, reason: "nothing could be started before the window had ended" };
   }
   const { zone, blackouts } = calendarOf(secret.rotationPolicy);
   const free = freeSpans({ from: nowMs, until: windowEndsAt }, blackouts, zone);
   const [first] = free;
-  if (!first) return { kind: "missed", windowEndsAt, reason: blackoutReason(secret, nowMs) ?? "" };
+  if (!first) return { kind: "missed", windowEndsAt, windows: 1, reason: blackoutReason(secret, nowMs) ?? "" };
   if (first.from <= nowMs) return { kind: "now", untilMs: first.until };
   return { kind: "later", at: spread(secret, free, seed) ?? first.from };
+}
+
+/** The window that ended at `endedAt` and those since that have ended by `nowMs`. */
+function countEnded(secret: Secret, endedAt: number, nowMs: number): number {
+  const plan = planOf(secret);
+  let count = 1;
+  for (let afterMs = endedAt - 1; plan && count < mostCounted; count++) {
+    const { startsAt, endsAt } = nextWindow(plan.schedule, { afterMs, lastRotatedAt: secret.lastRotatedAt }, plan.zone);
+    if (endsAt > nowMs) return count;
+    afterMs = startsAt;
+  }
+  return count;
 }
 
 /** The date that callers see is the last second of the window. */

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { planRotation, type Start, startOf } from "../core/rotation-schedule.ts";
+import { planAfterMiss, planRotation, type Start, startOf } from "../core/rotation-schedule.ts";
 import { addPending, isPending, versionWith } from "../core/secret.ts";
 import { secretsDueForRotation } from "../store/due.ts";
 import { addEvent } from "../store/events.ts";
@@ -38,7 +38,7 @@ async function startOne(tx: Sql, secretId: string, { now, random }: EngineParts)
     if (!before.rotationEnabled || before.deletedAt !== undefined) return planned;
     start = startOf(before, nowMs, random());
     if (start.kind === "later") return { ...before, rotationDueAt: start.at };
-    if (start.kind === "missed") return planned;
+    if (start.kind === "missed") return planAfterMiss(before, start, nowMs, random());
     const pending = versionWith(before, "AWSPENDING");
     const unfinished = pending !== undefined && isPending(before, pending.id);
     begun = { unfinished, versionId: unfinished ? pending.id : randomUUID() };
@@ -47,8 +47,8 @@ async function startOne(tx: Sql, secretId: string, { now, random }: EngineParts)
   if (!saved) return;
   const event = { at: nowMs, resource: saved.arn, generation: saved.generation };
   if (start?.kind === "missed") {
-    const { windowEndsAt, reason } = start;
-    await addEvent(tx, { ...event, type: "rotation.missed", detail: { windowEndsAt, reason } });
+    const { windowEndsAt, windows, reason } = start;
+    await addEvent(tx, { ...event, type: "rotation.missed", detail: { windowEndsAt, windows, reason } });
   }
   if (start?.kind !== "now" || !begun) return;
   const { versionId, unfinished } = begun;

@@ -12,8 +12,11 @@ export interface BuiltinFunction {
 /** By the names of AWS's own rotation templates. */
 const builtinFunctions: ReadonlyMap<string, BuiltinFunction> = new Map([
   ["RekeyIAMAccessKeyRotation", { kind: "aws-iam", strategy: "issuer" }],
+  ["RekeyLDAPRotationSingleUser", { kind: "ldap", strategy: "single-user" }],
+  ["RekeyLDAPRotationMultiUser", { kind: "ldap", strategy: "alternating-users" }],
   ["RekeyRedisRotation", { kind: "redis", strategy: "dual-slot" }],
   ["RekeyRedisRotationSingleUser", { kind: "redis", strategy: "single-user" }],
+  ["SecretsManagerActiveDirectoryRotationSingleUser", { kind: "activedirectory", strategy: "single-user" }],
   ["SecretsManagerElasticacheUserRotation", { kind: "redis", strategy: "dual-slot" }],
   ["SecretsManagerMongoDBRotationSingleUser", { kind: "mongodb", strategy: "single-user" }],
   ["SecretsManagerMongoDBRotationMultiUser", { kind: "mongodb", strategy: "alternating-users" }],
@@ -23,6 +26,8 @@ const builtinFunctions: ReadonlyMap<string, BuiltinFunction> = new Map([
   ["SecretsManagerRDSMySQLRotationMultiUser", { kind: "mysql", strategy: "alternating-users" }],
   ["SecretsManagerRDSPostgreSQLRotationSingleUser", { kind: "postgres", strategy: "single-user" }],
   ["SecretsManagerRDSPostgreSQLRotationMultiUser", { kind: "postgres", strategy: "alternating-users" }],
+  ["SecretsManagerRDSSQLServerRotationSingleUser", { kind: "sqlserver", strategy: "single-user" }],
+  ["SecretsManagerRDSSQLServerRotationMultiUser", { kind: "sqlserver", strategy: "alternating-users" }],
 ]);
 
 /** Their names, for people. */

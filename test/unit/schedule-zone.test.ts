@@ -9,7 +9,7 @@ import {
   type Start,
   startOf,
 } from "../../src/core/rotation-schedule.ts";
-import { nextWindow, parseRotationRules, type RotationWindow, windowOpenAt } from "../../src/core/schedule.ts";
+import { nextWindow, parseRotationRules, type RotationWindow, type Schedule, windowOpenAt } from "../../src/core/schedule.ts";
 import { type Blackout, blackoutAt, freeSpans, parseBlackout } from "../../src/core/schedule-blackout.ts";
 import { isZone, type Zone, zoneOf } from "../../src/core/schedule-zone.ts";
 import type { Secret } from "../../src/core/secret.ts";
@@ -160,9 +160,7 @@ test("I17: an engine that looks at any moments starts one rotation or records on
             continue;
           }
           secret = start.kind === "now" ? planRotation(secret, now, draw()) : planAfterMiss(secret, start, now, draw());
-          // Nothing between what was started or recorded and what comes next.
-          const used = start.kind === "now" ? 1 : start.windows;
-          for (let count = 0; count < used; count++) window = nextWindow(schedule, { afterMs: window.startsAt }, zone);
+          window = windowAfter(start, window, { schedule, zone });
           assert.ok(dueAt(secret) >= now);
         }
       },
@@ -176,6 +174,18 @@ interface Looked {
   readonly window: RotationWindow;
   readonly zone: Zone;
   readonly closed: readonly Blackout[];
+}
+
+/** Nothing lies between what was started or recorded and what comes next. */
+function windowAfter(
+  start: Start,
+  window: RotationWindow,
+  { schedule, zone }: { schedule: Schedule; zone: Zone },
+): RotationWindow {
+  let next = window;
+  const used = start.kind === "missed" ? start.windows : 1;
+  for (let count = 0; count < used; count++) next = nextWindow(schedule, { afterMs: next.startsAt }, zone);
+  return next;
 }
 
 function checkStart(start: Start, { now, window, zone, closed }: Looked): void {

@@ -2,11 +2,21 @@ import type { Command } from "commander";
 import { callApi, callPages, rowsOf } from "./api-client.ts";
 import { type ApiCommand, addNoun, sentence, table } from "./api-command.ts";
 import { type Answer, type Columns, printFields, printLine, printTable } from "./output.ts";
+import { adopt } from "./rotation-adopt.ts";
+import { check, parity } from "./rotation-check.ts";
 import { policy } from "./rotation-policy.ts";
 
 /** Commands on rotations. */
 export function addRotationCommands(program: Command): void {
-  addNoun(program, "rotation", "How rotations stand, and how they ended", [status, history, cancel, policy]);
+  addNoun(program, "rotation", "How rotations stand, and how they ended", [
+    status,
+    check,
+    adopt,
+    parity,
+    history,
+    cancel,
+    policy,
+  ]);
 }
 
 const stands: Columns = {

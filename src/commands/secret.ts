@@ -4,6 +4,7 @@ import { type Connection, callApi } from "./api-client.ts";
 import { type ApiCommand, addNoun, fields, pickOptions, sentence, type Typed, table } from "./api-command.ts";
 import { CommandError } from "./command-error.ts";
 import { type Answer, cell } from "./output.ts";
+import { candidates, rollback } from "./secret-rollback.ts";
 import { numberOf, secretBytes, tagsOf } from "./typed-values.ts";
 
 const valueOptions = {
@@ -25,6 +26,8 @@ export function addSecretCommands(program: Command): void {
     remove,
     restore,
     rotate,
+    rollback,
+    candidates,
     tag,
     untag,
   ]);
@@ -221,6 +224,13 @@ const restore: ApiCommand = {
   show: sentence((answer) => `${answer.name} is restored`),
 };
 
+/** Of commands that set when to rotate. */
+export const ruleOptions = {
+  "--schedule <expression>": "when to rotate: rate(10 days) or cron(0 4 ? * SUN *)",
+  "--after-days <number>": "rotate every so many days",
+  "--window <hours>": "how long a scheduled rotation may take, such as 3h",
+};
+
 const rotate: ApiCommand = {
   usage: "rotate <name>",
   about: "change a secret's credential now, or set when that happens",
@@ -231,9 +241,7 @@ const rotate: ApiCommand = {
   operation: "secrets/rotate",
   options: {
     "--function <name>": "rotation function: its ARN, or the name of a built-in one",
-    "--schedule <expression>": "when to rotate: rate(10 days) or cron(0 4 ? * SUN *)",
-    "--after-days <number>": "rotate every so many days",
-    "--window <hours>": "how long a scheduled rotation may take, such as 3h",
+    ...ruleOptions,
     "--no-immediately": "only test now; wait for the schedule",
   },
   input: async ({ args, options }, connection) => ({
@@ -250,7 +258,11 @@ const rotate: ApiCommand = {
 };
 
 /** Built-in functions are named as if they lived beside the secret. */
-async function functionArn(secretId: string | undefined, options: Flags, connection: Connection): Promise<string | undefined> {
+export async function functionArn(
+  secretId: string | undefined,
+  options: Flags,
+  connection: Connection,
+): Promise<string | undefined> {
   const name = options.function;
   if (typeof name !== "string" || name.startsWith("arn:")) return name as string | undefined;
   const { arn } = await callApi(connection, "secrets/describe", { secretId });
@@ -258,7 +270,7 @@ async function functionArn(secretId: string | undefined, options: Flags, connect
   return `arn:${partition}:lambda:${region}:${account}:function:${name}`;
 }
 
-function rulesOf(options: Flags): object | undefined {
+export function rulesOf(options: Flags): object | undefined {
   const rules = {
     ...pickOptions(options, { scheduleExpression: "schedule", duration: "window" }),
     ...(options.afterDays === undefined ? {} : { automaticallyAfterDays: numberOf(options.afterDays, "--after-days") }),

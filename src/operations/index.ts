@@ -2,6 +2,9 @@ import { auditOperations } from "./audit/index.ts";
 import { identityOperations } from "./identity/index.ts";
 import { keyOperations } from "./keys/index.ts";
 import type { Operation } from "./operation.ts";
+import { adoptOperations } from "./rotations/adopt.ts";
+import { jobOperations } from "./rotations/jobs.ts";
+import { getSecretCandidates } from "./secrets/get-secret-candidates.ts";
 import { awsOperations } from "./secrets/index.ts";
 import { listRotationsOperation } from "./secrets/list-rotations.ts";
 import { rotationPolicyOperations } from "./secrets/rotation-policy.ts";
@@ -9,8 +12,11 @@ import { rotationPolicyOperations } from "./secrets/rotation-policy.ts";
 /** Everything that callers may ask for, on one screen for all doors. */
 export const operations: readonly Operation[] = [
   ...awsOperations,
+  getSecretCandidates,
   listRotationsOperation,
   ...rotationPolicyOperations,
+  ...jobOperations,
+  ...adoptOperations,
   ...keyOperations,
   ...identityOperations,
   ...auditOperations,

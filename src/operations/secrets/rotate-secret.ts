@@ -21,7 +21,7 @@ import { clientRequestToken, maxListed, requireToken, secretId } from "../input.
 import { type Call, defineOperation, type Resource } from "../operation.ts";
 import { notFound, parameterContext, requireWritable, type SecretResource, secretResource, usable } from "./secret-resource.ts";
 
-const rotateInput = z.object({
+export const rotateInput = z.object({
   SecretId: secretId,
   ClientRequestToken: clientRequestToken,
   RotationLambdaARN: z.string().max(2048).optional(),
@@ -88,7 +88,7 @@ export const rotateSecret = defineOperation<RotateInput, SecretResource>({
     requireWritable(secret);
     const token = requireToken(request.ClientRequestToken, "InvalidParameterException");
     const configured = configure(secret, request, call);
-    checkFunction(configured, call);
+    await checkFunction(configured, call);
     const immediately = request.RotateImmediately ?? true;
     const saved = await call.transaction(async (tx) => {
       const now = await changeSecret(tx, secret.id, (before) => before, secret); // locked, and read again if it was changed
@@ -209,7 +209,7 @@ export const cancelRotateSecret = defineOperation<z.infer<typeof cancelInput>, S
 });
 
 /** The secret as the request configures it; what it leaves out stays. @throws ServiceError for rules that AWS refuses */
-function configure(secret: Secret, request: RotateInput, call: Call): Secret {
+export function configure(secret: Secret, request: RotateInput, call: Call): Secret {
   const rules = newRules(request);
   if (rules) parseRotationRules(rules, { extended: call.services.extendedSchedules });
   const { ExternalSecretRotationMetadata: metadata, ExternalSecretRotationRoleArn: roleArn } = request;
@@ -226,7 +226,7 @@ function configure(secret: Secret, request: RotateInput, call: Call): Secret {
   };
 }
 
-function newRules({ RotationRules: rules }: RotateInput): RotationRules | undefined {
+export function newRules({ RotationRules: rules }: RotateInput): RotationRules | undefined {
   if (!rules) return undefined;
   return {
     automaticallyAfterDays: rules.AutomaticallyAfterDays,
@@ -235,7 +235,7 @@ function newRules({ RotationRules: rules }: RotateInput): RotationRules | undefi
   };
 }
 
-function checkFunction(secret: Secret, call: Call): void {
+export async function checkFunction(secret: Secret, call: Call): Promise<void> {
   const arn = secret.rotationFunctionArn;
   if (arn === undefined)
     throw new ServiceError("InvalidRequestException", "No Lambda rotation function ARN is associated with this secret.");
@@ -244,10 +244,10 @@ function checkFunction(secret: Secret, call: Call): void {
       "InvalidParameterException",
       "Invalid rotation Lambda ARN. Ensure the ARN matches format arn:aws:lambda:<region>:<account>:function:<functionName>.",
     );
-  const refusal = call.services.functions.refusal(arn, secret);
+  const refusal = await call.services.functions.refusal(arn, secret);
   if (refusal) throw refusal;
 }
 
-function functionResource(arn: string, secretArn: string): Resource {
+export function functionResource(arn: string, secretArn: string): Resource {
   return { arn, shown: arn, context: { "aws:SourceArn": [secretArn] } };
 }

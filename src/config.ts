@@ -58,6 +58,11 @@ export const settings = {
   settleMs: count("MS", 0, 10_000, { parts: ["server"], default: "100", about: "wait before a password is switched" }),
   readBarrierMs: count("MS", 0, 10_000, { parts: ["server"], default: "1000", about: "longest wait of a read during a switch" }),
   drainSeconds: count("N", 0, 600, { parts: ["server"], default: "20", about: "longest wait for open requests when stopping" }),
+  functionsDir: path("DIR", {
+    parts: ["server"],
+    about: "folder of the programs that functions may run (default: they run none)",
+  }),
+  functionsPython: path("FILE", { parts: ["server"], default: "python3", about: "program that runs Python functions" }),
   endpoint: webUrl({ parts: ["client"], about: "address of the server" }),
   token: text("TOKEN", (value) => /^dp\.[a-z]+\.[A-Za-z0-9.]{40,128}$/.test(value), {
     parts: ["client"],

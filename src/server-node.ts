@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import type { Logger } from "pino";
 import { createAuthorizer } from "./auth/authorize.ts";
+import { createSessionTokens } from "./auth/session-token.ts";
 import type { Config } from "./config.ts";
 import { ConfigError } from "./core/error.ts";
 import { startEngine } from "./engine/loop.ts";
@@ -16,6 +17,7 @@ import { createLog } from "./log.ts";
 import { openMetrics } from "./open-metrics.ts";
 import { auditKeyPurpose } from "./open-store.ts";
 import { openFront, openReaderFront } from "./server-front.ts";
+import { createFunctionDoor, createServerFunctions } from "./server-functions.ts";
 import { keepHouse } from "./server-house.ts";
 import { createAuthentication, createServices, engineParts, openParts } from "./server-parts.ts";
 import type { Listen } from "./setting.ts";
@@ -77,14 +79,20 @@ export async function startNode(config: Config, part: Part = { role: "alone", so
   );
   const reads = new LastReads();
   const hint = { wake: () => part.wakeEngine?.() };
-  const services = createServices(config, { ...store, audit, log, reads, wakeEngine: () => hint.wake() });
+  const authorize = createAuthorizer();
+  const sessionTokens = createSessionTokens(keys.deriveKey("session tokens"));
+  const door = createFunctionDoor((incoming, response) => front.handle(incoming, response));
+  opened.defer(async () => door.close());
+  const functions = createServerFunctions(config, { ...store, log, authorize, sessionTokens, door });
+  const shared = { ...store, audit, log, reads, functions, sessionTokens };
+  const services = createServices(config, { ...shared, wakeEngine: () => hint.wake() });
   const authenticator = createAuthentication(config, services);
   const metrics = metricsOf(config, part, sql);
   const rate = createRequestRate(config.maxRequestsPerSecond);
-  const api: Api = { services, authorize: createAuthorizer(), rate, count: metrics.request };
+  const api: Api = { services, authorize, rate, count: metrics.request };
   keepHouse(opened, { audit, reads, authenticator, log, keep: notes?.keep ?? ((noted) => saveNoted(sql, noted)) });
   const front = openDoors({ config, api, authenticator, metrics, allMetrics: part.metrics ?? metrics.text }, part, opened);
-  const closing: (() => Promise<void>)[] = [() => front.close(drainMs)];
+  const closing: (() => Promise<void>)[] = [() => front.close(drainMs), () => functions.close(drainMs)];
   opened.defer(async () => void (await Promise.all(closing.map((close) => close()))));
   const endpoint = endpointAt(await front.listen(config.listen), config);
   if (config.metricsListen && !part.metrics) opened.use(await openMetrics(metrics, config.metricsListen, log));
@@ -101,7 +109,7 @@ export async function startNode(config: Config, part: Part = { role: "alone", so
     }
   }
   if (config.engine && !readOnly) {
-    const engine = startEngine(engineParts(config, api));
+    const engine = startEngine(engineParts(config, api, functions));
     closing.push(engine.stop);
     hint.wake = engine.wake;
   }

@@ -2,23 +2,24 @@ import { createHmac, type KeyObject, randomInt } from "node:crypto";
 import { hostname } from "node:os";
 import type { Logger } from "pino";
 import { type Authenticator, createAuthenticator } from "./auth/authenticate.ts";
-import { createSessionTokens } from "./auth/session-token.ts";
 import type { WebIdentities } from "./auth/web-identity.ts";
 import type { Config } from "./config.ts";
 import { ConfigError } from "./core/error.ts";
 import { generatePassword, rotationPasswordOptions } from "./core/password.ts";
 import { isRegion } from "./core/region.ts";
 import { planRotation } from "./core/rotation-schedule.ts";
+import type { SessionTokens } from "./core/session.ts";
 import { Envelope } from "./crypto/envelope.ts";
 import { openRootKey } from "./crypto/key-provider.ts";
 import { type KeyRing, openKeyRing } from "./crypto/key-ring.ts";
 import { type EngineParts, engineDefaults } from "./engine/parts.ts";
-import { builtinFunction, functionRefusal } from "./functions/builtin.ts";
+import { builtinFunction } from "./functions/builtin.ts";
 import type { Api } from "./http/dispatch.ts";
 import { checkAccount, isInitialised } from "./initialise.ts";
 import { makeDataFolder, openStore } from "./open-store.ts";
 import type { Services } from "./operations/services.ts";
 import { createRotationRights } from "./rotation-rights.ts";
+import type { ServerFunctions } from "./server-functions.ts";
 import type { AuditLog } from "./store/audit.ts";
 import { createIdentityVersion } from "./store/identity-version.ts";
 import { ringKeyStore } from "./store/keys.ts";
@@ -72,9 +73,16 @@ export async function openParts(
 /** What operations work with. */
 export function createServices(
   config: Config,
-  parts: StoreParts & { audit: AuditLog; log: Logger; reads: LastReads; wakeEngine(): void },
+  parts: StoreParts & {
+    audit: AuditLog;
+    log: Logger;
+    reads: LastReads;
+    functions: ServerFunctions;
+    sessionTokens: SessionTokens;
+    wakeEngine(): void;
+  },
 ): Services {
-  const { sql, keys, envelope, audit, log, reads, wakeEngine } = parts;
+  const { sql, keys, envelope, audit, log, reads, functions, sessionTokens, wakeEngine } = parts;
   const digestKey: KeyObject = keys.deriveKey("value digest");
   return {
     sql,
@@ -83,28 +91,32 @@ export function createServices(
     audit,
     log,
     secrets: new SecretCache(sql, changeCounter(sql)),
-    sessionTokens: createSessionTokens(keys.deriveKey("session tokens")),
+    sessionTokens,
     account: config.account,
     region: config.region,
-    functions: { refusal: (arn, secret) => functionRefusal(arn, secret, config.account) },
+    functions,
     extendedSchedules: config.extendedSchedules ?? false,
     readBarrierMs: config.readBarrierMs,
     digest: (value, context) => createHmac("sha256", digestKey).update(`${context}\n`).update(value).digest(),
     now: Date.now,
     reschedule: (secret, fromMs) => planRotation(secret, fromMs, Math.random()),
     wakeEngine,
-    noteRead: (secretId, versionId, principal, atMs) => reads.note(secretId, versionId, principal, atMs),
+    noteRead(secretId, versionId, principal, atMs) {
+      reads.note(secretId, versionId, principal, atMs);
+      functions.noteRead(secretId, principal);
+    },
   };
 }
 
 /** What the engine works with. */
-export function engineParts(config: Config, { services, authorize }: Api): EngineParts {
+export function engineParts(config: Config, { services, authorize }: Api, functions: ServerFunctions): EngineParts {
   return {
     ...services,
     random: Math.random,
     generatePassword: (asked) => generatePassword(rotationPasswordOptions(asked), randomInt),
     findRotator,
     findFunction: async (arn) => builtinFunction(arn),
+    findInvoked: functions.invoked,
     ...createRotationRights(services, authorize),
     settings: {
       ...engineDefaults,

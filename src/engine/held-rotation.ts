@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { advance, type Rotation, type StepOutcome } from "../core/rotation.ts";
 import { shapedPassword } from "../core/rotation-policy.ts";
-import { type Secret, withoutTestCopy } from "../core/secret.ts";
+import { detach, type Secret, withoutTestCopy } from "../core/secret.ts";
 import { addEvent } from "../store/events.ts";
+import { insertStrays } from "../store/retirements.ts";
 import { type Claim, recordRotation, renewClaim } from "../store/rotation-claims.ts";
 import { changeSecret, loadSecret } from "../store/secrets.ts";
 import type { Sql } from "../store/sql.ts";
@@ -18,6 +19,8 @@ export class Superseded extends Error {
 const marginMs = 2_000;
 /** Before the first readers give up: for the commit that tells them, and for all of them to look once more. */
 const tellAheadMs = 100;
+
+const waitRemedy = "Start the rotation again when that is over.";
 
 interface Commit {
   /** Keeps the claim for further steps. */
@@ -74,6 +77,13 @@ export class HeldRotation {
       deadlineAt,
       generatePassword: (options) => generatePassword(shapedPassword(shape, options)),
     };
+  }
+
+  /** Keeps the claim over a call that may last until then. @throws Superseded */
+  async holdUntil(atMs: number): Promise<void> {
+    const until = atMs + marginMs;
+    if (!(await renewClaim(this.parts.sql, this.#claim, until))) throw new Superseded();
+    this.#until = until;
   }
 
   /** The step is done; not written yet. */
@@ -140,8 +150,8 @@ export class HeldRotation {
     return { ...secret, switchedTo: this.rotation.versionId, switchingUntil: undefined };
   }
 
-  /** Tried in vain: again later, or ended. @throws Superseded */
-  async fail(outcome: StepOutcome): Promise<void> {
+  /** Tried in vain: again later, or ended; then AWSPENDING's value may be given up as well. @throws Superseded */
+  async fail(outcome: StepOutcome, giveUp = false): Promise<void> {
     const { now, random } = this.parts;
     const { testOnly, outcome: before } = this.rotation;
     this.rotation = advance(this.rotation, outcome, now(), random());
@@ -151,8 +161,10 @@ export class HeldRotation {
     await this.commit({
       secret: (secret) => {
         const open = this.#afterFailure(secret, outcome);
-        return ended && testOnly ? withoutTestCopy(open, versionId) : open;
+        if (ended && testOnly) return withoutTestCopy(open, versionId);
+        return ended && giveUp ? { ...detach(open, "AWSPENDING"), lastChangedAt: now() } : open;
       },
+      ...(ended && { also: (tx) => this.findStrays(tx) }),
       // One that fails again for the same reason is no news.
       ...((ended || before !== outcome.class) && { event: testOnly ? "rotation.test-failed" : `rotation.${failure}` }),
     });
@@ -169,20 +181,27 @@ export class HeldRotation {
   }
 
   /** Not this rotation's fault: later, without counting a try. @throws Superseded */
-  async postpone(byMs: number, why: string): Promise<void> {
+  async postpone(byMs: number, why: string, remedy?: string): Promise<void> {
     const { now } = this.parts;
     const { outcome, windowEndsAt } = this.rotation;
     const runAt = Math.ceil(now() + byMs);
-    if (runAt > windowEndsAt) return this.fail({ class: "unreachable", error: why });
+    if (runAt > windowEndsAt) return this.fail({ class: "timeout", error: why, remedy: remedy ?? waitRemedy });
     // Whoever claims it next must still learn that a claim before this one ended without a word.
-    this.rotation = { ...this.rotation, runAt, outcome: this.takenOver ? "unknown" : outcome };
+    this.rotation = { ...this.rotation, runAt, outcome: this.takenOver ? "unknown" : outcome, error: why, remedy };
     await this.commit({});
   }
 
   /** Nothing is left to do: the secret is gone, or its AWSPENDING is another version. @throws Superseded */
   async end(state: "abandoned" | "canceled"): Promise<void> {
     this.rotation = { ...this.rotation, state, endedAt: this.parts.now() };
-    await this.commit({ event: `rotation.${state}` });
+    await this.commit({ event: `rotation.${state}`, also: (tx) => this.findStrays(tx) });
+  }
+
+  /** Has what an issuer may have made without our hearing of it looked for, once no call can be under way any more. */
+  async findStrays(tx: Sql): Promise<void> {
+    const { parts, rotation } = this;
+    const nowMs = parts.now();
+    if (rotation.intent) await insertStrays(tx, rotation.id, nowMs, nowMs + 2 * parts.settings.callMs);
   }
 
   async #addEvent(tx: Sql, type: string, secret: Secret): Promise<void> {

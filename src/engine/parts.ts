@@ -8,6 +8,7 @@ import type { KeyRing } from "../crypto/key-ring.ts";
 import type { Sql } from "../store/sql.ts";
 import type { AnyCredential } from "../targets/index.ts";
 import type { Rotator, RotatorTools, Strategy } from "../targets/target.ts";
+import type { InvokedFunction } from "./invoke.ts";
 
 /** A function that runs one of our rotators. */
 interface RotatorFunction {
@@ -32,6 +33,8 @@ export interface EngineParts {
   readonly generatePassword: RotatorTools["generatePassword"];
   findRotator(kind: string, declaration?: unknown): Promise<Rotator<AnyCredential> | undefined>;
   findFunction(functionArn: string): Promise<RotatorFunction | undefined>;
+  /** A function that does not run one of our rotators but answers AWS's rotation events. */
+  findInvoked(functionArn: string): Promise<InvokedFunction | undefined>;
   /** Whether the principal that configured a rotation is still there; the refusal if not. */
   mayRun(configured: RotationPrincipal): Promise<ServiceError | undefined>;
   /** Whether it may read a secret's value as things stand now, the secret's key included; the refusal if not. */

@@ -1,5 +1,4 @@
 import { ServiceError } from "../core/error.ts";
-import type { Secret } from "../core/secret.ts";
 import type { Strategy } from "../targets/target.ts";
 
 /** What a built-in function does: the rotator it uses and the strategy. */
@@ -38,12 +37,11 @@ export function builtinFunction(functionArn: string): BuiltinFunction | undefine
   return builtinFunctions.get(functionArn.split(":")[6] ?? "");
 }
 
-/** Whether the service may invoke the function for the secret: the refusal that AWS gives, if not. */
-export function functionRefusal(functionArn: string, secret: Secret, account: string): ServiceError | undefined {
-  const [, , , region, owner] = functionArn.split(":");
-  if (builtinFunction(functionArn) && region === secret.region && owner === account) return undefined;
+/** The refusal that AWS gives where the service may not invoke a function, or there is none. */
+export function cannotInvoke(cause?: Error): ServiceError {
   return new ServiceError(
     "AccessDeniedException",
     "Secrets Manager cannot invoke the specified Lambda function. Ensure that the function policy grants access to the principal secretsmanager.amazonaws.com.",
+    { cause },
   );
 }

@@ -1,17 +1,27 @@
 import type { Logger } from "pino";
 import type { Audit } from "../core/audit.ts";
 import type { ServiceError } from "../core/error.ts";
+import type { CallResult, FunctionRecord } from "../core/function.ts";
 import type { Secret } from "../core/secret.ts";
 import type { SessionTokens } from "../core/session.ts";
 import type { Envelope } from "../crypto/envelope.ts";
 import type { KeyRing } from "../crypto/key-ring.ts";
+import type { SealedEnvironment } from "../store/functions.ts";
 import type { SecretCache } from "../store/secret-cache.ts";
 import type { Sql } from "../store/sql.ts";
 
-/** A function that RotationLambdaARN may name, as far as configuring a rotation needs to know it. */
-interface FunctionDirectory {
+/** The functions that RotationLambdaARN may name. */
+export interface FunctionDirectory {
   /** Whether the service may invoke it for this secret: undefined when it may; else the refusal for the caller. */
-  refusal(functionArn: string, secret: Secret): ServiceError | undefined;
+  refusal(functionArn: string, secret: Secret): Promise<ServiceError | undefined>;
+  /** @throws ServiceError InvalidParameterException when this server could not run it. */
+  check(record: FunctionRecord): Promise<void>;
+  /** Calls it once; `secretArn`: the secret that the call is about. */
+  call(record: FunctionRecord, payload: string, about: { readonly secretArn?: string }): Promise<CallResult>;
+  /** Seals its variables. */
+  seal(record: Pick<FunctionRecord, "arn" | "region">, variables: Readonly<Record<string, string>>): Promise<SealedEnvironment>;
+  /** After a change, or its end: nothing of before is used again. */
+  forget(functionArn: string): void;
 }
 
 /** What operations work with; made once in `server.ts`. */

@@ -23,6 +23,7 @@ function engineParts({ services, clock }: OperationsWorld): EngineParts {
     generatePassword: () => randomUUID(),
     findRotator: async () => undefined,
     findFunction: async () => undefined,
+    findInvoked: async () => undefined,
     mayRun: async () => undefined,
     mayRead: async () => undefined,
     settings: { ...engineDefaults, node: "test", ownsStore: false },

@@ -22,8 +22,8 @@ import { findRotator } from "../../src/targets/index.ts";
 export const account = "123456789012";
 export const region = "eu-central-1";
 export const owner = { arn: `arn:aws:iam::${account}:user/owner`, id: "AIDAOWNER" };
-export const functionArn = (name: "SingleUser" | "MultiUser") =>
-  `arn:aws:lambda:${region}:${account}:function:SecretsManagerRDSPostgreSQLRotation${name}`;
+const arnOfFunction = (name: string) => `arn:aws:lambda:${region}:${account}:function:${name}`;
+export const functionArn = (name: "SingleUser" | "MultiUser") => arnOfFunction(`SecretsManagerRDSPostgreSQLRotation${name}`);
 
 export interface World {
   readonly sql: Sql;
@@ -44,7 +44,10 @@ export interface World {
 }
 
 interface Begin {
-  readonly function: "SingleUser" | "MultiUser";
+  /** Of PostgreSQL; default SingleUser. */
+  readonly function?: "SingleUser" | "MultiUser";
+  /** Any other, by its name. */
+  readonly functionName?: string;
   readonly testOnly?: boolean;
   readonly windowMs?: number;
   readonly rules?: RotationRules;
@@ -74,6 +77,7 @@ export async function openWorld(
     generatePassword: () => randomBytes(24).toString("base64url"),
     findRotator,
     findFunction: async (arn) => builtinFunction(arn),
+    findInvoked: async () => undefined,
     mayRun: async () => undefined,
     mayRead: async (_configured, { arn }) =>
       forbidden.has(arn) ? new ServiceError("AccessDeniedException", "not authorized") : undefined,
@@ -121,12 +125,13 @@ export async function openWorld(
       await sql.transaction((tx) => insertSecret(tx, secret));
       return current(secret);
     },
-    async begin(secret, { function: name, testOnly = false, windowMs = 60_000, rules }) {
+    async begin(secret, { function: name = "SingleUser", functionName, testOnly = false, windowMs = 60_000, rules }) {
+      const arn = functionName === undefined ? functionArn(name) : arnOfFunction(functionName);
       const [id, versionId, at] = [randomUUID(), randomUUID(), Date.now()];
       await sql.transaction(async (tx) => {
         const set = {
           rotationEnabled: true,
-          rotationFunctionArn: functionArn(name),
+          rotationFunctionArn: arn,
           rotationPrincipal: owner,
           ...(rules && { rotationRules: rules }),
         };
@@ -135,7 +140,7 @@ export async function openWorld(
           secretId: secret.id,
           versionId,
           generation: saved?.generation ?? 0,
-          functionArn: functionArn(name),
+          functionArn: arn,
           principal: owner.arn,
         };
         const times = { runAt: at, startedAt: at, windowEndsAt: at + windowMs };

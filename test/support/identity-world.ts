@@ -26,6 +26,7 @@ import { SecretCache } from "../../src/store/secret-cache.ts";
 import type { Sql } from "../../src/store/sql.ts";
 import { changeCounter } from "../../src/store/sqlite.ts";
 import { account, openRing, randomRootKey, region } from "./keys.ts";
+import { noFunctions } from "./no-functions.ts";
 
 export interface Credentials {
   readonly accessKeyId: string;
@@ -91,7 +92,7 @@ export async function identityWorld(sql: Sql, { failedLogins = {} as LimiterOpti
     log: pino({ level: "silent" }),
     account,
     region,
-    functions: { refusal: () => undefined },
+    functions: noFunctions,
     extendedSchedules: false,
     readBarrierMs: 0,
     digest: (value) => value,

@@ -17,6 +17,7 @@ import { SecretCache } from "../../src/store/secret-cache.ts";
 import type { Sql } from "../../src/store/sql.ts";
 import { changeCounter } from "../../src/store/sqlite.ts";
 import { account, openRing, randomRootKey, region } from "./keys.ts";
+import { noFunctions } from "./no-functions.ts";
 
 export type Answer = Record<string, unknown>;
 
@@ -53,7 +54,7 @@ export async function operationsWorld(
     log: pino({ level: "silent" }),
     account,
     region,
-    functions: { refusal: () => undefined },
+    functions: noFunctions,
     extendedSchedules: false,
     readBarrierMs: 0,
     digest: (value, context) => createHmac("sha256", digestKey).update(`${context}\n`).update(value).digest(),

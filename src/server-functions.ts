@@ -1,0 +1,147 @@
+import { randomBytes } from "node:crypto";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import type { Logger } from "pino";
+import type { Authorize } from "./auth/authorize.ts";
+import type { Config } from "./config.ts";
+import { RotatorError, ServiceError } from "./core/error.ts";
+import type { FunctionRecord } from "./core/function.ts";
+import { identityId, nameInArn, newSecretAccessKey } from "./core/identity.ts";
+import type { Principal } from "./core/principal.ts";
+import type { Secret } from "./core/secret.ts";
+import type { SessionTokens } from "./core/session.ts";
+import type { InvokedFunction } from "./engine/invoke.ts";
+import { builtinFunction, cannotInvoke } from "./functions/builtin.ts";
+import { createFunctions, type Functions } from "./functions/functions.ts";
+import type { RoleSession } from "./functions/process-pool.ts";
+import type { FunctionDirectory } from "./operations/services.ts";
+import type { StoreParts } from "./server-parts.ts";
+import { findFunction } from "./store/functions.ts";
+import { findRole } from "./store/identity.ts";
+
+/** Where functions of this machine find the server: plain HTTP on loopback, whatever TLS the server speaks to others. */
+export interface FunctionDoor {
+  /** Opens it the first time. */
+  endpoint(): Promise<string>;
+  close(): void;
+}
+
+/** `handle` answers requests as the server's own listener does. */
+export function createFunctionDoor(handle: (incoming: IncomingMessage, response: ServerResponse) => void): FunctionDoor {
+  let opened: Promise<Server> | undefined;
+  const open = (): Promise<Server> =>
+    new Promise((resolve, reject) => {
+      const server = createServer(handle).listen(0, "127.0.0.1");
+      server.once("error", reject).once("listening", () => resolve(server));
+    });
+  return {
+    async endpoint() {
+      opened ??= open();
+      const server = await opened;
+      return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    },
+    close() {
+      void opened?.then((server) => {
+        server.close();
+        server.closeAllConnections();
+      });
+    },
+  };
+}
+
+export interface ServerFunctionParts extends StoreParts {
+  readonly log: Logger;
+  readonly authorize: Authorize;
+  readonly sessionTokens: SessionTokens;
+  readonly door: Pick<FunctionDoor, "endpoint">;
+}
+
+/** Registered functions, as operations and the engine use them. */
+export interface ServerFunctions extends FunctionDirectory, Pick<Functions, "noteRead" | "close"> {
+  /** A function that answers rotation events; `undefined` for every other ARN. */
+  invoked(functionArn: string): Promise<InvokedFunction | undefined>;
+}
+
+export function createServerFunctions(config: Config, parts: ServerFunctionParts): ServerFunctions {
+  const { sql, envelope, keys, log, authorize, door } = parts;
+  const { account } = config;
+  const functions = createFunctions({
+    sql,
+    envelope,
+    keys,
+    log,
+    folder: config.functionsDir,
+    python: config.functionsPython,
+    now: Date.now,
+    endpoint: () => door.endpoint(),
+    openSession: (record, seconds) => openSession(record, seconds, account, parts),
+  });
+
+  /** Whether the function's own policy lets the service invoke it for the secret. */
+  const serviceRefusal = (record: FunctionRecord | undefined, secret: Secret): ServiceError | undefined => {
+    if (!record?.policy) return cannotInvoke();
+    const context = { "aws:SourceArn": [secret.arn], "aws:SourceAccount": [account] };
+    const resource = { arn: record.arn, policy: record.policy, context };
+    const facts = { sourceIp: "", userAgent: rotationService.arn, secure: true, region: record.region, now: Date.now() };
+    const refusal = authorize(rotationService, "lambda:InvokeFunction", resource, facts);
+    return refusal && cannotInvoke(refusal);
+  };
+  const refusal = async (functionArn: string, secret: Secret): Promise<ServiceError | undefined> => {
+    const [, , , region, owner] = functionArn.split(":");
+    if (region !== secret.region || owner !== account) return cannotInvoke();
+    return builtinFunction(functionArn) ? undefined : serviceRefusal(await findFunction(sql, functionArn), secret);
+  };
+  return {
+    refusal,
+    check: (record) => functions.check(record).catch(asServiceError),
+    call: functions.call,
+    seal: functions.seal,
+    forget: functions.forget,
+    noteRead: functions.noteRead,
+    close: functions.close,
+    async invoked(functionArn) {
+      const record = await findFunction(sql, functionArn);
+      if (!record || record.kind === "http-api") return undefined;
+      return {
+        longestMs: functions.longestMs(record),
+        outlivesServer: record.kind === "lambda",
+        refusal: (secret) => refusal(functionArn, secret),
+        call: (payload, about) => functions.call(record, payload, about),
+      };
+    },
+  };
+}
+
+const service = (name: string): Principal => ({ kind: "service", arn: name, accountId: "", userId: "", tags: {}, policies: [] });
+const rotationService = service("secretsmanager.amazonaws.com");
+const functionService = service("lambda.amazonaws.com");
+
+/** Temporary credentials of the function's role, which must let functions in. @throws RotatorError `denied` */
+async function openSession(
+  { name, arn, region, roleArn = "" }: FunctionRecord,
+  seconds: number,
+  account: string,
+  { sql, authorize, sessionTokens }: Pick<ServerFunctionParts, "sql" | "authorize" | "sessionTokens">,
+): Promise<RoleSession> {
+  const roleName = nameInArn(roleArn, account, "role");
+  const role = roleName === undefined ? undefined : await findRole(sql, roleName);
+  const issuedAt = Date.now();
+  const context = { "aws:SourceArn": [arn], "aws:SourceAccount": [account] };
+  const resource = { arn: roleArn, isTrustPolicy: true, context, ...(role && { policy: role.trustPolicy }) };
+  const facts = { sourceIp: "", userAgent: functionService.arn, secure: true, region, now: issuedAt };
+  if (!role || authorize(functionService, "sts:AssumeRole", resource, facts))
+    throw new RotatorError("denied", `its role ${roleArn} does not exist, or does not trust ${functionService.arn}`);
+  const session = {
+    accessKeyId: identityId("ASIA", randomBytes),
+    secretAccessKey: newSecretAccessKey(randomBytes),
+    issuedAt,
+    expiresAt: issuedAt + seconds * 1_000,
+  };
+  const sessionToken = sessionTokens.seal({ ...session, roleId: role.id, roleName: role.name, sessionName: name });
+  return { ...session, sessionToken };
+}
+
+function asServiceError(error: unknown): never {
+  if (error instanceof RotatorError) throw new ServiceError("InvalidParameterException", error.message, { cause: error.cause });
+  throw error;
+}

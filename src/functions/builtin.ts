@@ -11,8 +11,10 @@ export interface BuiltinFunction {
 /** By the names of AWS's own rotation templates. */
 const builtinFunctions: ReadonlyMap<string, BuiltinFunction> = new Map([
   ["RekeyIAMAccessKeyRotation", { kind: "aws-iam", strategy: "issuer" }],
+  ["RekeyKeyPairRotation", { kind: "key-pair", strategy: "generator" }],
   ["RekeyLDAPRotationSingleUser", { kind: "ldap", strategy: "single-user" }],
   ["RekeyLDAPRotationMultiUser", { kind: "ldap", strategy: "alternating-users" }],
+  ["RekeyRandomRotation", { kind: "random", strategy: "generator" }],
   ["RekeyRedisRotation", { kind: "redis", strategy: "dual-slot" }],
   ["RekeyRedisRotationSingleUser", { kind: "redis", strategy: "single-user" }],
   ["SecretsManagerActiveDirectoryRotationSingleUser", { kind: "activedirectory", strategy: "single-user" }],

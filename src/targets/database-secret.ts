@@ -35,6 +35,8 @@ export interface DatabaseRules {
   readonly maxName: { readonly length: number; readonly of: (name: string) => number; readonly unit: string };
   /** Whether `usernames` may name the two users that alternate. */
   readonly namedUsers?: boolean;
+  /** Of the second user's name; absent: `_clone`. */
+  readonly cloneSuffix?: string;
   /** What a generated password keeps to beyond what suits every consumer. */
   readonly password?: { readonly exclude?: string; readonly maxLength?: number };
 }
@@ -43,8 +45,6 @@ type Compared = "host" | "port" | "username";
 
 /** Characters that connection URLs, shells or configuration files read as their own: not in generated passwords. */
 const unsafeCharacters = " !\"#$%&'()*+,/:;<=>?@[\\]^`{|}~";
-
-const cloneSuffix = "_clone";
 
 /** No NUL: it would end the name on the wire and begin another setting. */
 const text = z
@@ -59,7 +59,8 @@ const flag = z.union([z.boolean(), z.enum(["true", "false"]).transform((value) =
  * The JSON of AWS's database secrets (`engine, host, port, username, password, dbname, ssl, masterarn`) for one kind of database,
  * and `usernames`, which AWS's lack.
  */
-export function databaseSecret({ scheme, engines, port, dbname, maxName, namedUsers, password: shape }: DatabaseRules) {
+export function databaseSecret(rules: DatabaseRules) {
+  const { scheme, engines, port, dbname, maxName, namedUsers, cloneSuffix = "_clone", password: shape } = rules;
   const keys = z.looseObject({
     engine: z
       .string()
@@ -139,7 +140,10 @@ export function databaseSecret({ scheme, engines, port, dbname, maxName, namedUs
 
   /** @throws RotatorError `invalid` when a policy asks for more than the target takes */
   function newPassword(tools: RotatorTools): string {
-    const password = tools.generatePassword({ length: 32, exclude: `${unsafeCharacters}${shape?.exclude ?? ""}` });
+    const password = tools.generatePassword({
+      length: Math.min(32, shape?.maxLength ?? 32),
+      exclude: `${unsafeCharacters}${shape?.exclude ?? ""}`,
+    });
     if (password.length <= (shape?.maxLength ?? password.length)) return password;
     throw new RotatorError(
       "invalid",

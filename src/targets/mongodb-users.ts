@@ -22,32 +22,38 @@ export async function setPassword(db: Session, database: string, username: strin
   await db.change(database, { updateUser: username, pwd: password, ...durable });
 }
 
-export interface Clone {
+/** Two users of which one is in use and the other gets a new password. */
+export interface Pair {
   readonly database: string;
-  readonly original: string;
-  readonly clone: string;
+  /** The user whose password is set. */
+  readonly name: string;
+  readonly inUse: string;
+  /** Of the user in use, or else its original. */
+  readonly isClone: boolean;
   readonly password: string;
 }
 
-/** Sets the clone's password; makes it with the original's roles and restrictions at the first turn, and adds what it lacks later. */
-export async function setClone(db: Session, { database, original, clone, password }: Clone): Promise<void> {
-  const [from, to] = [await findUser(db, database, original), await findUser(db, database, clone)];
-  if (!from) throw new RotatorError("invalid", `user ${original} does not exist in ${database}`);
-  const { roles, mechanisms, customData, authenticationRestrictions } = from;
-  const restrictions = authenticationRestrictions?.length ? { authenticationRestrictions } : {};
-  if (!to) {
-    const alike = { ...(mechanisms ? { mechanisms } : {}), ...(customData ? { customData } : {}), ...restrictions };
-    await db.change(database, { createUser: clone, pwd: password, roles, ...alike, ...durable });
-    return;
-  }
-  const excess = to.roles.find((held) => !roles.some((wanted) => sameRole(wanted, held)));
+/**
+ * Sets the password of one user of an alternating pair; a clone is made with the original's roles and restrictions, and given
+ * later what it lacks. Who writes a secret must not have the superuser set anybody's password: a user that may do more than the
+ * one in use is not of its pair.
+ */
+export async function setAlternate(db: Session, { database, name, inUse, isClone, password }: Pair): Promise<void> {
+  const [from, to] = [await findUser(db, database, inUse), await findUser(db, database, name)];
+  if (!(isClone ? from : to)) throw new RotatorError("invalid", `user ${isClone ? inUse : name} does not exist in ${database}`);
+  const excess = from && to?.roles.find((held) => !from.roles.some((wanted) => sameRole(wanted, held)));
   if (excess) {
     throw new RotatorError(
       "invalid",
-      `user ${clone} has the role ${excess.role} of ${excess.db} that ${original} lacks: revoke it, or rename that user`,
+      `user ${name} has the role ${excess.role} of ${excess.db} that ${inUse} lacks: give it to both or to none`,
     );
   }
-  await db.change(database, { updateUser: clone, pwd: password, roles, ...restrictions, ...durable });
+  if (!(isClone && from)) return setPassword(db, database, name, password);
+  const { roles, mechanisms, customData, authenticationRestrictions } = from;
+  const like = { roles, ...(authenticationRestrictions?.length ? { authenticationRestrictions } : {}) };
+  if (to) return db.change(database, { updateUser: name, pwd: password, ...like, ...durable });
+  const born = { ...(mechanisms ? { mechanisms } : {}), ...(customData ? { customData } : {}) };
+  await db.change(database, { createUser: name, pwd: password, ...like, ...born, ...durable });
 }
 
 const sameRole = (a: Role, b: Role): boolean => a.role === b.role && a.db === b.db;

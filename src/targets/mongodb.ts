@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { RotatorError } from "../core/error.ts";
 import { type DatabaseCredential, databaseSecret, outcomeOf, withFirstAccepted } from "./database-secret.ts";
 import { type SessionOptions, userDatabase, withSession } from "./mongodb-session.ts";
-import { endEarlierCalls, findUser, mayDo, setClone, setPassword } from "./mongodb-users.ts";
+import { endEarlierCalls, findUser, mayDo, setAlternate, setPassword } from "./mongodb-users.ts";
 import type { Access, Finding, Rotator, RotatorTools, Strategy, Versions } from "./target.ts";
 
 const secret = databaseSecret({
@@ -33,14 +33,15 @@ export const mongodb: Rotator<DatabaseCredential> = {
 
   probe: (candidate, tools) => outcomeOf(mongodb.test(candidate, tools)),
 
+  at: secret.at,
+
+  /** Only what logs in is ended, so that a younger password stays. */
   async retire(old, access, _strategy, tools) {
     const admin = secret.superuserOf({ ...access, pending: old, previous: undefined });
-    const { username } = secret.login(old);
+    if ((await mongodb.probe(old, tools)) === "refused") return;
     await withSession(secret.login(admin), options(admin, old, tools), async (db) => {
       await endEarlierCalls(db, mark(old), tools.deadlineAt);
-      const database = userDatabase(secret.login(old));
-      if (!(await findUser(db, database, username))) return;
-      await setPassword(db, database, username, tools.generatePassword({ length: 64 }));
+      await setPassword(db, userDatabase(secret.login(old)), old.username, secret.newPassword(tools));
     });
   },
 
@@ -66,15 +67,14 @@ async function setOwn(versions: Versions<DatabaseCredential>, tools: RotatorTool
 
 /** A superuser sets the password of the user that is not in use, and makes that user at the first turn. */
 async function setOther(versions: Versions<DatabaseCredential>, tools: RotatorTools): Promise<void> {
-  const { pending } = versions;
+  const { pending, current } = versions;
   const admin = secret.superuserOf(versions);
   const database = userDatabase(secret.login(pending));
-  const original = secret.originalName(pending.username);
   await withSession(secret.login(admin), options(admin, pending, tools), async (db) => {
-    const { username, password } = pending;
+    const { username: name, password } = pending;
+    const isClone = secret.originalName(name) === current.username;
     await endEarlierCalls(db, mark(pending), tools.deadlineAt);
-    if (username === original) await setPassword(db, database, username, password);
-    else await setClone(db, { database, original, clone: username, password });
+    await setAlternate(db, { database, name, inUse: current.username, isClone, password });
   });
 }
 

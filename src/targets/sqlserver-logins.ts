@@ -47,28 +47,35 @@ async function findLogin(db: Session, name: string): Promise<Login | undefined> 
   return login;
 }
 
-export interface Clone {
-  readonly original: string;
-  readonly clone: string;
+/** Two principals of which one is in use and the other gets a new password. */
+export interface Pair {
+  /** Whose password is set. */
+  readonly name: string;
+  readonly inUse: string;
+  /** Of the one in use, or else its original. */
+  readonly isClone: boolean;
   readonly password: string;
 }
 
 /**
- * Makes the clone at the first turn, gives it what it lacks of the original's roles and permissions, and sets its password.
- * Each statement stands by itself: what a crash left undone is done by the next call.
+ * Sets the password of one of an alternating pair. A clone is made, and given what it lacks of the original's roles and
+ * permissions, each by a statement of its own: what a crash left undone is done by the next call. Who writes a secret must not
+ * have the superuser set anybody's password: a login that may do more than the one in use is not of its pair.
  */
-export async function setClone(db: Session, { original, clone, password }: Clone): Promise<void> {
-  const from = await findPrincipal(db, original);
-  if (!from) throw new RotatorError("invalid", `login ${original} does not exist`);
-  const known = await findPrincipal(db, clone);
-  if (known && known.kind !== from.kind) {
-    throw new RotatorError("invalid", `${clone} is a ${known.kind} and ${original} a ${from.kind}: rename one of them`);
+export async function setAlternate(db: Session, { name, inUse, isClone, password }: Pair): Promise<void> {
+  const [from, known] = [await findPrincipal(db, inUse), await findPrincipal(db, name)];
+  if (!(isClone ? from : known)) throw new RotatorError("invalid", `login ${isClone ? inUse : name} does not exist`);
+  if (from && known && known.kind !== from.kind) {
+    throw new RotatorError("invalid", `${name} is a ${known.kind} and ${inUse} a ${from.kind}: rename one of them`);
   }
+  const to = known ?? { name, kind: from?.kind ?? "login" };
   // Looked up before anything is made, since it may find what cannot be given to a clone.
-  const wanted = await rightsOf(db, from);
-  if (!known) await create(db, from, clone, password);
-  const to = { name: clone, kind: from.kind };
-  await give(db, wanted, original, to);
+  const wanted = from ? await rightsOf(db, from) : undefined;
+  if (from && !known) await create(db, from, name, password);
+  if (wanted) {
+    const missing = await missingRights(db, wanted, inUse, to);
+    if (isClone) for (const right of missing) await give(db, right, name);
+  }
   if (known) await setPassword(db, to, password);
 }
 
@@ -228,20 +235,21 @@ function securable({ class: kind, schema, object, column }: Permission): string 
 
 const sameRight = (a: Right, b: Right): boolean => a.database === b.database && a.words === b.words;
 
-/** @throws RotatorError `invalid` when the clone may do more than the original */
-async function give(db: Session, wanted: readonly Right[], original: string, clone: Principal): Promise<void> {
-  const held = await rightsOf(db, clone);
+/** What the one in use has and the other lacks. @throws RotatorError `invalid` when the other may do more */
+async function missingRights(db: Session, wanted: readonly Right[], inUse: string, to: Principal): Promise<Right[]> {
+  const held = await rightsOf(db, to);
   const excess = held.find((right) => !wanted.some((other) => sameRight(other, right)));
   if (excess) {
     const place = excess.database === undefined ? "the server" : `database ${excess.database}`;
     throw new RotatorError(
       "invalid",
-      `${clone.name} has a right that ${original} lacks (${excess.words}, on ${place}): revoke it, or rename that login`,
+      `${to.name} has a right that ${inUse} lacks (${excess.words}, on ${place}): give it to both or to none`,
     );
   }
-  for (const right of wanted) {
-    if (held.some((other) => sameRight(other, right))) continue;
-    const use = right.database === undefined ? "" : `use ${quotedName(right.database)}; `;
-    await db.change(`${use}${right.statement(clone.name)}`);
-  }
+  return wanted.filter((right) => !held.some((other) => sameRight(other, right)));
+}
+
+async function give(db: Session, { database, statement }: Right, to: string): Promise<void> {
+  const use = database === undefined ? "" : `use ${quotedName(database)}; `;
+  await db.change(`${use}${statement(to)}`);
 }

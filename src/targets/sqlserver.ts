@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { RotatorError } from "../core/error.ts";
 import { type DatabaseCredential, databaseSecret, outcomeOf, withFirstAccepted } from "./database-secret.ts";
-import { findPrincipal, literal, rightsOf, setClone, setPassword } from "./sqlserver-logins.ts";
+import { findPrincipal, literal, rightsOf, setAlternate, setPassword } from "./sqlserver-logins.ts";
 import { type Session, type SessionOptions, withSession } from "./sqlserver-session.ts";
 import type { Access, Finding, Rotator, RotatorTools, Versions } from "./target.ts";
 
@@ -32,11 +32,14 @@ export const sqlserver: Rotator<DatabaseCredential> = {
 
   probe: (candidate, tools) => outcomeOf(sqlserver.test(candidate, tools)),
 
+  at: secret.at,
+
+  /** Only what logs in is ended, so that a younger password stays. */
   async retire(old, access, _strategy, tools) {
     const admin = secret.superuserOf({ ...access, pending: old, previous: undefined });
+    if (["refused", "locked"].includes(await sqlserver.probe(old, tools))) return;
     await asSuperuser(admin, old, tools, async (db) => {
-      const principal = await findPrincipal(db, old.username).catch(disabledIsEnded);
-      if (principal) await setPassword(db, principal, tools.generatePassword({ length: 64, exclude: "'" }));
+      await setPassword(db, await mustFind(db, old.username), secret.newPassword(tools));
     });
   },
 
@@ -59,15 +62,12 @@ async function setOwn(versions: Versions<DatabaseCredential>, tools: RotatorTool
 
 /** A superuser sets the password of the login that is not in use, and makes that login at the first turn. */
 async function setOther(versions: Versions<DatabaseCredential>, tools: RotatorTools): Promise<void> {
-  const { pending } = versions;
+  const { pending, current } = versions;
   const admin = secret.superuserOf(versions);
-  const { username, password } = pending;
-  const original = secret.originalName(username);
+  const { username: name, password } = pending;
+  const isClone = secret.originalName(name) === current.username;
   try {
-    await asSuperuser(admin, pending, tools, async (db) => {
-      if (username === original) await setPassword(db, await mustFind(db, username), password);
-      else await setClone(db, { original, clone: username, password });
-    });
+    await asSuperuser(admin, pending, tools, (db) => setAlternate(db, { name, inUse: current.username, isClone, password }));
   } catch (error) {
     // A policy may forbid to set a password that was used before: by an earlier call of the same step.
     const isInForce = isInvalid(error) && (await sqlserver.probe(pending, tools)) === "ok";
@@ -81,11 +81,6 @@ async function mustFind(db: Session, name: string) {
   const principal = await findPrincipal(db, name);
   if (!principal) throw new RotatorError("invalid", `login ${name} does not exist`);
   return principal;
-}
-
-/** Whoever cannot log in needs no other password. */
-function disabledIsEnded(error: unknown): undefined {
-  if (!(error instanceof RotatorError && error.outcome === "locked")) throw error;
 }
 
 /** The superuser works in the database of the account, where its users are. */

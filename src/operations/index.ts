@@ -1,4 +1,5 @@
 import { auditOperations } from "./audit/index.ts";
+import { functionOperations } from "./functions/index.ts";
 import { identityOperations } from "./identity/index.ts";
 import { keyOperations } from "./keys/index.ts";
 import type { Operation } from "./operation.ts";
@@ -17,6 +18,7 @@ export const operations: readonly Operation[] = [
   ...rotationPolicyOperations,
   ...jobOperations,
   ...adoptOperations,
+  ...functionOperations,
   ...keyOperations,
   ...identityOperations,
   ...auditOperations,

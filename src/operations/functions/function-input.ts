@@ -1,0 +1,159 @@
+import { z } from "zod";
+import { ServiceError } from "../../core/error.ts";
+import {
+  environmentNameProblem,
+  type FunctionRecord,
+  type FunctionSettings,
+  fileRuntimes,
+  functionArn,
+  functionLimits,
+  functionNamePattern,
+} from "../../core/function.ts";
+import { externalIdPattern } from "../../core/identity.ts";
+import { parsePolicy } from "../../core/policy.ts";
+import { findFunction } from "../../store/functions.ts";
+import type { Call, Permission, Resource } from "../operation.ts";
+
+const { timeoutSeconds, memoryMiB, concurrency } = functionLimits;
+const functionAtAws = /^arn:aws(-cn|-us-gov)?:lambda:[a-z0-9-]+:\d{12}:function:[A-Za-z0-9_-]{1,64}(:[A-Za-z0-9$_-]+)?$/;
+const roleAtAws = /^arn:aws(-cn|-us-gov)?:iam::\d{12}:role\/[\w+=,.@/-]{1,512}$/;
+const address = z
+  .string()
+  .max(2048)
+  .regex(/^https?:\/\/[^\s@]+$/);
+
+/** A name, or the ARN. */
+export const functionName = z.string().min(1).max(200);
+export const named = z.object({ FunctionName: functionName });
+
+/** What create and update have in common. */
+export const settingMembers = {
+  Process: z
+    .object({
+      Runtime: z.enum(fileRuntimes),
+      File: z.string().min(1).max(512),
+      Handler: z.string().min(1).max(128).optional(),
+    })
+    .optional(),
+  Lambda: z
+    .object({
+      FunctionArn: z.string().max(2048).regex(functionAtAws),
+      AssumeRoleArn: z.string().max(2048).regex(roleAtAws).optional(),
+      ExternalId: z.string().min(2).max(1224).regex(externalIdPattern).optional(),
+      Endpoint: address.optional(),
+      StsEndpoint: address.optional(),
+    })
+    .optional(),
+  HttpApi: z.record(z.string(), z.unknown()).optional(),
+  Description: z.string().max(256).optional(),
+  Role: z.string().min(20).max(2048).optional(),
+  Timeout: z.number().int().min(timeoutSeconds.least).max(timeoutSeconds.most).optional(),
+  MemorySize: z.number().int().min(memoryMiB.least).max(memoryMiB.most).optional(),
+  Concurrency: z.number().int().min(concurrency.least).max(concurrency.most).optional(),
+  Environment: z.record(z.string().max(128), z.string().max(4096)).optional(),
+};
+const settings = z.object(settingMembers);
+export type SettingsInput = z.infer<typeof settings>;
+
+/** A function as authorization sees it, whether it exists or not. */
+export interface FunctionResource extends Resource {
+  readonly record: FunctionRecord | undefined;
+}
+
+export async function functionResource({ FunctionName }: { FunctionName: string }, call: Call): Promise<FunctionResource> {
+  const arn = FunctionName.startsWith("arn:") ? FunctionName : functionArn(call.region, call.account, FunctionName);
+  const record = await findFunction(call.sql, arn);
+  return { arn, shown: arn, context: {}, record, ...(record?.policy === undefined ? {} : { policy: record.policy }) };
+}
+
+/** @throws ServiceError ResourceNotFoundException */
+export function existing({ record, arn }: FunctionResource): FunctionRecord {
+  if (!record) throw new ServiceError("ResourceNotFoundException", `Function not found: ${arn}`);
+  return record;
+}
+
+/** @throws ServiceError InvalidParameterException for names that none may have. */
+export function requireName(name: string): void {
+  if (!functionNamePattern.test(name)) throw invalid("FunctionName must have 1 to 64 letters, digits, - and _.");
+  if (name.startsWith("SecretsManager"))
+    throw invalid("Names that begin with SecretsManager are those of the built-in functions.");
+}
+
+/** How it does its work, as given; `undefined` when nothing is. @throws ServiceError InvalidParameterException */
+export function settingsIn(input: SettingsInput): FunctionSettings | undefined {
+  const { Process, Lambda, HttpApi } = input;
+  if ([Process, Lambda, HttpApi].filter(Boolean).length > 1) throw invalid("Give one of Process, Lambda and HttpApi.");
+  if (Process) return { kind: "process", process: { runtime: Process.Runtime, file: Process.File, handler: Process.Handler } };
+  if (HttpApi) return { kind: "http-api", declaration: HttpApi };
+  if (!Lambda) return undefined;
+  if (Lambda.ExternalId !== undefined && Lambda.AssumeRoleArn === undefined)
+    throw invalid("ExternalId goes with AssumeRoleArn, the role that asks for it.");
+  return {
+    kind: "lambda",
+    lambda: {
+      targetArn: Lambda.FunctionArn,
+      assumeRoleArn: Lambda.AssumeRoleArn,
+      externalId: Lambda.ExternalId,
+      endpoint: Lambda.Endpoint,
+      stsEndpoint: Lambda.StsEndpoint,
+    },
+  };
+}
+
+/** @throws ServiceError InvalidParameterException naming the variable and the rule, never its value. */
+export function checkEnvironment(environment: Readonly<Record<string, string>> | undefined): void {
+  for (const [name, value] of Object.entries(environment ?? {})) {
+    const problem = environmentNameProblem(name) ?? (value.includes("\0") ? "has a value with a NUL character" : undefined);
+    if (problem !== undefined) throw invalid(`Environment variable ${name.slice(0, 128)} ${problem}.`);
+  }
+  const bytes = Buffer.byteLength(JSON.stringify(environment ?? {}));
+  if (bytes > functionLimits.environmentBytes)
+    throw invalid(`Environment takes ${bytes} bytes; it may take ${functionLimits.environmentBytes}.`);
+}
+
+/** @throws ServiceError MalformedPolicyDocumentException */
+export function checkPolicy(document: string): void {
+  parsePolicy(document, "resource", "function policy");
+}
+
+/** Who gives a function a role must be allowed to hand that role on: else making a function would be a way to it. */
+export function passRole(roleArn: string | undefined): readonly Permission[] {
+  if (roleArn === undefined) return [];
+  const context = { "iam:PassedToService": ["lambda.amazonaws.com"] };
+  return [{ action: "iam:PassRole", resource: { arn: roleArn, shown: roleArn, context } }];
+}
+
+export function invalid(message: string): ServiceError {
+  return new ServiceError("InvalidParameterException", message);
+}
+
+/** What callers see of a function. */
+export function shown(record: FunctionRecord) {
+  return {
+    FunctionName: record.name,
+    FunctionArn: record.arn,
+    Kind: record.kind,
+    ...shownSettings(record),
+    Description: record.description,
+    Role: record.roleArn,
+    Timeout: record.timeoutSeconds,
+    MemorySize: record.memoryMiB,
+    Concurrency: record.concurrency,
+    EnvironmentNames: record.environmentNames,
+    Policy: record.policy,
+    CreatedDate: new Date(record.createdAt),
+    LastModifiedDate: new Date(record.updatedAt),
+  };
+}
+
+function shownSettings(record: FunctionSettings): object {
+  if (record.kind === "process") {
+    const { runtime, file, handler } = record.process;
+    return { Process: { Runtime: runtime, File: file, Handler: handler } };
+  }
+  // The declaration's own keys are data.
+  if (record.kind === "http-api") return { HttpApi: JSON.stringify(record.declaration) };
+  const { targetArn, assumeRoleArn, externalId, endpoint, stsEndpoint } = record.lambda;
+  const at = { FunctionArn: targetArn, AssumeRoleArn: assumeRoleArn, ExternalId: externalId };
+  return { Lambda: { ...at, Endpoint: endpoint, StsEndpoint: stsEndpoint } };
+}

@@ -58,25 +58,25 @@ export interface Pair {
 }
 
 /**
- * Sets the password of one of an alternating pair. A clone is made, and given what it lacks of the original's roles and
- * permissions, each by a statement of its own: what a crash left undone is done by the next call. Who writes a secret must not
- * have the superuser set anybody's password: a login that may do more than the one in use is not of its pair.
+ * Makes sure that the other one of an alternating pair is there and may do what it should: a clone is made, and given what it
+ * lacks of the original's roles and permissions, each by a statement of its own: what a crash left undone is done by the next
+ * call. Who writes a secret must not have the superuser set anybody's password: a login that may do more than the one in use is
+ * not of its pair. Gives whose password is still to be set: `undefined` when it was made with it.
  */
-export async function setAlternate(db: Session, { name, inUse, isClone, password }: Pair): Promise<void> {
+export async function matchAlternate(db: Session, { name, inUse, isClone, password }: Pair): Promise<Principal | undefined> {
   const [from, known] = [await findPrincipal(db, inUse), await findPrincipal(db, name)];
-  if (!(isClone ? from : known)) throw new RotatorError("invalid", `login ${isClone ? inUse : name} does not exist`);
-  if (from && known && known.kind !== from.kind) {
+  if (!from && (isClone || !known)) throw new RotatorError("invalid", `login ${isClone ? inUse : name} does not exist`);
+  if (!from) return known; // a clone that somebody dropped keeps nobody from going back to the original
+  if (!known && !isClone) throw new RotatorError("invalid", `login ${name} does not exist`);
+  if (known && known.kind !== from.kind) {
     throw new RotatorError("invalid", `${name} is a ${known.kind} and ${inUse} a ${from.kind}: rename one of them`);
   }
-  const to = known ?? { name, kind: from?.kind ?? "login" };
   // Looked up before anything is made, since it may find what cannot be given to a clone.
-  const wanted = from ? await rightsOf(db, from) : undefined;
-  if (from && !known) await create(db, from, name, password);
-  if (wanted) {
-    const missing = await missingRights(db, wanted, inUse, to);
-    if (isClone) for (const right of missing) await give(db, right, name);
-  }
-  if (known) await setPassword(db, to, password);
+  const wanted = await rightsOf(db, from);
+  if (!known) await create(db, from, name, password);
+  const missing = await missingRights(db, wanted, inUse, { name, kind: from.kind });
+  for (const right of isClone ? missing : []) await give(db, right, name);
+  return known;
 }
 
 async function create(db: Session, original: Principal, clone: string, password: string): Promise<void> {

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { RotatorError } from "../core/error.ts";
 import { type DatabaseCredential, databaseSecret, outcomeOf, withFirstAccepted } from "./database-secret.ts";
-import { findPrincipal, literal, rightsOf, setAlternate, setPassword } from "./sqlserver-logins.ts";
+import { findPrincipal, literal, matchAlternate, type Principal, rightsOf, setPassword } from "./sqlserver-logins.ts";
 import { type Session, type SessionOptions, withSession } from "./sqlserver-session.ts";
 import type { Access, Finding, Rotator, RotatorTools, Versions } from "./target.ts";
 
@@ -66,10 +66,17 @@ async function setOther(versions: Versions<DatabaseCredential>, tools: RotatorTo
   const admin = secret.superuserOf(versions);
   const { username: name, password } = pending;
   const isClone = secret.originalName(name) === current.username;
+  await asSuperuser(admin, pending, tools, async (db) => {
+    const known = await matchAlternate(db, { name, inUse: current.username, isClone, password });
+    if (known) await setOnce(db, known, pending, tools);
+  });
+}
+
+/** A policy may forbid to set a password that was used before, as by an earlier call of the same step. */
+async function setOnce(db: Session, principal: Principal, pending: DatabaseCredential, tools: RotatorTools): Promise<void> {
   try {
-    await asSuperuser(admin, pending, tools, (db) => setAlternate(db, { name, inUse: current.username, isClone, password }));
+    await setPassword(db, principal, pending.password);
   } catch (error) {
-    // A policy may forbid to set a password that was used before: by an earlier call of the same step.
     const isInForce = isInvalid(error) && (await sqlserver.probe(pending, tools)) === "ok";
     if (!isInForce) throw error;
   }

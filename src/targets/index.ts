@@ -17,7 +17,9 @@ const rotators: Readonly<Record<string, () => Promise<Rotator<AnyCredential>>>> 
   sqlserver: async () => (await import("./sqlserver.ts")).sqlserver as unknown as Rotator<AnyCredential>,
 };
 
-/** `undefined` for a kind that Rekey does not know. */
-export async function findRotator(kind: string): Promise<Rotator<AnyCredential> | undefined> {
-  return rotators[kind]?.();
+/** `undefined` for a kind that Rekey does not know. @throws ServiceError InvalidParameterException when a declaration is not valid */
+export async function findRotator(kind: string, declaration?: unknown): Promise<Rotator<AnyCredential> | undefined> {
+  if (kind !== "http-api") return rotators[kind]?.();
+  const { httpApiRotator, parseHttpApiDeclaration } = await import("./http-api.ts");
+  return httpApiRotator(parseHttpApiDeclaration(declaration));
 }

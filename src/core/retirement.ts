@@ -77,7 +77,7 @@ export function isLeft({ movedOn, behind }: Evidence, retirement: Retirement, no
 }
 
 /** When evidence is looked for next: seldom for what waits long. */
-export function nextLookAt({ createdAt, dueAt }: Retirement, nowMs: number): number {
+export function nextLookAt({ createdAt, dueAt }: Pick<Retirement, "createdAt" | "dueAt">, nowMs: number): number {
   const pause = Math.min(Math.max(nowMs - createdAt, leastGraceMs), hourMs);
   return Math.min(nowMs + pause, Math.max(dueAt, nowMs));
 }
@@ -132,8 +132,10 @@ const clockSkewMs = 5 * 60_000;
 
 /** What is known of the asking that may have left something behind. */
 export interface Asked {
-  readonly intent: Intent;
-  readonly rotationId: string | undefined;
+  /** Absent: only marks tell. */
+  readonly intent: Intent | undefined;
+  /** The secret's own. */
+  readonly rotationIds: ReadonlySet<string>;
   /** The target's list names the rotation of each that Rekey asked for. */
   readonly marks: boolean;
   /** Longest that one call takes. */
@@ -149,9 +151,9 @@ export function straysOf(listed: readonly Listed[], asked: Asked, named: readonl
   return listed.filter((each) => !known.has(each.id) && isOurs(each, asked)).map(({ id }) => id);
 }
 
-function isOurs({ id, createdAt, rotationId }: Listed, { intent, rotationId: ours, marks, callMs }: Asked): boolean {
-  if (rotationId !== undefined) return rotationId === ours;
-  if (marks || !intent.before || intent.before.includes(id)) return false;
+function isOurs({ id, createdAt, rotationId }: Listed, { intent, rotationIds, marks, callMs }: Asked): boolean {
+  if (rotationId !== undefined) return rotationIds.has(rotationId);
+  if (marks || !intent?.before || intent.before.includes(id)) return false;
   if (createdAt === undefined) return true;
   return createdAt >= intent.firstAt - clockSkewMs && createdAt <= intent.lastAt + callMs + clockSkewMs;
 }

@@ -64,6 +64,8 @@ export interface Rotation {
   readonly outcome?: OutcomeClass | undefined;
   readonly error?: string | undefined;
   readonly remedy?: string | undefined;
+  /** The target that did not answer; set while the rotation waits for it to do so. */
+  readonly waitsFor?: string | undefined;
   /** How this rotation is done; absent until it was decided. Whoever goes on with it does it so. */
   readonly strategy?: Strategy | undefined;
   /** Of `issuer`. */
@@ -81,6 +83,8 @@ export interface StepOutcome {
   readonly blocked?: string | undefined;
   /** What would help, where the outcome's own remedy does not say it. */
   readonly remedy?: string | undefined;
+  /** The target has been silent for long: tried again then, and not counted. */
+  readonly againAt?: number;
 }
 
 export const maxAttempts = 60;
@@ -101,7 +105,14 @@ export function pauseMs(failures: number, seed: number): number {
 /** The rotation after one try of its step. The caller saves it under the fence of its claim. `seed` is in [0, 1). */
 export function advance(rotation: Rotation, outcome: StepOutcome, nowMs: number, seed: number): Rotation {
   if (rotation.state !== "running") return rotation;
-  return outcome.class === "ok" ? onward(rotation, nowMs) : tryLater(rotation, outcome, nowMs, seed);
+  if (outcome.class === "ok") return onward(rotation, nowMs);
+  return waitForTarget(rotation, outcome, nowMs) ?? tryLater(rotation, outcome, nowMs, seed);
+}
+
+/** Until the end of its window; `undefined` when there is nothing to wait for. */
+function waitForTarget(rotation: Rotation, { class: said, error, againAt }: StepOutcome, nowMs: number): Rotation | undefined {
+  if (againAt === undefined || rotation.testOnly || nowMs >= rotation.windowEndsAt) return undefined;
+  return { ...rotation, runAt: Math.min(againAt, rotation.windowEndsAt), outcome: said, error, remedy: remedies[said] };
 }
 
 function onward(rotation: Rotation, nowMs: number): Rotation {
@@ -120,14 +131,13 @@ function onward(rotation: Rotation, nowMs: number): Rotation {
 
 function tryLater(rotation: Rotation, outcome: StepOutcome, nowMs: number, seed: number): Rotation {
   const tried: Rotation = {
-    ...rotation,
+    ...withTry(rotation, outcome, nowMs),
     attempt: rotation.attempt + 1,
     stepAttempt: rotation.stepAttempt + 1,
     lastStepAt: nowMs,
     outcome: outcome.class,
     error: outcome.error,
     remedy: outcome.blocked ?? outcome.remedy ?? remedies[outcome.class],
-    tries: withTry(rotation, outcome, nowMs),
   };
   if (outcome.blocked !== undefined) return { ...tried, state: "blocked", endedAt: nowMs };
   const runAt = nowMs + Math.max(pauseMs(rotation.stepAttempt, seed), leastPauseMs(rotation, outcome.class));
@@ -136,8 +146,11 @@ function tryLater(rotation: Rotation, outcome: StepOutcome, nowMs: number, seed:
   return over ? { ...tried, state: "failed", endedAt: nowMs } : { ...tried, runAt };
 }
 
-function withTry({ tries, step }: Rotation, outcome: StepOutcome, nowMs: number): readonly Try[] {
-  return [...tries, { at: nowMs, step, outcome: outcome.class, reason: outcome.error }].slice(-maxTries);
+/** The rotation with one more of the tries that people are shown. */
+export function withTry(rotation: Rotation, outcome: StepOutcome, nowMs: number): Rotation {
+  const { tries, step } = rotation;
+  const last = { at: nowMs, step, outcome: outcome.class, reason: outcome.error };
+  return { ...rotation, tries: [...tries, last].slice(-maxTries) };
 }
 
 /** A target that cannot be reached counts no logins. */

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { advance, type Rotation, type StepOutcome } from "../core/rotation.ts";
+import type { OutcomeClass } from "../core/error.ts";
+import { advance, type Rotation, type StepOutcome, withTry } from "../core/rotation.ts";
 import { shapedPassword } from "../core/rotation-policy.ts";
 import { detach, type Secret, withoutTestCopy } from "../core/secret.ts";
 import { addEvent } from "../store/events.ts";
@@ -40,6 +41,8 @@ export class HeldRotation {
   rotation: Rotation;
   /** The target takes the new password of a single user by now: AWSCURRENT's is of no use. */
   switched = false;
+  /** Epoch ms from which on a new credential that is still refused counts as one that never will be accepted. */
+  givesUpAt: number | undefined;
   /** As last read or written here, so that it is not read again while nobody else has changed it. */
   #secret: Secret | undefined;
   #committed: Rotation;
@@ -86,6 +89,11 @@ export class HeldRotation {
     this.#until = until;
   }
 
+  /** Keeps among the tries what somebody may have to know later. */
+  note(outcome: OutcomeClass, reason: string): void {
+    this.rotation = withTry(this.rotation, { class: outcome, error: reason }, this.parts.now());
+  }
+
   /** The step is done; not written yet. */
   stepDone(): void {
     this.rotation = advance(this.rotation, { class: "ok" }, this.parts.now(), 0);
@@ -109,8 +117,8 @@ export class HeldRotation {
       // The secret's row first, as operations do: two orders would wait for each other.
       const secret = await changeSecret(tx, this.rotation.secretId, decide ?? ((before) => before), this.#secret);
       if (!secret || !(await recordRotation(tx, this.rotation, this.#claim.fence, until))) throw new Superseded();
-      await also?.(tx);
       if (event !== undefined) await this.#addEvent(tx, event, secret);
+      await also?.(tx);
       return secret;
     });
     if (until !== undefined) this.#until = until;

@@ -1,42 +1,43 @@
 import type { OutcomeClass } from "../core/error.ts";
 import { RotatorError, ServiceError } from "../core/error.ts";
-import { blockedRemedy, type Decision, decide, mustProbe, type StepOutcome } from "../core/rotation.ts";
-import { rotated } from "../core/rotation-schedule.ts";
-import { addVersion, detach, isPending, moveLabel, type Secret, versionWith, withoutTestCopy } from "../core/secret.ts";
-import { type Claim, holdAccount } from "../store/rotation-claims.ts";
+import { type Decision, decide, mustProbe, probed, type StepOutcome } from "../core/rotation.ts";
+import { isPending, type Secret, withoutTestCopy } from "../core/secret.ts";
+import type { Claim } from "../store/rotation-claims.ts";
 import type { AnyCredential } from "../targets/index.ts";
-import type { Rotator, Strategy } from "../targets/target.ts";
-import type { Caps } from "./caps.ts";
+import { SilentTarget } from "./breaker.ts";
+import { finishSecret } from "./finish.ts";
 import { HeldRotation, Superseded } from "./held-rotation.ts";
-import { hasRotated } from "./own-account.ts";
+import { invokeSteps, StepFailed } from "./invoke.ts";
+import { isGivenUp, issuedCredential } from "./issue.ts";
+import { suitable } from "./job-target.ts";
 import type { EngineParts } from "./parts.ts";
-import { readSuperuser } from "./superuser.ts";
-import { credentialValue, labelledCredential, openVersion, parseCredential, sealVersion } from "./values.ts";
-
-/** All that one try knows: the rotator and what it is to work on. */
-interface Turn {
-  readonly secret: Secret;
-  readonly rotator: Rotator<AnyCredential>;
-  readonly strategy: Strategy;
-  readonly current: AnyCredential;
-  readonly account: string;
-}
-
-/** Neither version is accepted and nothing else may be used. */
-class Blocked extends RotatorError {}
-/** Another running rotation changes the same account. */
-class AccountTaken extends Error {}
+import { AccountTaken, commitPending } from "./pending.ts";
+import { requireLeft } from "./retire-evidence.ts";
+import { EndpointError, testEverywhere } from "./topology.ts";
+import {
+  Blocked,
+  findFunctionRotator,
+  Later,
+  openTurn,
+  previousCredential,
+  requireConfigured,
+  superuserForOwn,
+  superuserOrNone,
+  type Turn,
+} from "./turn.ts";
+import { credentialValue, openVersion, parseCredential } from "./values.ts";
+import { type Limits, withinLimits } from "./within-limits.ts";
 
 /**
  * Takes a claimed rotation as far as it goes now: through the remaining steps, or to a failure that is tried again later.
  * Calls at the target happen with no transaction open, each under a deadline before the claim's end.
  */
-export async function rotate(parts: EngineParts, claim: Claim, caps: Caps): Promise<void> {
+export async function rotate(parts: EngineParts, claim: Claim, limits: Limits): Promise<void> {
   const held = new HeldRotation(parts, claim);
   const log = parts.log.child({ rotationId: claim.rotation.id });
   const startedAt = parts.now();
   try {
-    await attempt(held, caps).catch((error: unknown) => failed(held, error));
+    await attempt(held, limits).catch((error: unknown) => failed(held, error));
   } catch (error) {
     if (!(error instanceof Superseded)) throw error;
     log.info("rotation was ended or taken over meanwhile");
@@ -50,13 +51,18 @@ export async function rotate(parts: EngineParts, claim: Claim, caps: Caps): Prom
 async function failed(held: HeldRotation, error: unknown): Promise<void> {
   if (error instanceof Superseded) throw error;
   if (error instanceof AccountTaken) {
-    return held.postpone(500 + 1_000 * held.parts.random(), "another rotation was changing the same account");
+    return held.postpone(500 + 1_000 * held.parts.random(), "the same account was being changed already");
   }
-  await held.fail(toOutcome(held, error));
+  if (error instanceof Later) return held.postpone(error.byMs, error.message, error.remedy);
+  const outcome = toOutcome(held, error);
+  await held.fail(outcome, isGivenUp(held, outcome));
 }
 
 function toOutcome({ parts, rotation }: HeldRotation, error: unknown): StepOutcome {
-  if (error instanceof Blocked) return { class: error.outcome, error: error.message, blocked: blockedRemedy };
+  if (error instanceof Blocked) return { class: error.outcome, error: error.message, blocked: error.remedy };
+  if (error instanceof StepFailed || error instanceof EndpointError)
+    return { class: error.outcome, error: error.message, remedy: error.remedy };
+  if (error instanceof SilentTarget) return { class: error.outcome, error: error.message, againAt: error.againAt };
   if (error instanceof RotatorError) return { class: error.outcome, error: error.message };
   if (error instanceof ServiceError && error.status < 500) {
     const outcome: OutcomeClass = error.code === "AccessDeniedException" ? "denied" : "invalid";
@@ -66,55 +72,47 @@ function toOutcome({ parts, rotation }: HeldRotation, error: unknown): StepOutco
   return { class: "unknown", error: "internal error: see the log" };
 }
 
-async function attempt(held: HeldRotation, caps: Caps): Promise<void> {
+async function attempt(held: HeldRotation, limits: Limits): Promise<void> {
   const { rotation, parts } = held;
   const secret = await held.readSecret();
   if (!secret) throw new Superseded(); // its rotations went with it
   if (secret.deletedAt !== undefined) return held.end("canceled");
+  const called = await parts.findInvoked(rotation.functionArn);
+  if (called) return invokeSteps(held, secret, called);
   if (!isPending(secret, rotation.versionId)) return held.end("abandoned");
   const turn = await prepare(held, secret);
-  const target = turn.account.slice(0, turn.account.lastIndexOf("/"));
-  if (!caps.enter(target)) return held.postpone(50 + 200 * parts.random(), "the target was busy with other rotations");
-  try {
-    await (rotation.testOnly ? testCopy(held, turn) : switchOver(held, turn));
-  } finally {
-    caps.leave(target);
-  }
+  await withinLimits(held, turn, limits, async () =>
+    rotation.testOnly ? testCopy(held, turn) : switchOver(held, await decideStrategy(held, turn)),
+  );
 }
 
 async function prepare({ parts, rotation }: HeldRotation, secret: Secret): Promise<Turn> {
   await requireConfigured(parts, secret);
-  const builtin = await parts.findFunction(rotation.functionArn);
-  const rotator = builtin && (await parts.findRotator(builtin.kind, builtin.declaration));
-  if (!rotator?.strategies.includes(builtin?.strategy ?? "single-user")) {
-    throw new RotatorError("invalid", `${rotation.functionArn} names no function that can be run here`);
+  const { rotator, asked } = await findFunctionRotator(parts, rotation.functionArn);
+  const decided = rotation.strategy;
+  return openTurn(parts, secret, rotator, decided && rotator.strategies.includes(decided) ? decided : asked);
+}
+
+/** Asked once for each rotation: whoever goes on with it does it in the same way. @throws RotatorError */
+async function decideStrategy(held: HeldRotation, turn: Turn): Promise<Turn> {
+  const { rotator, current, secret } = turn;
+  if (held.rotation.strategy === turn.strategy) return turn;
+  let { strategy } = turn;
+  if (rotator.prefer) {
+    const access = { current, admin: await superuserOrNone(held, turn) };
+    strategy = await rotator.prefer(access, strategy, await held.tools());
+    if (!rotator.strategies.includes(strategy)) throw new RotatorError("invalid", `${rotator.kind} does not have ${strategy}`);
   }
-  const strategy = builtin?.strategy ?? "single-user";
-  const value = await labelledCredential(parts, secret, "AWSCURRENT");
-  if (!value) throw new RotatorError("invalid", `${secret.name} has no current value to start from`);
-  const current = checked(rotator, value, "the current value");
-  return { secret, rotator, strategy, current, account: rotator.account(current, strategy) ?? `secret/${secret.id}` };
-}
-
-/** A built-in function has the rights of whoever configured the rotation: of somebody who is gone, none. @throws RotatorError `denied` */
-async function requireConfigured(parts: EngineParts, { name, rotationPrincipal }: Secret): Promise<void> {
-  if (!rotationPrincipal) throw new RotatorError("denied", `it is not known who configured the rotation of ${name}`);
-  const refusal = await parts.mayRun(rotationPrincipal);
-  if (refusal) throw new RotatorError("denied", refusal.message, { cause: refusal });
-}
-
-function checked(rotator: Rotator<AnyCredential>, value: AnyCredential, what: string): AnyCredential {
-  const { data, error } = rotator.credential.safeParse(value);
-  if (data) return data;
-  const problems = error.issues.map(({ path, message }) => `${path.join(".")} ${message}`);
-  throw new RotatorError("invalid", `${what} does not suit ${rotator.kind}: ${problems.join("; ")}`);
+  held.rotation = { ...held.rotation, strategy };
+  return strategy === turn.strategy ? turn : openTurn(held.parts, secret, rotator, strategy);
 }
 
 /** A rotation that only tests: a copy of the current value under AWSPENDING, which goes again. */
-async function testCopy(held: HeldRotation, { secret, rotator, current }: Turn): Promise<void> {
+async function testCopy(held: HeldRotation, turn: Turn): Promise<void> {
+  const { secret, rotator, current } = turn;
   const { versionId } = held.rotation;
   if (!(await openVersion(held.parts, secret, versionId))) {
-    await commitPending(held, secret, credentialValue(current), (before) => before);
+    await commitPending(held, turn, credentialValue(current), (before) => before);
   }
   await rotator.test(current, await held.tools());
   held.stepDone();
@@ -124,71 +122,68 @@ async function testCopy(held: HeldRotation, { secret, rotator, current }: Turn):
 async function switchOver(held: HeldRotation, turn: Turn): Promise<void> {
   const doubtful = held.rotation.step !== "createSecret" && mustProbe(held.rotation, held.takenOver);
   const { pending, barrier } = await createSecret(held, turn);
-  const decision = doubtful ? await probe(held, turn, pending) : "set";
-  if (held.rotation.step === "setSecret" || decision !== "proceed") {
-    if (decision !== "proceed") await setSecret(held, turn, pending, { decision, barrier });
+  if (isIssued(turn)) {
     if (held.rotation.step === "setSecret") held.stepDone();
-  }
+  } else await putInForce(held, turn, pending, { doubtful, barrier });
   if (held.rotation.step === "testSecret") {
     held.switched = turn.strategy === "single-user";
-    const tested = turn.rotator.test(pending, await held.tools());
+    const tested = testEverywhere(held, turn, pending);
     await (held.switched ? held.beforeReadersGiveUp(tested) : tested);
     held.stepDone();
   }
-  await finishSecret(held);
+  await finishSecret(held, turn);
+}
+
+/** What comes to be in force where it is made, or never is at any target: there is nothing to set. */
+function isIssued({ strategy }: Turn): boolean {
+  return strategy === "issuer" || strategy === "generator";
+}
+
+async function putInForce(
+  held: HeldRotation,
+  turn: Turn,
+  pending: AnyCredential,
+  { doubtful, barrier }: { doubtful: boolean; barrier: boolean },
+): Promise<void> {
+  const decision = doubtful ? await probe(held, turn, pending) : "set";
+  if (held.rotation.step !== "setSecret" && decision === "proceed") return;
+  if (decision !== "proceed") await setSecret(held, turn, pending, { decision, barrier });
+  if (held.rotation.step === "setSecret") held.stepDone();
 }
 
 /** The next credential: sealed and committed under the rotation's token before anything happens at the target. */
 async function createSecret(held: HeldRotation, turn: Turn): Promise<{ pending: AnyCredential; barrier: boolean }> {
   const { parts, rotation } = held;
-  const { secret, rotator, strategy, current, account } = turn;
+  const { secret, rotator, strategy, current } = turn;
   const made = await openVersion(parts, secret, rotation.versionId);
+  if (strategy === "issuer") return { pending: await issuedCredential(held, turn, made), barrier: false };
+  if (rotation.step === "createSecret") await requireLeft(held, turn);
   const value = made ?? credentialValue(await rotator.create(current, strategy, await held.tools()));
-  const pending = checked(rotator, parseCredential(value, "the pending value"), "the pending value");
+  const pending = suitable(rotator, parseCredential(value, "the pending value"), "the pending value");
   if (rotation.step !== "createSecret") return { pending, barrier: false };
   held.stepDone();
   const barrier = strategy === "single-user";
   const hold = (before: Secret) => (barrier ? held.withBarrier(before) : before);
-  await commitPending(held, secret, made ? undefined : value, hold, account);
+  await commitPending(held, turn, made ? undefined : value, hold);
   return { pending, barrier };
-}
-
-async function commitPending(
-  held: HeldRotation,
-  secret: Secret,
-  value: Parameters<typeof sealVersion>[3] | undefined,
-  decideMore: (before: Secret) => Secret,
-  account?: string,
-): Promise<void> {
-  const { parts, rotation } = held;
-  const id = rotation.versionId;
-  const sealed = value && (await sealVersion(parts, secret, id, value));
-  await held.commit({
-    hold: true,
-    secret: (before) => {
-      if (!isPending(before, id)) throw new Superseded();
-      if (!sealed) return decideMore(before);
-      const { secret: after } = addVersion(before, { id, stages: ["AWSPENDING"], value: sealed, createdAt: parts.now() });
-      return decideMore(after);
-    },
-    also: async (tx) => {
-      if (account !== undefined && !(await holdAccount(tx, rotation, account))) throw new AccountTaken();
-    },
-  });
 }
 
 /** What does the target accept now? Asked before anything is done there again. @throws RotatorError to wait, Blocked */
 async function probe(held: HeldRotation, turn: Turn, pending: AnyCredential): Promise<Exclude<Decision, "wait" | "blocked">> {
   const { rotator, current } = turn;
-  const tools = await held.tools();
+  const ask = async (credential: AnyCredential): Promise<OutcomeClass> => {
+    const answer = await rotator.probe(credential, await held.tools());
+    held.rotation = probed(held.rotation, answer);
+    return answer;
+  };
   const answers: { pending: OutcomeClass; current: OutcomeClass; previous?: OutcomeClass } = {
-    pending: await rotator.probe(pending, tools),
+    pending: await ask(pending),
     current: "unknown",
   };
-  if (answers.pending !== "ok") answers.current = await rotator.probe(current, tools);
+  if (answers.pending !== "ok") answers.current = await ask(current);
   if (answers.pending === "refused" && answers.current === "refused") {
     const previous = await previousCredential(held, turn);
-    if (previous) answers.previous = await rotator.probe(previous, tools);
+    if (previous) answers.previous = await ask(previous);
   }
   const admin =
     Object.values(answers).every((answer) => answer === "refused") && (await superuserOrNone(held, turn)) !== undefined;
@@ -221,64 +216,6 @@ async function setSecret(
   if (alternating) admin = await superuserForOwn(held, turn);
   else if (decision === "reset") admin = await superuserOrNone(held, turn);
   const previous = alternating ? undefined : await previousCredential(held, turn);
-  if (!alternating) await held.openBarrier(barrier);
-  await rotator.set(
-    { pending, current, previous, admin: admin && checked(rotator, admin, "the superuser's value") },
-    strategy,
-    await held.tools(),
-  );
-}
-
-/** The superuser changes the secret's own account only: one that it was rotated to, or that its current value logs in to. */
-async function superuserForOwn(held: HeldRotation, turn: Turn): Promise<AnyCredential | undefined> {
-  const { secret, rotator, current } = turn;
-  const admin = await readSuperuser(held, secret, current);
-  if (admin && !(await isOwn(held, turn))) await rotator.test(current, await held.tools());
-  return admin;
-}
-
-function isOwn({ parts }: HeldRotation, { secret, rotator, strategy, account }: Turn): Promise<boolean> {
-  return hasRotated(parts, secret, (value) => {
-    const { data } = rotator.credential.safeParse(value);
-    return data !== undefined && rotator.account(data, strategy) === account;
-  });
-}
-
-/** For a single user the superuser is a way out, not a need. */
-async function superuserOrNone(held: HeldRotation, turn: Turn): Promise<AnyCredential | undefined> {
-  try {
-    return (await isOwn(held, turn)) ? await readSuperuser(held, turn.secret, turn.current) : undefined;
-  } catch (error) {
-    if (error instanceof RotatorError) return undefined;
-    throw error;
-  }
-}
-
-/** Of the same account only: the value may be older than a move to another server. */
-async function previousCredential({ parts }: HeldRotation, turn: Turn): Promise<AnyCredential | undefined> {
-  const { secret, rotator, strategy, account } = turn;
-  const value =
-    versionWith(secret, "AWSPREVIOUS") && (await labelledCredential(parts, secret, "AWSPREVIOUS").catch(ignoreInvalid));
-  const { data } = rotator.credential.safeParse(value);
-  return data && rotator.account(data, strategy) === account ? data : undefined;
-}
-
-function ignoreInvalid(error: unknown): undefined {
-  if (!(error instanceof RotatorError)) throw error;
-}
-
-/** Labels, dates, the rotation's end and the event: all of it or nothing. */
-async function finishSecret(held: HeldRotation): Promise<void> {
-  const { parts, rotation } = held;
-  const { versionId } = rotation;
-  held.stepDone();
-  await held.commit({
-    event: "rotation.succeeded",
-    secret: (before) => {
-      if (!isPending(before, versionId)) throw new Superseded();
-      const removeFrom = versionWith(before, "AWSCURRENT")?.id;
-      const moved = moveLabel(before, { label: "AWSCURRENT", moveTo: versionId, removeFrom }, parts.now());
-      return rotated(detach(moved, "AWSPENDING"), parts.now(), parts.random());
-    },
-  });
+  if (strategy === "single-user") await held.openBarrier(barrier);
+  await rotator.set({ pending, current, previous, admin }, strategy, await held.tools());
 }

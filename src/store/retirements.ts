@@ -191,13 +191,23 @@ export async function openRetirements(sql: Sql, secretId: string): Promise<Retir
   return rows.map(toRetirement);
 }
 
-/** Which rotations' strays a retirement looks for: the newest to the version. */
-export async function rotationsTo(sql: Sql, secretId: string, versionId: string): Promise<string[]> {
-  const rows = await sql.query<{ id: string }>(
-    "select id from rotations where secret_id = $1 and version_id = $2 and intent is not null order by started_at desc limit 100",
+/** Whether the end of a version's credential waits or has come; one that was called off does not count. */
+export async function hasRetirement(sql: Sql, secretId: string, versionId: string): Promise<boolean> {
+  const rows = await sql.query(
+    "select 1 as found from retirements where secret_id = $1 and version_id = $2 and what = 'credential' and state <> 'canceled'",
     [secretId, versionId],
   );
-  return rows.map(({ id }) => id);
+  return rows.length > 0;
+}
+
+/** Which of these are rotations of the secret. */
+export async function ownRotations(sql: Sql, secretId: string, ids: readonly string[]): Promise<string[]> {
+  const own: string[] = [];
+  for (const id of new Set(ids)) {
+    const rows = await sql.query("select 1 as found from rotations where id = $1 and secret_id = $2", [id, secretId]);
+    if (rows.length > 0) own.push(id);
+  }
+  return own;
 }
 
 /** Who read these two versions last when. */

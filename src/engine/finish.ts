@@ -1,0 +1,79 @@
+import { RotatorError } from "../core/error.ts";
+import { nextLookAt, retireAfterMs } from "../core/retirement.ts";
+import { rotated } from "../core/rotation-schedule.ts";
+import { detach, isPending, moveLabel, type SecretVersion, versionWith } from "../core/secret.ts";
+import { addEvent } from "../store/events.ts";
+import { hasRetirement, insertRetirement } from "../store/retirements.ts";
+import { wasRotatedTo } from "../store/rotations.ts";
+import type { Sql } from "../store/sql.ts";
+import { type HeldRotation, Superseded } from "./held-rotation.ts";
+import type { Turn } from "./turn.ts";
+
+/** Labels, dates, the rotation's end, its event, and what is to end later: all of it or nothing. */
+export async function finishSecret(held: HeldRotation, turn: Turn): Promise<void> {
+  const { parts, rotation } = held;
+  const { versionId } = rotation;
+  const old = await endingVersions(held, turn);
+  held.stepDone();
+  await held.commit({
+    event: "rotation.succeeded",
+    secret: (before) => {
+      if (!isPending(before, versionId)) throw new Superseded();
+      const removeFrom = versionWith(before, "AWSCURRENT")?.id;
+      const moved = moveLabel(before, { label: "AWSCURRENT", moveTo: versionId, removeFrom }, parts.now());
+      return rotated(detach(moved, "AWSPENDING"), parts.now(), parts.random());
+    },
+    also: async (tx) => {
+      for (const { id } of old) await schedule(tx, held, turn, id);
+      if (rotation.intent?.doubtful) await held.findStrays(tx);
+    },
+  });
+}
+
+/** Versions whose credentials live on at the target, though a new one is in force. */
+async function endingVersions(held: HeldRotation, turn: Turn): Promise<SecretVersion[]> {
+  const { secret, strategy, rotator } = turn;
+  const issues = strategy === "issuer";
+  if (retireAfterMs(strategy, secret) === undefined || !(issues || rotator.retire)) return [];
+  const [current, previous] = [versionWith(secret, "AWSCURRENT"), versionWith(secret, "AWSPREVIOUS")];
+  const ending: SecretVersion[] = [];
+  if (current && (!issues || (await isOwnCredential(held, turn, current)))) ending.push(current);
+  // One that was rolled back from, or replaced by hand, lives on as well.
+  if (issues && previous && (await isLeftBehind(held, previous))) ending.push(previous);
+  return ending;
+}
+
+/**
+ * Whoever writes a secret could name anybody's credential in it, and have a superuser delete that: only one that a rotation
+ * made, or that logs in, is the secret's own. @throws RotatorError while that cannot be known
+ */
+async function isOwnCredential(held: HeldRotation, turn: Turn, version: SecretVersion): Promise<boolean> {
+  const { secret, rotator, current, account } = turn;
+  if (current.masterarn === undefined || (await wasRotatedTo(held.parts.sql, secret.id, version))) return true;
+  const answer = await rotator.probe(current, await held.tools());
+  if (answer === "unreachable" || answer === "timeout" || answer === "tls" || answer === "unknown") {
+    throw new RotatorError(answer, `${account}: it is not known whether the old credential still logs in`);
+  }
+  return answer === "ok";
+}
+
+async function isLeftBehind({ parts, rotation }: HeldRotation, previous: SecretVersion): Promise<boolean> {
+  const { secretId } = rotation;
+  return (await wasRotatedTo(parts.sql, secretId, previous)) && !(await hasRetirement(parts.sql, secretId, previous.id));
+}
+
+async function schedule(
+  tx: Sql,
+  { parts, rotation }: HeldRotation,
+  { secret, strategy }: Turn,
+  versionId: string,
+): Promise<void> {
+  const createdAt = parts.now();
+  const dueAt = createdAt + (retireAfterMs(strategy, secret) ?? 0);
+  const { secretId, functionArn } = rotation;
+  const looksEarly = secret.rotationPolicy?.retireOnEvidence === true;
+  const runAt = looksEarly ? nextLookAt({ createdAt, dueAt }, createdAt) : dueAt;
+  await insertRetirement(tx, { secretId, versionId, strategy, functionArn, dueAt, runAt, createdAt });
+  const detail = { rotationId: rotation.id, versionId, dueAt };
+  await addEvent(tx, { at: createdAt, type: "retirement.scheduled", resource: secret.arn, detail });
+}

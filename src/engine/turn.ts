@@ -1,0 +1,143 @@
+import { type OutcomeClass, RotatorError } from "../core/error.ts";
+import { blockedRemedy, type Strategy } from "../core/rotation.ts";
+import { type Secret, versionWith } from "../core/secret.ts";
+import type { AnyCredential } from "../targets/index.ts";
+import type { Access, Rotator } from "../targets/target.ts";
+import type { HeldRotation } from "./held-rotation.ts";
+import { suitable } from "./job-target.ts";
+import { hasRotated } from "./own-account.ts";
+import type { EngineParts } from "./parts.ts";
+import { readSuperuser } from "./superuser.ts";
+import { labelledCredential } from "./values.ts";
+
+/** All that one try knows: the rotator and what it is to work on. */
+export interface Turn {
+  readonly secret: Secret;
+  readonly rotator: Rotator<AnyCredential>;
+  readonly strategy: Strategy;
+  readonly current: AnyCredential;
+  readonly account: string;
+}
+
+/** Whose rights are used: a rotation, or a retirement. */
+export interface Held {
+  readonly parts: EngineParts;
+  readonly rotation: { readonly id: string };
+  tools: HeldRotation["tools"];
+}
+
+/** Trying again would not help before somebody did what `remedy` says. */
+export class Blocked extends RotatorError {
+  readonly remedy: string;
+
+  constructor(outcome: Exclude<OutcomeClass, "ok">, message: string, remedy: string = blockedRemedy) {
+    super(outcome, message);
+    this.remedy = remedy;
+  }
+}
+
+/** Nothing went wrong, and yet it cannot go on now. */
+export class Later extends Error {
+  override readonly name = "Later";
+  readonly byMs: number;
+  readonly remedy: string | undefined;
+
+  constructor(byMs: number, why: string, remedy?: string) {
+    super(why);
+    this.byMs = byMs;
+    this.remedy = remedy;
+  }
+}
+
+/** The rotator behind a function, and how it is asked to change credentials. @throws RotatorError `invalid` */
+export async function findFunctionRotator(
+  parts: EngineParts,
+  functionArn: string,
+): Promise<{ rotator: Rotator<AnyCredential>; asked: Strategy }> {
+  const found = await parts.findFunction(functionArn);
+  const rotator = found && (await parts.findRotator(found.kind, found.declaration));
+  if (!found || !rotator?.strategies.includes(found.strategy)) {
+    throw new RotatorError("invalid", `${functionArn} names no function that can be run here`);
+  }
+  return { rotator, asked: found.strategy };
+}
+
+/** What AWSCURRENT holds, and whose account it is. @throws RotatorError `invalid` */
+export async function openTurn(
+  parts: EngineParts,
+  secret: Secret,
+  rotator: Rotator<AnyCredential>,
+  strategy: Strategy,
+): Promise<Turn> {
+  const value = await labelledCredential(parts, secret, "AWSCURRENT");
+  if (!value) throw new RotatorError("invalid", `${secret.name} has no current value to start from`);
+  const current = suitable(rotator, value, "the current value");
+  return { secret, rotator, strategy, current, account: accountOf(secret, rotator, current, strategy) };
+}
+
+export function accountOf(
+  { id }: Secret,
+  rotator: Rotator<AnyCredential>,
+  credential: AnyCredential,
+  strategy: Strategy,
+): string {
+  return rotator.account(credential, strategy) ?? `secret/${id}`;
+}
+
+/** A built-in function has the rights of whoever configured the rotation: of somebody who is gone, none. @throws RotatorError `denied` */
+export async function requireConfigured(parts: EngineParts, { name, rotationPrincipal }: Secret): Promise<void> {
+  if (!rotationPrincipal) throw new RotatorError("denied", `it is not known who configured the rotation of ${name}`);
+  const refusal = await parts.mayRun(rotationPrincipal);
+  if (refusal) throw new RotatorError("denied", refusal.message, { cause: refusal });
+}
+
+/** The superuser that `masterarn` names, in its own shape. @throws RotatorError */
+async function readAdmin(held: Held, { secret, rotator, current }: Turn): Promise<AnyCredential | undefined> {
+  const value = await readSuperuser(held, secret, current);
+  return value && suitable({ ...rotator, credential: rotator.admin ?? rotator.credential }, value, "the superuser's value");
+}
+
+/** The superuser changes the secret's own account only: one that it was rotated to, or that its current value logs in to. */
+export async function superuserForOwn(held: Held, turn: Turn): Promise<AnyCredential | undefined> {
+  const admin = await readAdmin(held, turn);
+  if (admin && !(await isOwn(held, turn))) await turn.rotator.test(turn.current, await held.tools());
+  return admin;
+}
+
+function isOwn({ parts }: Held, { secret, rotator, strategy, account }: Turn): Promise<boolean> {
+  return hasRotated(parts, secret, (value) => {
+    const { data } = rotator.credential.safeParse(value);
+    return data !== undefined && rotator.account(data, strategy) === account;
+  });
+}
+
+/** For a single user the superuser is a way out, not a need. */
+export async function superuserOrNone(held: Held, turn: Turn): Promise<AnyCredential | undefined> {
+  if (turn.current.masterarn === undefined) return undefined;
+  try {
+    return (await isOwn(held, turn)) ? await readAdmin(held, turn) : undefined;
+  } catch (error) {
+    if (error instanceof RotatorError) return undefined;
+    throw error;
+  }
+}
+
+/** Who may act beside the current credential, as the strategy has it. @throws RotatorError */
+export async function accessFor(held: Held, turn: Turn): Promise<Access<AnyCredential>> {
+  const needed = turn.strategy === "alternating-users" || turn.strategy === "issuer";
+  const admin = await (needed ? superuserForOwn(held, turn) : superuserOrNone(held, turn));
+  return { current: turn.current, admin };
+}
+
+/** Of the same account only: the value may be older than a move to another server. */
+export async function previousCredential({ parts }: Held, turn: Turn): Promise<AnyCredential | undefined> {
+  const { secret, rotator, strategy, account } = turn;
+  const value =
+    versionWith(secret, "AWSPREVIOUS") && (await labelledCredential(parts, secret, "AWSPREVIOUS").catch(ignoreInvalid));
+  const { data } = rotator.credential.safeParse(value);
+  return data && rotator.account(data, strategy) === account ? data : undefined;
+}
+
+function ignoreInvalid(error: unknown): undefined {
+  if (!(error instanceof RotatorError)) throw error;
+}

@@ -61,19 +61,23 @@ async function lastTo(
 
 /** The running rotation is tried again at once, whatever pause its last failure asked for. */
 export async function hastenRotation(tx: Sql, secretId: string, nowMs: number): Promise<void> {
-  await tx.query("update rotations set run_at = $2 where secret_id = $1 and state = 'running' and run_at > $2", [
-    secretId,
-    nowMs,
-  ]);
+  // Not one whose claim ended without a word: a function that it called may be at work until then.
+  await tx.query(
+    "update rotations set run_at = $2 where secret_id = $1 and state = 'running' and run_at > $2 and claim_until is null",
+    [secretId, nowMs],
+  );
 }
 
 /**
  * Ends the running rotation because a new current value was put by hand; whoever works on it is fenced out. For a
- * transaction that has locked the secret.
+ * transaction that has locked the secret. `ownVersionId`: not the rotation that makes this very version: its function put it.
  */
-export async function abandonRotation(tx: Sql, secretId: string, nowMs: number): Promise<void> {
+export async function abandonRotation(tx: Sql, secretId: string, nowMs: number, ownVersionId = ""): Promise<void> {
   // Mostly none is running, and to look costs half of an update in vain. The secret is locked: none begins meanwhile.
-  const [running] = await tx.query("select 1 as one from rotations where secret_id = $1 and state = 'running'", [secretId]);
+  const [running] = await tx.query(
+    "select 1 as one from rotations where secret_id = $1 and state = 'running' and version_id <> $2",
+    [secretId, ownVersionId],
+  );
   if (running) await endRunning(tx, secretId, "abandoned", nowMs);
 }
 

@@ -2,6 +2,7 @@ import { z } from "zod";
 import { ServiceError } from "../../core/error.ts";
 import { addVersion, type Secret, versionOf } from "../../core/secret.ts";
 import { addEvent } from "../../store/events.ts";
+import { isRotationToken } from "../../store/rotation-tokens.ts";
 import { abandonRotation } from "../../store/rotations.ts";
 import { changeSecret } from "../../store/secrets.ts";
 import type { Sql } from "../../store/sql.ts";
@@ -42,11 +43,26 @@ export const putSecretValue = defineOperation<z.infer<typeof input>, SecretResou
     const given = givenValue(request);
     if (!given) throw new ServiceError("InvalidRequestException", "You must provide either SecretString or SecretBinary.");
     const value = await sealValue(call, secret, token, given);
-    const saved = await call.transaction((tx) => addValue(tx, secret, call, { id: token, stages: request.VersionStages, value }));
+    const saved = await call.transaction(async (tx) => {
+      await checkRotationToken(tx, secret, token, request.RotationToken);
+      return addValue(tx, secret, call, { id: token, stages: request.VersionStages, value });
+    });
     call.services.secrets.replace(call.region, request.SecretId, saved);
     return { ARN: saved.arn, Name: saved.name, VersionId: token, VersionStages: versionOf(saved, token)?.stages };
   },
 });
+
+/**
+ * Shows that a function that took on another role than its own acts for the rotation that called it. Without one, rights
+ * alone decide. Source: AWS API reference, PutSecretValue.
+ */
+async function checkRotationToken(tx: Sql, { id, arn }: Secret, versionId: string, token: string | undefined): Promise<void> {
+  if (token === undefined || (await isRotationToken(tx, { secretId: id, versionId, token }))) return;
+  throw new ServiceError(
+    "AccessDeniedException",
+    `The RotationToken is not that of a rotation under way for version ${versionId} of secret ${arn}.`,
+  );
+}
 
 /** Adds the version to the secret, as it is by now; when AWSCURRENT moves, a rotation under way is abandoned and subscribers are told. */
 export async function addValue(
@@ -66,7 +82,7 @@ export async function addValue(
   const saved = await changeSecret(tx, found.id, decide, found);
   if (!saved) throw notFound();
   if (moved) {
-    await abandonRotation(tx, saved.id, call.startedAt);
+    await abandonRotation(tx, saved.id, call.startedAt, added.id);
     const detail = { versionId: added.id };
     await addEvent(tx, { at: call.startedAt, type: "secret.changed", resource: saved.arn, generation: saved.generation, detail });
   }

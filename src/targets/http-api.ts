@@ -135,7 +135,7 @@ async function issue(api: HttpApi, access: ApiAccess, tools: RotatorTools): Prom
   const pending = { ...access.current, ...Object.fromEntries(fields) };
   const shown = authTexts(declaration.auth.current).flatMap(placeholdersOf);
   if (shown.every(({ field }) => pending[field] === access.current[field])) {
-    throw new RotatorError("invalid", `${label}: the answer gives the current key again`);
+    throw new RotatorError("unknown", `${label}: the answer gives the current key again, under another id`);
   }
   return pending;
 }

@@ -12,6 +12,7 @@ import {
 import { externalIdPattern } from "../../core/identity.ts";
 import { parsePolicy } from "../../core/policy.ts";
 import { findFunction } from "../../store/functions.ts";
+import { parseHttpApiDeclaration } from "../../targets/http-api-declaration.ts";
 import type { Call, Permission, Resource } from "../operation.ts";
 
 const { timeoutSeconds, memoryMiB, concurrency } = functionLimits;
@@ -84,7 +85,10 @@ export function settingsIn(input: SettingsInput): FunctionSettings | undefined {
   const { Process, Lambda, HttpApi } = input;
   if ([Process, Lambda, HttpApi].filter(Boolean).length > 1) throw invalid("Give one of Process, Lambda and HttpApi.");
   if (Process) return { kind: "process", process: { runtime: Process.Runtime, file: Process.File, handler: Process.Handler } };
-  if (HttpApi) return { kind: "http-api", declaration: HttpApi };
+  if (HttpApi) {
+    parseHttpApiDeclaration(HttpApi);
+    return { kind: "http-api", declaration: HttpApi };
+  }
   if (!Lambda) return undefined;
   if (Lambda.ExternalId !== undefined && Lambda.AssumeRoleArn === undefined)
     throw invalid("ExternalId goes with AssumeRoleArn, the role that asks for it.");

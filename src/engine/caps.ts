@@ -1,23 +1,35 @@
 /** How many may be inside at once, for each key. */
 export class Caps {
-  readonly #limit: number;
+  readonly #limit: () => number;
   readonly #inside = new Map<string, number>();
+  /** Turned away since somebody left. */
+  readonly #turnedAway = new Map<string, number>();
 
-  constructor(limit: number) {
+  /** `limit` may change with time. */
+  constructor(limit: () => number) {
     this.#limit = limit;
   }
 
-  /** False when it is full; else `leave` must follow. */
-  enter(key: string): boolean {
+  /** False when it is full; else `leave` must follow. `most`: a lower limit of whoever comes. */
+  enter(key: string, most = Number.POSITIVE_INFINITY): boolean {
     const count = this.#inside.get(key) ?? 0;
-    if (count >= this.#limit) return false;
+    if (count >= Math.min(this.#limit(), most)) {
+      this.#turnedAway.set(key, (this.#turnedAway.get(key) ?? 0) + 1);
+      return false;
+    }
     this.#inside.set(key, count + 1);
     return true;
+  }
+
+  /** How often somebody was turned away since the last one left: the more, the later it is worth to come again. */
+  turnedAway(key: string): number {
+    return this.#turnedAway.get(key) ?? 0;
   }
 
   leave(key: string): void {
     const count = (this.#inside.get(key) ?? 1) - 1;
     if (count > 0) this.#inside.set(key, count);
     else this.#inside.delete(key);
+    this.#turnedAway.delete(key);
   }
 }

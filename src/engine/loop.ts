@@ -1,6 +1,7 @@
 import { anyDue, nextDueAt } from "../store/due.ts";
 import { type Claim, claimDue, releaseAllClaims } from "../store/rotation-claims.ts";
 import type { Sql } from "../store/sql.ts";
+import { Breakers } from "./breaker.ts";
 import { Caps } from "./caps.ts";
 import { TargetJobs } from "./jobs.ts";
 import type { EngineParts } from "./parts.ts";
@@ -25,12 +26,17 @@ export interface Engine extends AsyncDisposable {
 export function startEngine(parts: EngineParts): Engine {
   const alarm = new Alarm();
   const running = new Set<Promise<void>>();
-  const caps = new Caps(parts.settings.perTarget);
+  const { perTarget, concurrency, warmUpMs } = parts.settings;
+  const fullFrom = parts.now() + warmUpMs;
+  /** After a start, when much may be due at once, half of what is allowed. */
+  const allowed = (most: number) => (parts.now() < fullFrom ? Math.ceil(most / 2) : most);
+  const caps = new Caps(() => allowed(perTarget));
+  const limits = { caps, breakers: new Breakers(() => parts.now()) };
   const jobs = new TargetJobs(parts, caps, () => alarm.ring());
   let stopping = false;
 
   const work = (claim: Claim): void => {
-    const job = rotate(parts, claim, caps)
+    const job = rotate(parts, claim, limits)
       .catch((error: unknown) =>
         parts.log.error({ err: error, rotationId: claim.rotation.id }, "a rotation could not be recorded"),
       )
@@ -42,12 +48,12 @@ export function startEngine(parts: EngineParts): Engine {
   };
 
   const claimMore = async (): Promise<void> => {
-    const { node, claimMs, concurrency, ownsStore } = parts.settings;
-    while (!stopping && running.size < concurrency) {
+    const { node, claimMs, ownsStore } = parts.settings;
+    while (!stopping && running.size < allowed(concurrency)) {
       const nowMs = parts.now();
       if (!(await anyDue(parts.sql, "rotations", nowMs))) return;
       // Nodes that share a store take turns.
-      const limit = ownsStore ? concurrency - running.size : 1;
+      const limit = ownsStore ? allowed(concurrency) - running.size : 1;
       const claimed = (tx: Sql) => claimDue(tx, { node, nowMs, untilMs: nowMs + claimMs, limit });
       // What a rotation does first is durable before anything happens at its target, and the claim with it.
       const claims = await parts.sql.transaction(claimed, { durable: false });
@@ -85,7 +91,7 @@ export function startEngine(parts: EngineParts): Engine {
   };
 
   const sleepMs = async (): Promise<number> => {
-    if (running.size >= parts.settings.concurrency) return longestSleepMs;
+    if (running.size >= allowed(concurrency)) return longestSleepMs;
     const dueAt = await nextDueAt(parts.sql);
     return dueAt === undefined ? longestSleepMs : Math.min(Math.max(dueAt - parts.now(), 1), longestSleepMs);
   };

@@ -54,6 +54,8 @@ interface EngineSettings {
   /** Rotations at once, in all and for each target. */
   readonly concurrency: number;
   readonly perTarget: number;
+  /** For so long after the start half of that. */
+  readonly warmUpMs: number;
   /** A claim lasts longer than two calls at a target. */
   readonly claimMs: number;
   readonly callMs: number;
@@ -66,6 +68,7 @@ export const engineDefaults = {
   readBarrierMs: 1_000,
   concurrency: 16,
   perTarget: 10,
+  warmUpMs: 60_000,
   claimMs: 20_000,
   callMs: 8_000,
   historyDays: 400,

@@ -40,6 +40,7 @@ export interface RotationRow {
   intent: string | null;
   failed_probes: number;
   tries: string | null;
+  waits_for: string | null;
 }
 
 export interface ClaimRequest {
@@ -86,7 +87,7 @@ export async function recordRotation(tx: Sql, after: Rotation, fence: number, he
     `update rotations set step = $3, state = $4, attempt = $5, step_attempt = $6, run_at = $7, outcome = $8, error = $9,
        remedy = $10, ended_at = $11, last_step_at = $12, claim_until = $13,
        target_account = case when $14 = 1 then target_account else null end,
-       strategy = $15, intent = $16, failed_probes = $17, tries = $18
+       strategy = $15, intent = $16, failed_probes = $17, tries = $18, waits_for = $19
      where id = $1 and fence = $2 and state = 'running' returning id`,
     [
       after.id,
@@ -107,6 +108,7 @@ export async function recordRotation(tx: Sql, after: Rotation, fence: number, he
       after.intent ? JSON.stringify(after.intent) : null,
       after.failedProbes,
       after.tries.length > 0 ? JSON.stringify(after.tries) : null,
+      running ? (after.waitsFor ?? null) : null,
     ],
   );
   return rows.length > 0;
@@ -171,5 +173,6 @@ export function toRotation(row: RotationRow): Rotation {
     intent: row.intent === null ? undefined : JSON.parse(row.intent),
     failedProbes: row.failed_probes,
     tries: row.tries === null ? [] : JSON.parse(row.tries),
+    waitsFor: row.waits_for ?? undefined,
   };
 }

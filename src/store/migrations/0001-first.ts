@@ -59,11 +59,12 @@ export const migration = {
       attempt integer not null, step_attempt integer not null, run_at bigint not null, window_ends_at bigint not null,
       claim_node text, claim_until bigint, fence bigint not null, target_account text,
       outcome text, error text, remedy text, started_at bigint not null, ended_at bigint, last_step_at bigint,
-      strategy text, intent text, failed_probes integer not null default 0, tries text, token_hash text)`,
+      strategy text, intent text, failed_probes integer not null default 0, tries text, token_hash text, waits_for text)`,
     "create index rotations_by_due on rotations (run_at) where state = 'running'",
     "create index rotations_by_claim on rotations (claim_until) where state = 'running' and claim_until is not null",
     "create unique index rotations_one_running on rotations (secret_id) where state = 'running'",
     "create unique index rotations_one_per_account on rotations (target_account) where state = 'running' and target_account is not null",
+    "create index rotations_by_silent_target on rotations (waits_for, id) where state = 'running' and waits_for is not null",
     "create index rotations_by_end on rotations (ended_at) where ended_at is not null and state <> 'blocked'",
     "create index rotations_by_secret on rotations (secret_id, started_at)",
 

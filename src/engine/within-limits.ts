@@ -1,0 +1,61 @@
+import { type OutcomeClass, RotatorError } from "../core/error.ts";
+import { wakeWaiting } from "../store/rotation-waits.ts";
+import { type Away, Breakers, SilentTarget } from "./breaker.ts";
+import type { Caps } from "./caps.ts";
+import type { HeldRotation } from "./held-rotation.ts";
+import { EndpointError } from "./topology.ts";
+import type { Turn } from "./turn.ts";
+
+/** What keeps a target, and the work at others, from too much at once. */
+export interface Limits {
+  readonly caps: Caps;
+  readonly breakers: Breakers;
+}
+
+const longestBusyMs = 10_000;
+
+/** What one rotation at a time may touch belongs to a target, which others share. */
+export function targetOf(account: string): string {
+  return account.slice(0, account.lastIndexOf("/"));
+}
+
+/**
+ * Works at the rotation's target. While that is busy the rotation waits; while it is silent, nothing is tried there.
+ * @throws SilentTarget, and what `work` throws
+ */
+export async function withinLimits(held: HeldRotation, turn: Turn, limits: Limits, work: () => Promise<void>): Promise<void> {
+  const { caps, breakers } = limits;
+  const target = targetOf(turn.account);
+  const say = (away: Away) => Breakers.words(away, turn.rotator.kind, target);
+  held.rotation = { ...held.rotation, waitsFor: undefined };
+  const away = breakers.away(target);
+  if (away) {
+    held.rotation = { ...held.rotation, waitsFor: target };
+    throw new SilentTarget("unreachable", say(away), away.untilMs);
+  }
+  if (!caps.enter(target, turn.secret.rotationPolicy?.maxPerTarget)) {
+    const pauseMs = (50 + 200 * held.parts.random()) * caps.turnedAway(target);
+    return held.postpone(Math.min(pauseMs, longestBusyMs), "the target was busy with other rotations");
+  }
+  let failure: unknown;
+  try {
+    await work();
+  } catch (error) {
+    failure = error;
+  } finally {
+    caps.leave(target);
+  }
+  const outcome = failure === undefined ? "ok" : outcomeAt(failure);
+  if (breakers.note(target, outcome)) await wakeWaiting(held.parts.sql, target, held.parts.now());
+  if (failure === undefined) return;
+  if (outcome !== "unreachable" && outcome !== "timeout") throw failure;
+  held.rotation = { ...held.rotation, waitsFor: target };
+  const still = breakers.away(target, true);
+  throw still ? new SilentTarget(outcome, say(still), still.untilMs) : failure;
+}
+
+/** What an error tells about the target itself. */
+function outcomeAt(error: unknown): OutcomeClass {
+  if (error instanceof EndpointError) return "ok";
+  return error instanceof RotatorError ? error.outcome : "unknown";
+}

@@ -1,4 +1,4 @@
-// A TCP proxy that lets a test hold a connection before its first byte gets through.
+// TCP proxies: one lets a test hold a connection before its first byte gets through, one looks at what is sent.
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 
@@ -43,6 +43,44 @@ export async function startProxy(to: { readonly host: string; readonly port: num
       new Promise((found) => {
         waiting = { left: nth, found };
       }),
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+      await once(server, "close");
+    },
+  };
+}
+
+/**
+ * Shows `see` what clients send, before it is passed on. `before`: the connection is cut instead; `after`: the server gets it,
+ * and its answer is lost.
+ */
+export async function startTap(
+  to: { readonly host: string; readonly port: number },
+  see: (sent: string) => "before" | "after" | undefined,
+): Promise<AsyncDisposable & { readonly port: number }> {
+  const sockets = new Set<Socket>();
+  const server = createServer((near) => {
+    const far = connect(to.port, to.host);
+    for (const socket of [near, far]) {
+      sockets.add(socket);
+      socket.on("error", () => socket.destroy());
+    }
+    near.on("close", () => far.destroySoon());
+    far.on("close", () => near.destroy());
+    near.on("data", (chunk) => {
+      const cut = see(chunk.toString("latin1"));
+      if (cut !== "before") far.write(chunk);
+      if (cut === undefined) return;
+      far.unpipe(near);
+      near.destroy();
+    });
+    far.pipe(near);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return {
+    port: (server.address() as AddressInfo).port,
     async [Symbol.asyncDispose]() {
       for (const socket of sockets) socket.destroy();
       server.close();

@@ -1,7 +1,7 @@
 // A real Redis of our own for tests: Debian's binary.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { chownSync, closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -27,6 +27,9 @@ export interface RedisServer extends AsyncDisposable {
   run(...command: string[]): Promise<unknown>;
   /** All commands that it shows to monitors or keeps as slow ones, refusals by the ACL, what it says itself, and its files. */
   log(): Promise<string>;
+  readonly configFile: string;
+  /** From now on the server can write no file. */
+  forbidSaving(): void;
   /** Stops and starts again with the same files: what was not saved is gone. */
   restart(): Promise<void>;
   stop(): Promise<void>;
@@ -126,6 +129,8 @@ export async function startRedis({ tls, users = "aclfile", password, settings = 
     port,
     caFile,
     run,
+    configFile,
+    forbidSaving: () => chmodSync(home, 0o500),
     async log() {
       const kept = [await run("SLOWLOG", "GET", "-1"), await run("ACL", "LOG", "1000"), await run("ACL", "LIST")];
       const files = [aclFile, configFile].filter((path) => existsSync(path)).map((path) => readFileSync(path, "utf8"));
@@ -138,6 +143,7 @@ export async function startRedis({ tls, users = "aclfile", password, settings = 
     stop,
     async [Symbol.asyncDispose]() {
       await stop();
+      chmodSync(home, 0o700);
       rmSync(home, { recursive: true, force: true, maxRetries: 5 });
       watcher.stdin?.end();
     },

@@ -61,9 +61,14 @@ export function readCredentials(path: string): { endpoint?: string; token?: stri
  * One operation of the native API, named `noun/verb`. A throttled call is made again a few times.
  * @throws CommandError when refused (1) or when nobody answers (3).
  */
-export async function callApi(connection: Connection, operation: string, input: object = {}): Promise<Answer> {
+export async function callApi(
+  connection: Connection,
+  operation: string,
+  input: object = {},
+  waitMs = timeoutMs,
+): Promise<Answer> {
   for (let tries = 1; ; tries++) {
-    const response = await post(connection, operation, JSON.stringify(input));
+    const response = await post(connection, operation, JSON.stringify(input), waitMs);
     const answer = await readAnswer(response, connection);
     if (response.ok) return answer;
     if (response.status !== 429 || tries === maxTries) throw refusal(answer, response.status);
@@ -96,7 +101,7 @@ export async function callPages(
 export const rowsOf = (answer: Answer, member: string): readonly Answer[] =>
   (answer[member] as readonly Answer[] | undefined) ?? [];
 
-async function post(connection: Connection, operation: string, body: string): Promise<Response> {
+async function post(connection: Connection, operation: string, body: string, waitMs: number): Promise<Response> {
   const { endpoint, token, region } = connection;
   const headers = {
     authorization: `Bearer ${token}`,
@@ -105,7 +110,7 @@ async function post(connection: Connection, operation: string, body: string): Pr
   };
   const url = `${endpoint}/rekey/v1/${operation}`;
   try {
-    return await fetch(url, { method: "POST", headers, body, redirect: "error", signal: AbortSignal.timeout(timeoutMs) });
+    return await fetch(url, { method: "POST", headers, body, redirect: "error", signal: AbortSignal.timeout(waitMs) });
   } catch (error) {
     const late = error instanceof Error && error.name === "TimeoutError";
     if (!late && !isUnreachable(error)) {
@@ -114,7 +119,7 @@ async function post(connection: Connection, operation: string, body: string): Pr
         cause: error,
       });
     }
-    const what = late ? `did not answer within ${timeoutMs / 1000} s` : "does not answer";
+    const what = late ? `did not answer within ${waitMs / 1000} s` : "does not answer";
     const hint = fromFile.has(connection)
       ? `start it with rekey server --listen ${new URL(endpoint).host}, or set REKEY_ENDPOINT to where it listens now`
       : "start it with rekey server, or set REKEY_ENDPOINT";

@@ -89,9 +89,10 @@ async function useValues(): Promise<void> {
   await call("CreateSecret", { Name: SecretId, SecretString: value("created again"), ClientRequestToken: token() });
   const SecretBinary = Buffer.from(value("binary")).toString("base64");
   await call("PutSecretValue", { SecretId, SecretBinary, ClientRequestToken: token() });
-  const RotationToken = value("rotation token");
+  const RotationToken = value("rotation token").padEnd(36, "x");
   const ClientRequestToken = token();
-  await call("PutSecretValue", { SecretId, SecretString: value("put"), ClientRequestToken, RotationToken });
+  await call("PutSecretValue", { SecretId, SecretString: value("put"), ClientRequestToken });
+  await call("PutSecretValue", { SecretId, SecretString: value("denied"), ClientRequestToken: token(), RotationToken });
   await call("PutSecretValue", { SecretId, SecretString: value("put under the same token"), ClientRequestToken });
   await call("UpdateSecret", { SecretId, SecretString: value("updated"), ClientRequestToken: token() });
   const wrong: object[] = [

@@ -213,7 +213,7 @@ async function setSecret(
   const { rotator, strategy, current } = turn;
   const alternating = strategy === "alternating-users";
   let admin: AnyCredential | undefined;
-  if (alternating) admin = await superuserForOwn(held, turn);
+  if (alternating || strategy === "dual-slot") admin = await superuserForOwn(held, turn);
   else if (decision === "reset") admin = await superuserOrNone(held, turn);
   const previous = alternating ? undefined : await previousCredential(held, turn);
   if (strategy === "single-user") await held.openBarrier(barrier);

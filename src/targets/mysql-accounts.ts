@@ -37,7 +37,7 @@ function identified(db: Session, password: string): string {
 }
 
 /** MySQL is told the password itself, and hides it from its logs: never over a connection that others may read. */
-function confidential(db: Session, password: string): string {
+export function confidential(db: Session, password: string): string {
   if (db.confidential) return quoted(password);
   throw new RotatorError("invalid", "MySQL must be told the new password itself, which needs verified TLS: set ssl to true");
 }

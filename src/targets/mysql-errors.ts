@@ -1,4 +1,4 @@
-import type { OutcomeClass } from "../core/error.ts";
+import { type OutcomeClass, RotatorError } from "../core/error.ts";
 
 type Failure = Exclude<OutcomeClass, "ok">;
 
@@ -18,6 +18,7 @@ const byNumber: Readonly<Record<number, Failure>> = {
   1227: "denied", // ER_SPECIFIC_ACCESS_DENIED_ERROR
   1410: "denied", // ER_CANT_CREATE_USER_WITH_GRANT
   1049: "invalid", // ER_BAD_DB_ERROR
+  1064: "invalid", // ER_PARSE_ERROR: a dialect that lacks the statement
   1251: "invalid", // ER_NOT_SUPPORTED_AUTH_MODE
   1290: "invalid", // ER_OPTION_PREVENTS_STATEMENT: read_only
   1396: "invalid", // ER_CANNOT_USER
@@ -25,6 +26,12 @@ const byNumber: Readonly<Record<number, Failure>> = {
   1524: "invalid", // ER_PLUGIN_IS_NOT_LOADED
   1819: "invalid", // ER_NOT_VALID_PASSWORD: the password policy
   1836: "invalid", // ER_READ_ONLY_MODE
+  3638: "invalid", // ER_CREDENTIALS_CONTRADICT_TO_HISTORY: the reuse policy
+  3878: "invalid", // ER_SECOND_PASSWORD_CANNOT_BE_EMPTY
+  3891: "invalid", // ER_INCORRECT_CURRENT_PASSWORD: not the primary one
+  3892: "invalid", // ER_MISSING_CURRENT_PASSWORD: the account requires REPLACE
+  3894: "invalid", // ER_PASSWORD_CANNOT_BE_RETAINED_ON_PLUGIN_CHANGE
+  3895: "invalid", // ER_CURRENT_PASSWORD_CANNOT_BE_RETAINED
   3159: "tls", // ER_SECURE_TRANSPORT_REQUIRED
   1040: "unreachable", // ER_CON_COUNT_ERROR
   1053: "unreachable", // ER_SERVER_SHUTDOWN
@@ -63,6 +70,18 @@ export function classify(error: unknown, { changing, late }: { changing: boolean
   const code = codeOf(error) ?? "";
   return byCode[code] ?? (tlsCode.test(code) ? "tls" : "unreachable");
 }
+
+/** The driver keeps the statement in its errors, and a server's text may quote it: neither is kept, as both may hold a password. */
+export function withoutStatement(error: unknown): unknown {
+  if (!(error instanceof Error)) return error;
+  if ("sql" in error) Reflect.deleteProperty(error, "sql");
+  const errno = numberOf(error);
+  return errno === undefined ? error : Object.assign(new Error(`error ${errno}`), { code: codeOf(error), errno, sqlState: "" });
+}
+
+/** Whether the server answered with this number. */
+export const isAnswer = (error: unknown, number: number): boolean =>
+  error instanceof RotatorError && numberOf(error.cause) === number;
 
 const words: Readonly<Record<Failure, string>> = {
   refused: "the password is refused",

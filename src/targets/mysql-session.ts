@@ -4,7 +4,7 @@ import mysql from "mysql2";
 import { RotatorError } from "../core/error.ts";
 import { readAuthorities } from "./authorities.ts";
 import type { DatabaseLogin } from "./database-secret.ts";
-import { classify, describe, saysNoTls } from "./mysql-errors.ts";
+import { classify, describe, saysNoTls, withoutStatement } from "./mysql-errors.ts";
 
 export interface Session {
   /** What `version()` says, e.g. `10.11.19-MariaDB-0+deb12u1` or `8.4.3`. */
@@ -96,7 +96,9 @@ async function connect(login: DatabaseLogin, deadlineAt: number, ssl: SslOptions
     } catch (error) {
       if (error instanceof RotatorError) throw error;
       const outcome = classify(error, { changing, late });
-      throw new RotatorError(outcome, `user ${login.username} at ${place(login)}: ${describe(error, outcome)}`, { cause: error });
+      throw new RotatorError(outcome, `user ${login.username} at ${place(login)}: ${describe(error, outcome)}`, {
+        cause: withoutStatement(error),
+      });
     }
   };
   const close = async (): Promise<void> => {

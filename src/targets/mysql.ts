@@ -2,6 +2,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { RotatorError } from "../core/error.ts";
 import { type DatabaseCredential, databaseSecret, outcomeOf, withFirstAccepted } from "./database-secret.ts";
 import { setOwnPassword } from "./mysql-accounts.ts";
+import { accountOf, addOwnPassword, addPassword, discardOldPassword, endOldPassword, mayRetain } from "./mysql-dual.ts";
 import { setAll, setAlternate } from "./mysql-pair.ts";
 import { type Session, withSession } from "./mysql-session.ts";
 import type { Access, Rotator, RotatorTools, Versions } from "./target.ts";
@@ -18,14 +19,29 @@ const secret = databaseSecret({
 /** MySQL and MariaDB: the latter is told the password's hash only, the former the password, over verified TLS. */
 export const mysql: Rotator<DatabaseCredential> = {
   kind: "mysql",
-  strategies: ["single-user", "alternating-users"],
+  strategies: ["single-user", "alternating-users", "dual-slot"],
   credential: secret.credential,
   account: secret.account,
 
   create: secret.create,
 
+  /** MySQL since 8.0.14 keeps two passwords of one user, where the login or the superuser may say so. */
+  async prefer({ current, admin }, asked, tools) {
+    if (asked !== "single-user") return asked;
+    const may = (login: DatabaseCredential, whose: "own" | "any") =>
+      withSession(secret.login(login), tools.deadlineAt, (db) => mayRetain(db, whose));
+    try {
+      return (await may(current, "own")) || (admin && (await may(admin, "any"))) ? "dual-slot" : asked;
+    } catch (error) {
+      if (error instanceof RotatorError && error.outcome === "refused") return asked; // what is in force is not known: nothing to keep
+      throw error;
+    }
+  },
+
   async set(versions, strategy, tools) {
-    await (strategy === "alternating-users" ? setOther(versions, tools) : setOwn(versions, tools));
+    if (strategy === "alternating-users") await setOther(versions, tools);
+    else if (strategy === "dual-slot") await addOwn(versions, tools);
+    else await setOwn(versions, tools);
   },
 
   test: (pending, tools) =>
@@ -39,6 +55,7 @@ export const mysql: Rotator<DatabaseCredential> = {
 
   async retire(old, access, strategy, tools) {
     if (strategy === "alternating-users") await retireOther(old, access, tools);
+    else if (strategy === "dual-slot") await retireOwn(old, access, tools);
   },
 };
 
@@ -53,6 +70,42 @@ async function setOwn(versions: Versions<DatabaseCredential>, tools: RotatorTool
         : setOwnPassword(db, pending.password, candidate.password));
     }),
   );
+}
+
+/**
+ * The user gets a second password. What logs in with the new one is done: once more would put the new one in the old one's
+ * place too. Nothing is kept when neither logs in.
+ */
+async function addOwn(versions: Versions<DatabaseCredential>, tools: RotatorTools): Promise<void> {
+  const { pending, current, admin } = versions;
+  const [, , ...others] = secret.loginsOf(versions);
+  await withFirstAccepted([pending, current, ...others], (candidate) =>
+    withSession(secret.login(candidate), tools.deadlineAt, async (db) => {
+      if (candidate === pending) return;
+      await holdAccount(db, pending, tools);
+      if (candidate === admin) return setAll(db, pending.username, pending.password);
+      const { password: inForce } = candidate;
+      if (await mayRetain(db, "own")) return addOwnPassword(db, pending.password, inForce);
+      const account = await accountOf(db);
+      if (!admin) throw new RotatorError("denied", `user ${account.user} needs the right APPLICATION_PASSWORD_ADMIN`);
+      await withSession(secret.login(admin), tools.deadlineAt, (by) => addPassword(by, account, pending.password, inForce));
+    }),
+  );
+}
+
+/** The old one of the user's two passwords is ended, if it still logs in. */
+async function retireOwn(old: DatabaseCredential, access: Access<DatabaseCredential>, tools: RotatorTools): Promise<void> {
+  const { current, admin } = access;
+  secret.mustMatch(old, current, ["host", "port", "username"], "the old version");
+  if (old.password === current.password || (await mysql.probe(old, tools)) === "refused") return;
+  await withSession(secret.login(current), tools.deadlineAt, async (db) => {
+    await holdAccount(db, current, tools);
+    await endOldPassword(db, old.password, async (account) => {
+      if (!admin) throw new RotatorError("denied", `user ${account.user} needs the right APPLICATION_PASSWORD_ADMIN`);
+      secret.mustMatch(admin, current, ["host", "port"], "the superuser's secret");
+      await withSession(secret.login(admin), tools.deadlineAt, (by) => discardOldPassword(by, account));
+    });
+  });
 }
 
 /** A superuser sets the password of the user that is not in use, and makes that user at the first turn. */

@@ -7,6 +7,7 @@ import { TargetJobs } from "./jobs.ts";
 import type { EngineParts } from "./parts.ts";
 import { History, purgePage } from "./purge.ts";
 import { copyDueReplicas } from "./replicate.ts";
+import { Retirements } from "./retirements.ts";
 import { Rewrapping } from "./rewrap.ts";
 import { rotate } from "./rotate.ts";
 import { startDueRotations } from "./start-due.ts";
@@ -33,6 +34,7 @@ export function startEngine(parts: EngineParts): Engine {
   const caps = new Caps(() => allowed(perTarget));
   const limits = { caps, breakers: new Breakers(() => parts.now()) };
   const jobs = new TargetJobs(parts, caps, () => alarm.ring());
+  const retirements = new Retirements(parts, caps, () => alarm.ring());
   let stopping = false;
 
   const work = (claim: Claim): void => {
@@ -68,6 +70,7 @@ export function startEngine(parts: EngineParts): Engine {
     () => startDueRotations(parts),
     () => claimMore().then(() => false),
     () => jobs.begin(),
+    () => retirements.begin(),
     () => purgePage(parts),
     () => copyDueReplicas(parts),
     () => rewrapping.page(),
@@ -91,7 +94,7 @@ export function startEngine(parts: EngineParts): Engine {
   };
 
   const sleepMs = async (): Promise<number> => {
-    if (running.size >= allowed(concurrency)) return longestSleepMs;
+    if (running.size >= allowed(concurrency) || retirements.full) return longestSleepMs;
     const dueAt = await nextDueAt(parts.sql);
     return dueAt === undefined ? longestSleepMs : Math.min(Math.max(dueAt - parts.now(), 1), longestSleepMs);
   };
@@ -115,7 +118,7 @@ export function startEngine(parts: EngineParts): Engine {
     stopping = true;
     alarm.ring();
     await ended;
-    await Promise.all([...running, jobs.stop()]);
+    await Promise.all([...running, jobs.stop(), retirements.stop()]);
   };
   return { wake: () => alarm.ring(), stop, [Symbol.asyncDispose]: stop };
 }

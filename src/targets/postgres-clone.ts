@@ -29,18 +29,29 @@ interface Role {
  * A role that is there must be the pair's for sure: who writes a secret must not have the superuser set anybody's password.
  */
 export async function setCloned(db: Session, pair: Pair, verifier: string): Promise<void> {
-  const { name, inUse, change } = pair;
+  const { name, inUse } = pair;
   const password = `password ${pg.escapeLiteral(verifier)}`;
   const role = await find(db, pair);
+  const refusal = refusalOf(role, pair);
+  if (refusal) throw refusal;
   if (!role.exists) {
-    if (change === "original") throw new RotatorError("invalid", `role ${name} does not exist`);
     await db.change([...(await cloneStatements(db, name, inUse, password))].join(";\n"));
     return;
   }
-  if (!isProven(role, change)) throw notProven(pair);
-  if (!role.login) throw new RotatorError("locked", `role ${name} may not log in: alter role … login`);
-  if (role.expired) throw new RotatorError("expired", `role ${name} has expired: alter role … valid until`);
   await db.change(`alter role ${pg.escapeIdentifier(name)} ${password}`);
+}
+
+/** Why the role's password would not be set; `undefined` when it would. Reads only. */
+export async function refusalFor(db: Session, pair: Pair): Promise<RotatorError | undefined> {
+  return refusalOf(await find(db, pair), pair);
+}
+
+function refusalOf(role: Role, pair: Pair): RotatorError | undefined {
+  const { name, change } = pair;
+  if (!role.exists) return change === "original" ? new RotatorError("invalid", `role ${name} does not exist`) : undefined;
+  if (!isProven(role, change)) return notProven(pair);
+  if (!role.login) return new RotatorError("locked", `role ${name} may not log in: alter role … login`);
+  return role.expired ? new RotatorError("expired", `role ${name} has expired: alter role … valid until`) : undefined;
 }
 
 /** A clone that somebody dropped keeps nobody from going back to the original. */

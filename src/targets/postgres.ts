@@ -1,10 +1,11 @@
 import { createHash, randomBytes } from "node:crypto";
 import pg from "pg";
 import { type DatabaseCredential, databaseSecret, outcomeOf, withFirstAccepted } from "./database-secret.ts";
-import { scramble, setCloned } from "./postgres-clone.ts";
+import { type Checked, checkPostgres } from "./postgres-check.ts";
+import { type Pair, scramble, setCloned } from "./postgres-clone.ts";
 import { withSession } from "./postgres-session.ts";
 import { scramVerifier } from "./scram.ts";
-import type { Access, Rotator, RotatorTools, Versions } from "./target.ts";
+import type { Access, Rotator, RotatorTools, Strategy, Versions } from "./target.ts";
 
 /** Longer names are cut by the server without a word. Source: PostgreSQL documentation, `NAMEDATALEN`. */
 const maxNameBytes = 63;
@@ -46,7 +47,31 @@ export const postgres: Rotator<DatabaseCredential> = {
   async retire(old, access, strategy, tools) {
     if (strategy === "alternating-users") await retireOther(old, access, tools);
   },
+
+  async check(access, strategy, tools) {
+    return checkPostgres(await loginsOf(access, strategy, tools), strategy);
+  },
 };
+
+/** What a look at the server needs of the credentials; the password of the next one is made for its name alone. */
+async function loginsOf(
+  { current, admin }: Access<DatabaseCredential>,
+  strategy: Strategy,
+  tools: RotatorTools,
+): Promise<Checked> {
+  const pending = await secret.create(current, strategy, tools);
+  return {
+    own: secret.login(current),
+    admin: admin && secret.login(admin),
+    pair: pairOf(current, pending),
+    session: session(current, tools),
+  };
+}
+
+function pairOf(current: DatabaseCredential, { username: name }: DatabaseCredential): Pair {
+  const isClone = secret.originalName(name) === current.username;
+  return { name, inUse: current.username, change: secret.isNamed(current) ? "named" : isClone ? "clone" : "original" };
+}
 
 /** The user changes its own password, logged in with whichever version is in force; a superuser does it when none is. */
 async function setOwn(versions: Versions<DatabaseCredential>, verifier: Promise<string>, tools: RotatorTools): Promise<void> {
@@ -65,9 +90,7 @@ async function setOther(versions: Versions<DatabaseCredential>, verifier: Promis
   const admin = secret.superuserOf(versions);
   await withSession(secret.login(admin), session(pending, tools), async (db) => {
     await db.read(endEarlierCalls(pending));
-    const isClone = secret.originalName(pending.username) === current.username;
-    const change = secret.isNamed(current) ? "named" : isClone ? "clone" : "original";
-    await setCloned(db, { name: pending.username, inUse: current.username, change }, await verifier);
+    await setCloned(db, pairOf(current, pending), await verifier);
   });
 }
 

@@ -4,6 +4,7 @@ import { addAccessKeyCommands } from "./commands/access-key.ts";
 import { addAuditCommands } from "./commands/audit.ts";
 import { addBackupCommands } from "./commands/backup.ts";
 import { addDoctorCommand } from "./commands/doctor.ts";
+import { addEventsCommands } from "./commands/events.ts";
 import { addFunctionCommands } from "./commands/function.ts";
 import { addInitCommand } from "./commands/init.ts";
 import { addKeyCommands } from "./commands/key.ts";
@@ -48,6 +49,7 @@ Exit codes: 0 done, 1 refused or failed, 2 wrongly called, 3 nobody answered.`,
   program.commandsGroup("Secrets:");
   addSecretCommands(program);
   addRotationCommands(program);
+  addEventsCommands(program);
   addFunctionCommands(program);
   addKeyCommands(program);
   program.commandsGroup("Who may do what:");

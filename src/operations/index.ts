@@ -1,4 +1,5 @@
 import { auditOperations } from "./audit/index.ts";
+import { listEventsOperation } from "./events/list-events.ts";
 import { functionOperations } from "./functions/index.ts";
 import { identityOperations } from "./identity/index.ts";
 import { keyOperations } from "./keys/index.ts";
@@ -22,4 +23,5 @@ export const operations: readonly Operation[] = [
   ...keyOperations,
   ...identityOperations,
   ...auditOperations,
+  listEventsOperation,
 ];

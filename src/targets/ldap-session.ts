@@ -10,6 +10,7 @@ export interface LdapLogin {
   readonly port: number;
   /** A distinguished name; Active Directory takes `user@domain` as well. */
   readonly username: string;
+  /** Never empty: without a password it would be nobody's login, which succeeds. */
   readonly password: string;
   /** `implicit` from the first byte, or by StartTLS. */
   readonly tls: "implicit" | "starttls" | "none";
@@ -107,8 +108,6 @@ async function connect(login: LdapLogin, tls: ConnectionOptions | undefined, dea
     if (tls && login.tls === "starttls") await answered(() => client.startTLS({ ...tls, host }).catch(noStartTls));
     return {
       async bind(password) {
-        // Without a password it would be nobody's login, which succeeds.
-        if (password === "") throw new RotatorError("invalid", `${username} has an empty password`);
         const control = new PasswordPolicyControl();
         await answered(() => client.bind(username, password, control), control);
         const objection = explainPolicy(control.value?.error);

@@ -50,7 +50,7 @@ function ldapRotator(dialect: Dialect): Rotator<DatabaseCredential> {
     if (ssl === false && dialect.needsTls) throw new RotatorError("invalid", `${dialect.kind} takes passwords over TLS only`);
     return { ...place, tls: ssl === false ? "none" : wanted ? "starttls" : "implicit" };
   };
-  const session = <T>(credential: DatabaseCredential, { deadlineAt }: RotatorTools, work: (session: Session) => Promise<T>) =>
+  const session = async <T>(credential: DatabaseCredential, { deadlineAt }: RotatorTools, work: (db: Session) => Promise<T>) =>
     withSession(login(credential), deadlineAt, work);
 
   async function setOwn(versions: Versions<DatabaseCredential>, tools: RotatorTools): Promise<void> {

@@ -16,7 +16,7 @@ export interface RotatorTools {
 /** Who may act at the target: the secret's own credential, and the superuser's that `masterarn` names. */
 export interface Access<Credential, Admin = Credential> {
   readonly current: Credential;
-  /** Sets passwords for alternating users, and for a single user that nothing else opens; acts for an issuer where it is given. */
+  /** Sets passwords for alternating users and of a second slot, and for a single user that nothing else opens; acts for an issuer where it is given. */
   readonly admin: Admin | undefined;
 }
 

@@ -26,6 +26,8 @@ export interface SlapdServer extends AsyncDisposable {
   readonly rootPassword: string;
   /** All operations as the server logs them. */
   log(): string;
+  /** A password policy by its attributes, e.g. `{ pwdMinLength: "12" }`; gives its distinguished name. */
+  addPolicy(name: string, rules: Readonly<Record<string, string>>): Promise<string>;
   /** Does something as the superuser. */
   asRoot<T>(work: (client: Client) => Promise<T>): Promise<T>;
   stop(): Promise<void>;
@@ -124,6 +126,12 @@ export async function startSlapd({ tls, trusting }: SlapdOptions = {}): Promise<
     rootPassword,
     log: () => readFileSync(logFile, "utf8"),
     asRoot,
+    async addPolicy(name, rules) {
+      const dn = `cn=${name},ou=policies,${suffix}`;
+      const entry = { objectClass: ["device", "pwdPolicy"], cn: name, pwdAttribute: "userPassword", ...rules };
+      await asRoot((client) => client.add(dn, entry));
+      return dn;
+    },
     stop,
     async [Symbol.asyncDispose]() {
       await stop();
@@ -141,6 +149,7 @@ function database({ data, rootDn, rootPassword }: { data: string; rootDn: string
     `rootpw ${rootPassword}`,
     `directory ${data}`,
     "dbnosync",
+    `access to dn.subtree="ou=fixed,${suffix}" attrs=userPassword by * auth`,
     `access to attrs=userPassword by self write by dn.exact="cn=resetter,${suffix}" write by anonymous auth by * none`,
     `access to * by dn.exact="cn=resetter,${suffix}" read by self read by * none`,
     "overlay ppolicy",
@@ -151,5 +160,5 @@ function database({ data, rootDn, rootPassword }: { data: string; rootDn: string
 
 async function addBase(client: Client): Promise<void> {
   await client.add(suffix, { objectClass: ["dcObject", "organization"], dc: "example", o: "example" });
-  await client.add(`ou=policies,${suffix}`, { objectClass: "organizationalUnit", ou: "policies" });
+  for (const ou of ["policies", "fixed"]) await client.add(`ou=${ou},${suffix}`, { objectClass: "organizationalUnit", ou });
 }

@@ -25,6 +25,8 @@ const builtinFunctions: ReadonlyMap<string, BuiltinFunction> = new Map([
   ["SecretsManagerRDSMariaDBRotationMultiUser", { kind: "mysql", strategy: "alternating-users" }],
   ["SecretsManagerRDSMySQLRotationSingleUser", { kind: "mysql", strategy: "single-user" }],
   ["SecretsManagerRDSMySQLRotationMultiUser", { kind: "mysql", strategy: "alternating-users" }],
+  ["SecretsManagerRDSOracleRotationSingleUser", { kind: "oracle", strategy: "single-user" }],
+  ["SecretsManagerRDSOracleRotationMultiUser", { kind: "oracle", strategy: "alternating-users" }],
   ["SecretsManagerRDSPostgreSQLRotationSingleUser", { kind: "postgres", strategy: "single-user" }],
   ["SecretsManagerRDSPostgreSQLRotationMultiUser", { kind: "postgres", strategy: "alternating-users" }],
   ["SecretsManagerRDSSQLServerRotationSingleUser", { kind: "sqlserver", strategy: "single-user" }],

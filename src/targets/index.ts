@@ -11,6 +11,7 @@ const rotators: Readonly<Record<string, () => Promise<Rotator<AnyCredential>>>> 
   "aws-iam": async () => (await import("./aws-iam.ts")).awsIam as unknown as Rotator<AnyCredential>,
   mongodb: async () => (await import("./mongodb.ts")).mongodb as unknown as Rotator<AnyCredential>,
   mysql: async () => (await import("./mysql.ts")).mysql as unknown as Rotator<AnyCredential>,
+  oracle: async () => (await import("./oracle.ts")).oracle as unknown as Rotator<AnyCredential>,
   postgres: async () => (await import("./postgres.ts")).postgres as unknown as Rotator<AnyCredential>,
   random: async () => (await import("./random.ts")).random as unknown as Rotator<AnyCredential>,
   redis: async () => (await import("./redis.ts")).redis as unknown as Rotator<AnyCredential>,

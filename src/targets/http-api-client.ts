@@ -12,7 +12,10 @@ const notInRandom = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~ ";
 
 /** What stands for placeholders in every request of a call. */
 export function commonValues({ rotationId, generatePassword }: RotatorTools): Pick<TemplateValues, "rotationId" | "random"> {
-  return { rotationId, random: (length) => generatePassword({ length, exclude: notInRandom }).slice(0, length) };
+  return {
+    rotationId,
+    random: (length) => generatePassword({ length: Math.max(length, 16), exclude: notInRandom }).slice(0, length),
+  };
 }
 
 /** The API that a declaration describes. */

@@ -55,7 +55,7 @@ function fillUrl(origin: string, { path, query = {} }: RequestDeclaration, value
 
 /** Servers differ on whether an encoded slash still divides: it goes nowhere. */
 function pathSegment(value: string, label: string): string {
-  if (/[/\\]|[^\P{Cc}]/u.test(value) || !value.isWellFormed()) {
+  if (/[/\\]|[^\P{Cc}]/u.test(value)) {
     throw new RotatorError("invalid", `${label}: a value with a slash or a control character does not fit the path`);
   }
   return encodeURIComponent(value).replace(/[!'()*]/g, (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`);

@@ -97,8 +97,8 @@ function valueOfPlaceholder({ source, field, length }: Placeholder, values: Temp
   throw new RotatorError("invalid", `${whose} has no ${name}, or none that is a text, a number or true or false`);
 }
 
-/** What may stand in a template: no number that lost digits, no empty text. */
+/** What may stand in a template: no number that lost digits, no empty text, no half of a character. */
 export function isScalar(value: unknown): value is string | number | boolean {
   if (typeof value === "number") return Number.isFinite(value) && (!Number.isInteger(value) || Number.isSafeInteger(value));
-  return typeof value === "boolean" || (typeof value === "string" && value !== "");
+  return typeof value === "boolean" || (typeof value === "string" && value !== "" && value.isWellFormed());
 }

@@ -1,0 +1,99 @@
+// The kill campaign: `npm run crash -- --kills 1000 --seed 7`. SIGKILL at points of a rotation and at moments, against real
+// targets; ends with 1 when anything was lost, or when a planted hole was not found.
+import { cpSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { type Report, runScenario } from "../test/crash/campaign/campaign.ts";
+import { type Hole, holes, plant } from "../test/crash/campaign/holes.ts";
+import { type Scenario, scenarios } from "../test/crash/campaign/scenarios.ts";
+
+const help = `npm run crash -- [options]
+  --kills N          kills in all, shared among the scenarios (default 400)
+  --seed S           a whole number; the same seed kills at the same points (default 1)
+  --scenario NAME    only those whose names contain it; may be given again
+  --holes            plants faults in a copy of the program, one after another, and looks whether each is found
+  --hole NAME        only that one
+  --json             the reports as JSON`;
+
+const root = join(import.meta.dirname, "..");
+const { values } = parseArgs({
+  options: {
+    kills: { type: "string", default: "400" },
+    seed: { type: "string", default: "1" },
+    scenario: { type: "string", multiple: true },
+    holes: { type: "boolean", default: false },
+    hole: { type: "string" },
+    json: { type: "boolean", default: false },
+    help: { type: "boolean", default: false },
+  },
+});
+process.exit(await main());
+
+async function main(): Promise<number> {
+  const [kills, seed] = [Number(values.kills), Number(values.seed)];
+  if (values.help) return say(help, 0);
+  if (!Number.isSafeInteger(kills) || kills < 1) return say("crash: --kills takes a whole number from 1", 2);
+  if (!Number.isSafeInteger(seed)) return say("crash: --seed takes a whole number", 2);
+  const planted = holes.filter(({ name }) => values.holes || name === values.hole);
+  if (values.hole !== undefined && planted.length === 0)
+    return say(`crash: no such hole; there are ${holes.map(({ name }) => name).join(", ")}`, 2);
+  return planted.length > 0 ? findHoles(planted, kills, seed) : campaign(kills, seed);
+}
+
+async function campaign(kills: number, seed: number): Promise<number> {
+  const chosen = scenarios.filter(({ name }) => values.scenario?.some((part) => name.includes(part)) ?? true);
+  if (chosen.length === 0) return say(`crash: no such scenario; there are ${scenarios.map(({ name }) => name).join(", ")}`, 2);
+  const reports: Report[] = [];
+  for (const scenario of chosen) {
+    if (scenario.skip !== false) {
+      console.error(`crash: ${scenario.name} left out: ${scenario.skip}`);
+      continue;
+    }
+    const report = await runScenario(scenario, { kills: Math.ceil(kills / chosen.length), seed, root, say: console.error });
+    reports.push(report);
+    for (const violation of report.violations) console.error(`crash: ${report.scenario}: ${violation}`);
+  }
+  const lost = reports.reduce((sum, { violations }) => sum + violations.length, 0);
+  if (values.json) console.log(JSON.stringify({ seed, reports }));
+  else
+    console.table(
+      Object.fromEntries(reports.map(({ scenario, violations, ...row }) => [scenario, { ...row, lost: violations.length }])),
+    );
+  const all = reports.reduce((sum, report) => sum + report.kills, 0);
+  // No event in n tries: the rate is below 3/n with a confidence of 95 %.
+  console.error(
+    `crash: ${all} kills, seed ${seed}, ${lost} violations${lost === 0 ? `; below ${(3 / all).toExponential(1)} a kill (95 %)` : ""}`,
+  );
+  return lost === 0 ? 0 : 1;
+}
+
+async function findHoles(planted: readonly Hole[], kills: number, seed: number): Promise<number> {
+  let missed = 0;
+  for (const hole of planted) {
+    const scenario = scenarios.find(({ name }) => name === hole.scenario);
+    if (!scenario) throw new Error(`hole ${hole.name} names no scenario`);
+    const found = await findHole(hole, scenario, kills, seed);
+    if (found === undefined) missed += 1;
+    console.log(`${found === undefined ? "MISSED" : "found "}  ${hole.name} (${hole.about})${found ? `: ${found}` : ""}`);
+  }
+  return missed === 0 ? 0 : 1;
+}
+
+async function findHole(hole: Hole, scenario: Scenario, kills: number, seed: number): Promise<string | undefined> {
+  const copy = mkdtempSync(join(tmpdir(), "rekey-hole-"));
+  try {
+    for (const part of ["src", "test", "package.json"]) cpSync(join(root, part), join(copy, part), { recursive: true });
+    symlinkSync(join(root, "node_modules"), join(copy, "node_modules"));
+    plant(hole, copy);
+    const { violations } = await runScenario(scenario, { kills, seed, root: copy, untilFound: true });
+    return violations[0];
+  } finally {
+    rmSync(copy, { recursive: true, force: true });
+  }
+}
+
+function say(text: string, code: number): number {
+  (code === 0 ? console.log : console.error)(text);
+  return code;
+}

@@ -1,0 +1,213 @@
+// Kills a process that rotates again and again, at points of its work and at moments, and looks after each kill, and after
+// the next start has healed what it found, whether anything was lost.
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { migrate } from "../../../src/store/migrate.ts";
+import { openSqlite } from "../../../src/store/sqlite.ts";
+import { newRootKey, openWorld, type World } from "../../support/engine-world.ts";
+import { seeded } from "../../support/random.ts";
+import { Inspector } from "./inspector.ts";
+import type { Scenario, Target } from "./scenarios.ts";
+import type { Job } from "./worker.ts";
+
+export interface CampaignOptions {
+  readonly kills: number;
+  readonly seed: number;
+  /** Where the worker's sources are: the repository, or a copy with a hole in it. */
+  readonly root: string;
+  say?(text: string): void;
+  /** Ends at the first violation. */
+  readonly untilFound?: boolean;
+}
+
+export interface Report {
+  readonly scenario: string;
+  readonly kills: number;
+  /** Different places in the work at which it was killed. */
+  readonly points: number;
+  /** Kills at a moment, wherever the work was. */
+  readonly moments: number;
+  /** Kills while an earlier one was being healed. */
+  readonly whileHealing: number;
+  readonly rotations: number;
+  readonly slowestHealMs: number;
+  /** What was lost or broken, each with the kill that showed it. */
+  readonly violations: readonly string[];
+}
+
+/** Reliability I6. */
+const healWithinMs = 60_000;
+/** As far as the work of one round goes, about; the first kills learn how far. */
+const firstGuess = 400;
+const secretsAtOnce = 3;
+/** A secret keeps at most 100 versions of one day. */
+const roundsOfSecret = 40;
+
+export async function runScenario(scenario: Scenario, options: CampaignOptions): Promise<Report> {
+  await using target = await scenario.start();
+  const folder = mkdtempSync(join(tmpdir(), "rekey-campaign-"));
+  try {
+    return await new Campaign(scenario, target, folder, options).run();
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+class Campaign {
+  readonly #scenario: Scenario;
+  readonly #target: Target;
+  readonly #folder: string;
+  readonly #options: CampaignOptions;
+  readonly #random: () => number;
+  readonly #rootKey = newRootKey();
+  readonly #inspector: Inspector;
+  readonly #points = new Set<string>();
+  readonly #output: string[] = [];
+  #secrets: string[] = [];
+  #made = 0;
+  #longest = firstGuess;
+  #moments = 0;
+  #whileHealing = 0;
+  #slowestHealMs = 0;
+
+  constructor(scenario: Scenario, target: Target, folder: string, options: CampaignOptions) {
+    this.#scenario = scenario;
+    this.#target = target;
+    this.#folder = folder;
+    this.#options = options;
+    this.#random = seeded(`${options.seed} ${scenario.name}`);
+    this.#inspector = new Inspector(scenario, target);
+  }
+
+  async run(): Promise<Report> {
+    const { kills, untilFound, say } = this.#options;
+    const store = openSqlite(join(this.#folder, "rekey.db"));
+    await migrate(store);
+    await store.close();
+    let done = 0;
+    while (done < kills && !(untilFound && this.#inspector.violations.length > 0)) {
+      if (done % roundsOfSecret === 0) await this.#newSecrets();
+      const killed = await this.#kill();
+      if (killed !== undefined) done += 1;
+      await this.#withWorld((world) => this.#inspector.afterKill(world, this.#secrets, killed ?? "it ended by itself"));
+      if (done % 50 === 0 && killed !== undefined) say?.(`${this.#scenario.name}: ${done} of ${kills} kills`);
+    }
+    await this.#healAll();
+    await this.#inspector.leaks(this.#output.join(""), this.#folder);
+    return {
+      scenario: this.#scenario.name,
+      kills: done,
+      points: this.#points.size,
+      moments: this.#moments,
+      whileHealing: this.#whileHealing,
+      rotations: this.#inspector.rotations,
+      slowestHealMs: Math.round(this.#slowestHealMs),
+      violations: this.#inspector.violations,
+    };
+  }
+
+  /** Where the process was when it died; `undefined` when it had ended its work before. */
+  async #kill(): Promise<string | undefined> {
+    const atMoment = this.#random() < 0.3;
+    const killAt = atMoment ? 0 : 1 + Math.floor(this.#random() * this.#longest * 1.1);
+    const whileHealing = this.#random() < 0.25;
+    const worker = this.#start({ killAt, whileHealing, rounds: atMoment ? 1_000 : 1 });
+    const startedAt = performance.now();
+    let healed = false;
+    let place: string | undefined;
+    const mostMs = 20 + 400 * this.#random();
+    let timer: NodeJS.Timeout | undefined;
+    const listen = this.#listen(worker, (line) => {
+      if (line === "healed") {
+        healed = true;
+        this.#slowestHealMs = Math.max(this.#slowestHealMs, performance.now() - startedAt);
+      } else if (line === "begun" && atMoment) {
+        timer = setTimeout(() => worker.kill("SIGKILL"), mostMs);
+      } else if (line.startsWith("point ")) place = line.slice(6);
+      else if (line.startsWith("points ") && !atMoment) this.#longest = Number(line.slice(7));
+    });
+    const deadline = setTimeout(() => {
+      this.#inspector.violated("I6", `nothing healed within ${healWithinMs} ms of a start`, "a start");
+      worker.kill("SIGKILL");
+    }, healWithinMs);
+    await listen;
+    clearTimeout(deadline);
+    clearTimeout(timer);
+    if (worker.signalCode === "SIGKILL" && !healed) this.#whileHealing += 1;
+    if (atMoment && worker.signalCode === "SIGKILL") {
+      this.#moments += 1;
+      return `a moment, ${mostMs.toFixed(0)} ms after the start`;
+    }
+    if (worker.signalCode === "SIGKILL") {
+      this.#points.add(place ?? "?");
+      return `point ${killAt}, ${place}`;
+    }
+    if (worker.exitCode !== 0) this.#inspector.violated("worker", `it ended with ${worker.exitCode}: ${this.#tail()}`, "a start");
+    return undefined;
+  }
+
+  /** A last start that nobody kills: afterwards everything has to be in order. */
+  async #healAll(): Promise<void> {
+    const worker = this.#start({ killAt: 0, whileHealing: false, rounds: 1 });
+    const deadline = setTimeout(() => worker.kill("SIGKILL"), healWithinMs);
+    await this.#listen(worker, () => undefined);
+    clearTimeout(deadline);
+    if (worker.exitCode !== 0) this.#inspector.violated("I6", `the last start did not end its work: ${this.#tail()}`, "the end");
+    await this.#withWorld((world) => this.#inspector.atEnd(world, this.#secrets));
+  }
+
+  #start(how: Pick<Job, "killAt" | "whileHealing" | "rounds">): ChildProcess {
+    const { functionName } = this.#scenario;
+    const job: Job = { ...how, folder: this.#folder, functionName, secrets: this.#secrets, atOnce: secretsAtOnce };
+    const file = join(this.#options.root, "test/crash/campaign/worker.ts");
+    return spawn(process.execPath, ["--disable-warning=ExperimentalWarning", file], {
+      env: { ...process.env, CAMPAIGN_JOB: JSON.stringify(job), ROOT_KEY: this.#rootKey },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+  }
+
+  async #listen(worker: ChildProcess, take: (line: string) => void): Promise<void> {
+    let rest = "";
+    worker.stdout?.setEncoding("utf8").on("data", (text: string) => {
+      this.#output.push(text);
+      const lines = (rest + text).split("\n");
+      rest = lines.pop() ?? "";
+      for (const line of lines) take(line);
+    });
+    worker.stderr?.setEncoding("utf8").on("data", (text: string) => this.#output.push(text));
+    await once(worker, "close");
+  }
+
+  #tail(): string {
+    return this.#output.join("").slice(-600);
+  }
+
+  async #newSecrets(): Promise<void> {
+    const { retireAfterSeconds } = this.#scenario;
+    await this.#withWorld(async (world) => {
+      const { admin } = this.#target;
+      const master = admin && (await world.newSecret(`master-${this.#made}`, admin));
+      this.#secrets = [];
+      for (let count = 0; count < secretsAtOnce; count += 1, this.#made += 1) {
+        const name = `user_${this.#made}`;
+        const credential = await this.#target.newAccount(name);
+        const value = { ...credential, ...(master && { masterarn: master.arn }) };
+        const policy = retireAfterSeconds === undefined ? {} : { rotationPolicy: { retireAfterSeconds } };
+        await world.newSecret(name, value, policy);
+        this.#secrets.push(name);
+      }
+    });
+  }
+
+  async #withWorld(work: (world: World) => Promise<void>): Promise<void> {
+    const sql = openSqlite(join(this.#folder, "rekey.db"));
+    try {
+      await work(await openWorld(sql, { rootKey: this.#rootKey }));
+    } finally {
+      await sql.close();
+    }
+  }
+}

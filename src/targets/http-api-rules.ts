@@ -168,6 +168,12 @@ function issueProblems({ id, create, delete: remove, list }: HttpApiDeclaration)
   return problems;
 }
 
+/** Whether a login shows that the id beside a key is the key's own: it is part of what is shown, or the API tells it. */
+export function provesId({ id, auth, test }: HttpApiDeclaration): boolean {
+  const shown = authTexts(auth.current).flatMap(placeholdersOf);
+  return shown.some(({ field }) => field === id) || Object.values(test.expect?.json ?? {}).includes(`{{current.${id}}}`);
+}
+
 /** The fields of a value that the declaration's templates name. */
 export function fieldsOf(declaration: HttpApiDeclaration, who: "current" | "admin"): string[] {
   const auth = declaration.auth[who];

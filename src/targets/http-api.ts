@@ -6,7 +6,7 @@ import type { HttpApiDeclaration } from "./http-api-declaration.ts";
 import { at } from "./http-api-json.ts";
 import { listKeys } from "./http-api-list.ts";
 import { labelOf } from "./http-api-request.ts";
-import { authTexts, fieldsOf } from "./http-api-rules.ts";
+import { authTexts, fieldsOf, provesId } from "./http-api-rules.ts";
 import { isScalar, placeholdersOf, render, type TemplateValues } from "./http-api-template.ts";
 import { issuesOnly } from "./issuer.ts";
 import type { Access, Finding, Rotator, RotatorTools } from "./target.ts";
@@ -44,6 +44,7 @@ export function httpApiRotator(declaration: HttpApiDeclaration): Rotator<ApiCred
       marks: list !== undefined,
       repeatable: create.repeatable,
       settlesWithinMs: propagationSeconds * 1000,
+      idUnproven: !provesId(declaration),
       id: (credential) => idOf(declaration, credential),
       list: async (access, tools) => (list ? listKeys(api, list, valuesOf(access, tools), tools) : undefined),
       issue: (access, tools) => issue(api, access, tools),
@@ -73,6 +74,11 @@ export function httpApiRotator(declaration: HttpApiDeclaration): Rotator<ApiCred
       } else {
         const problem = "the declaration has no list: a key whose answer was lost stays at the API";
         findings.push({ step: "createSecret", problem, remedy: "Declare list, with a mark.", warning: true });
+      }
+      if (access.admin && !provesId(declaration)) {
+        const problem = `the test does not show that ${declaration.id} is the key's own, so a key that no rotation made is not deleted`;
+        const remedy = `Have test.expect.json compare {{current.${declaration.id}}}, or delete the first key by hand.`;
+        findings.push({ step: "retirement", problem, remedy, warning: true });
       }
       return findings;
     },

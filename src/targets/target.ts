@@ -78,6 +78,8 @@ export interface Issuer<Credential, Admin = Credential> {
   readonly marks?: boolean | undefined;
   /** `issue` again for the same rotation gives the same one: after a lost answer it is asked for again, and none deleted before. */
   readonly repeatable?: boolean | undefined;
+  /** A login does not show that the id is the credential's own: what no rotation made is not deleted by its id. */
+  readonly idUnproven?: boolean | undefined;
   /** A new one may be refused for so long before all of the target knows it. */
   readonly settlesWithinMs?: number | undefined;
   /** The id under which the target knows a credential; not secret. */

@@ -23,7 +23,7 @@ const declarationAt = (origin: string) => ({
     json: { name: "rekey-{{rotationId}}", tags: ["rekey", 1, true, null] },
     extract: { keyId: "data.id", apiKey: "data.key" },
   },
-  test: { method: "GET", path: "/v1/me", expect: { json: { user: "{{current.user}}" } } },
+  test: { method: "GET", path: "/v1/me", expect: { json: { user: "{{current.user}}", key_id: "{{current.keyId}}" } } },
   delete: { method: "DELETE", path: "/v1/keys/{{id}}" },
   list: {
     method: "GET",

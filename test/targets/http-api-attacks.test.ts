@@ -266,3 +266,21 @@ test("attack: the superuser's key of another API is not sent to this one", () =>
     assert.ok(!rotator.admin?.safeParse(value).success);
   }
 });
+
+test("attack: a secret that names somebody else's key has that key neither accepted nor deleted", async () => {
+  const victim = world.newAccess();
+  const { current, admin } = world.newAccess();
+  const claims = { ...current, keyId: victim.current.keyId };
+  const proven = world.rotatorOf();
+  assert.equal(await proven.rotator.probe(claims, tools()), "invalid");
+  assert.equal(proven.issuer.idUnproven, false);
+  const unproven = world.rotatorOf((d) => ({ ...d, test: { ...d.test, expect: { json: { user: "{{current.user}}" } } } }));
+  assert.equal(await unproven.rotator.probe(claims, tools()), "ok");
+  assert.equal(unproven.issuer.idUnproven, true);
+  const findings = await unproven.rotator.check?.({ current, admin }, "issuer", tools());
+  assert.deepEqual(
+    findings?.map(({ step, warning }) => [step, warning]),
+    [["retirement", true]],
+  );
+  assert.deepEqual(await proven.rotator.check?.({ current, admin }, "issuer", tools()), []);
+});

@@ -280,7 +280,7 @@ test("TLS is verified, by the system's authorities or caFile's", {
   const caFile = makeCertificate(home);
   const key = readFileSync(join(home, "server.key"));
   const server = createServer({ key, cert: readFileSync(caFile) }, ({ headers }, response) => {
-    reply(response, { status: headers.authorization === "Bearer right" ? 200 : 401, json: { user: "u" } });
+    reply(response, { status: headers.authorization === "Bearer right" ? 200 : 401, json: { user: "u", key_id: "key_1" } });
   }).listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;

@@ -51,6 +51,13 @@ export async function startProxy(to: { readonly host: string; readonly port: num
   };
 }
 
+export interface Tap extends AsyncDisposable {
+  readonly host: string;
+  readonly port: number;
+  /** Ends all connections. */
+  cut(): void;
+}
+
 /**
  * Shows `see` what clients send, before it is passed on. `before`: the connection is cut instead; `after`: the server gets it,
  * and its answer is lost.
@@ -58,7 +65,7 @@ export async function startProxy(to: { readonly host: string; readonly port: num
 export async function startTap(
   to: { readonly host: string; readonly port: number },
   see: (sent: string) => "before" | "after" | undefined,
-): Promise<AsyncDisposable & { readonly port: number }> {
+): Promise<Tap> {
   const sockets = new Set<Socket>();
   const server = createServer((near) => {
     const far = connect(to.port, to.host);
@@ -79,10 +86,15 @@ export async function startTap(
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
+  const cut = (): void => {
+    for (const socket of sockets) socket.destroy();
+  };
   return {
+    host: "127.0.0.1",
     port: (server.address() as AddressInfo).port,
+    cut,
     async [Symbol.asyncDispose]() {
-      for (const socket of sockets) socket.destroy();
+      cut();
       server.close();
       await once(server, "close");
     },

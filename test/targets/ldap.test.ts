@@ -7,7 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Attribute, Change, DN } from "ldapts";
 import type { DatabaseCredential } from "../../src/targets/database-secret.ts";
 import { ldap } from "../../src/targets/ldap.ts";
-import { passwordModifyOid } from "../../src/targets/ldap-session.ts";
+import { passwordModifyOid, withSession } from "../../src/targets/ldap-session.ts";
 import { startTap } from "../support/proxy.ts";
 import { type SlapdServer, slapdSkip, slapdTlsSkip, startSlapd, suffix } from "../support/slapd-server.ts";
 import { failure, rotatorContract, tools } from "./contract.ts";
@@ -201,6 +201,39 @@ describe("ldap on OpenLDAP", { skip: slapdSkip }, () => {
     for (const inForce of ["v0", "v1", "v2"]) assert.equal(await set(inForce), "ok", inForce);
     assert.equal(await failure(set("elsewhere")), "refused");
     assert.equal(await set("elsewhere", adminOf(server)), "ok");
+  });
+
+  test("a password that is set already is not set again: a policy would refuse it", async () => {
+    const history = await server.addPolicy("history", { pwdInHistory: "3" });
+    const current = await newUser(server, freshName("again"), "old-password", { pwdPolicySubentry: history });
+    const pending = await ldap.create(current, "single-user", tools());
+    for (let turn = 0; turn < 3; turn++) await ldap.set(versionsOf(current, pending), "single-user", tools());
+    assert.equal(await probe(pending), "ok");
+  });
+
+  test("an old password of the entry that is current went with the change", async () => {
+    const old = await newUser(server, freshName("same"), "old-password");
+    const current = await rotated(old);
+    await ldap.retire?.(old, { current, admin: adminOf(server) }, "alternating-users", tools());
+    assert.equal(await probe(current), "ok");
+  });
+
+  test("after its connection has ended a session does nothing more, as nobody least of all", async () => {
+    const { username, password } = await newUser(server, freshName("ended"), "old-password");
+    let connections = 0;
+    await using tap = await startTap(server, (sent) => {
+      if (sent.includes(username)) connections += 1; // a login, or a change
+      return undefined;
+    });
+    const login = { host: tap.host, port: tap.port, username, password, tls: "none", sslrootcert: undefined } as const;
+    const work = withSession(login, Date.now() + 10_000, async (db) => {
+      tap.cut();
+      await sleep(50);
+      connections = 0;
+      await db.modifyPassword(username, "new-password");
+    });
+    assert.equal(await failure(work), "unknown");
+    assert.equal(connections, 0);
   });
 
   test("who may not change a password is told so", async () => {

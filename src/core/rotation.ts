@@ -43,7 +43,7 @@ export interface Rotation {
   readonly versionId: string;
   /** The secret's when the rotation began. */
   readonly generation: number;
-  readonly origin: "request" | "schedule" | "retry";
+  readonly origin: "request" | "schedule" | "retry" | "repair";
   /** Only testSecret, against a copy of the current value. */
   readonly testOnly: boolean;
   readonly functionArn: string;

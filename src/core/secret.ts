@@ -78,6 +78,8 @@ export interface Secret {
   readonly nextRotationAt?: number | undefined;
   /** When the engine starts the next rotation. */
   readonly rotationDueAt?: number | undefined;
+  /** When the current credential is tried at its target next. */
+  readonly heartbeatDueAt?: number | undefined;
   readonly tags?: Readonly<Record<string, string>> | undefined;
   readonly versions: readonly SecretVersion[];
 }

@@ -41,12 +41,16 @@ export class TargetJobs {
     this.#released = !parts.settings.ownsStore;
   }
 
+  get full(): boolean {
+    return this.#running.size >= jobsAtOnce;
+  }
+
   /** Begins what is due, as far as there is room. */
   async begin(): Promise<false> {
     const { sql, now, settings } = this.#parts;
     if (!this.#released) await releaseJobClaims(sql);
     this.#released = true;
-    while (!this.#stopping && this.#running.size < jobsAtOnce) {
+    while (!this.#stopping && !this.full) {
       const nowMs = now();
       if (!(await anyJobDue(sql, nowMs))) break;
       const request = { node: settings.node, nowMs, untilMs: nowMs + settings.claimMs, limit: 1 };

@@ -3,6 +3,7 @@ import { type Claim, claimDue, releaseAllClaims } from "../store/rotation-claims
 import type { Sql } from "../store/sql.ts";
 import { Breakers } from "./breaker.ts";
 import { Caps } from "./caps.ts";
+import { Heartbeats } from "./heartbeat.ts";
 import { TargetJobs } from "./jobs.ts";
 import type { EngineParts } from "./parts.ts";
 import { History, purgePage } from "./purge.ts";
@@ -34,6 +35,7 @@ export function startEngine(parts: EngineParts): Engine {
   const caps = new Caps(() => allowed(perTarget));
   const limits = { caps, breakers: new Breakers(() => parts.now()) };
   const jobs = new TargetJobs(parts, caps, () => alarm.ring());
+  const heartbeats = new Heartbeats(parts, caps, () => alarm.ring());
   const retirements = new Retirements(parts, caps, () => alarm.ring());
   let stopping = false;
 
@@ -70,6 +72,7 @@ export function startEngine(parts: EngineParts): Engine {
     () => startDueRotations(parts),
     () => claimMore().then(() => false),
     () => jobs.begin(),
+    () => heartbeats.begin(),
     () => retirements.begin(),
     () => purgePage(parts),
     () => copyDueReplicas(parts),
@@ -94,7 +97,7 @@ export function startEngine(parts: EngineParts): Engine {
   };
 
   const sleepMs = async (): Promise<number> => {
-    if (running.size >= allowed(concurrency) || retirements.full) return longestSleepMs;
+    if (running.size >= allowed(concurrency) || retirements.full || jobs.full || heartbeats.full) return longestSleepMs;
     const dueAt = await nextDueAt(parts.sql);
     return dueAt === undefined ? longestSleepMs : Math.min(Math.max(dueAt - parts.now(), 1), longestSleepMs);
   };
@@ -118,7 +121,7 @@ export function startEngine(parts: EngineParts): Engine {
     stopping = true;
     alarm.ring();
     await ended;
-    await Promise.all([...running, jobs.stop(), retirements.stop()]);
+    await Promise.all([...running, jobs.stop(), heartbeats.stop(), retirements.stop()]);
   };
   return { wake: () => alarm.ring(), stop, [Symbol.asyncDispose]: stop };
 }

@@ -5,6 +5,7 @@ import { identityOperations } from "./identity/index.ts";
 import { keyOperations } from "./keys/index.ts";
 import type { Operation } from "./operation.ts";
 import { adoptOperations } from "./rotations/adopt.ts";
+import { listHeartbeatsOperation } from "./rotations/heartbeats.ts";
 import { jobOperations } from "./rotations/jobs.ts";
 import { getSecretCandidates } from "./secrets/get-secret-candidates.ts";
 import { awsOperations } from "./secrets/index.ts";
@@ -19,6 +20,7 @@ export const operations: readonly Operation[] = [
   ...rotationPolicyOperations,
   ...jobOperations,
   ...adoptOperations,
+  listHeartbeatsOperation,
   ...functionOperations,
   ...keyOperations,
   ...identityOperations,

@@ -66,6 +66,7 @@ export async function nextDueAt(sql: Sql): Promise<number | undefined> {
        union all select min(claim_until) from retirements where ended_at is null and claim_until is not null
        union all select min(rotation_due_at) from secrets where rotation_due_at is not null
        union all select min(run_at) from target_jobs where ended_at is null and claim_until is null
+       union all select min(heartbeat_due_at) from secrets where heartbeat_due_at is not null
        union all select min(purge_at) from secrets where purge_at is not null
        union all select min(due_at) from replicas where due_at is not null) as due`,
   );

@@ -36,6 +36,7 @@ const columnOf = {
   lastRotatedAt: "last_rotated_at",
   nextRotationAt: "next_rotation_at",
   rotationDueAt: "rotation_due_at",
+  heartbeatDueAt: "heartbeat_due_at",
 } as const satisfies Record<keyof SecretFields, string>;
 const fields = Object.entries(columnOf) as [keyof SecretFields, string][];
 const jsonFields: ReadonlySet<string> = new Set([

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { planHeartbeat } from "../../core/heartbeat.ts";
 import { changedPolicy, policyMembers, type RotationPolicy } from "../../core/rotation-policy.ts";
 import { explainNext, replanRotation } from "../../core/rotation-schedule.ts";
 import type { Secret } from "../../core/secret.ts";
@@ -61,7 +62,7 @@ const putRotationPolicy = defineOperation<PutInput, SecretResource>({
       const saved = await changeSecret(tx, id, (before) => {
         requireWritable(before);
         const after = { ...before, rotationPolicy: changedPolicy(before.rotationPolicy, given, Clear) };
-        return replanRotation(before, after, call.startedAt, Math.random());
+        return planHeartbeat(replanRotation(before, after, call.startedAt, Math.random()), call.startedAt, Math.random());
       });
       if (!saved) throw notFound();
       const { arn, generation } = saved;

@@ -246,6 +246,7 @@ export async function startMongoDbWire(options: WireOptions = {}): Promise<Mongo
     socket.on("error", () => undefined);
     socket.on("data", (chunk: Buffer) => {
       received = Buffer.concat([received, chunk]);
+      if (received.length >= 16 && ![opQuery, opMsg].includes(received.readInt32LE(12))) return socket.destroy();
       while (received.length >= 4 && received.length >= received.readInt32LE(0)) {
         const message = received.subarray(0, received.readInt32LE(0));
         received = received.subarray(message.length);
@@ -319,7 +320,6 @@ function parse(message: Buffer): Message {
     const command = BSON.deserialize(message.subarray(21));
     return { id, opcode, command, database: String(command.$db) };
   }
-  if (opcode !== opQuery) throw new Error(`opcode ${opcode}`);
   const end = message.indexOf(0, 20);
   const command = BSON.deserialize(message.subarray(end + 9));
   return { id, opcode, command, database: message.toString("utf8", 20, end).replace(/\.\$cmd$/, "") };

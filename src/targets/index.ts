@@ -15,6 +15,7 @@ const rotators: Readonly<Record<string, () => Promise<Rotator<AnyCredential>>>> 
   postgres: async () => (await import("./postgres.ts")).postgres as unknown as Rotator<AnyCredential>,
   random: async () => (await import("./random.ts")).random as unknown as Rotator<AnyCredential>,
   redis: async () => (await import("./redis.ts")).redis as unknown as Rotator<AnyCredential>,
+  redshift: async () => (await import("./redshift.ts")).redshift as unknown as Rotator<AnyCredential>,
   sqlserver: async () => (await import("./sqlserver.ts")).sqlserver as unknown as Rotator<AnyCredential>,
 };
 

@@ -14,6 +14,8 @@ export interface SessionOptions {
 }
 
 export interface Session {
+  /** Whether what is sent stays between us: verified TLS. */
+  readonly confidential: boolean;
   read<R extends pg.QueryResultRow>(text: string, values?: readonly unknown[]): Promise<R[]>;
   /** From its first call on, a connection that ends without an answer means an `unknown` outcome. */
   change(text: string): Promise<void>;
@@ -168,6 +170,7 @@ async function logIn(login: DatabaseLogin, options: SessionOptions, ssl: Connect
   }
   return {
     check,
+    confidential: ssl !== false,
     read: async (text, values = []) => (await answered(client.query(text, [...values]))).rows,
     async change(text) {
       changing = true;

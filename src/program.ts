@@ -11,6 +11,7 @@ import { addKeyCommands } from "./commands/key.ts";
 import { addMigrateCommand } from "./commands/migrate.ts";
 import { addOidcProviderCommands } from "./commands/oidc-provider.ts";
 import { addPolicyCommands } from "./commands/policy.ts";
+import { addQuarantineCommands } from "./commands/quarantine.ts";
 import { addRoleCommands } from "./commands/role.ts";
 import { addRootKeyCommand } from "./commands/root-key.ts";
 import { addRotationCommands } from "./commands/rotation.ts";
@@ -49,6 +50,7 @@ Exit codes: 0 done, 1 refused or failed, 2 wrongly called, 3 nobody answered.`,
   program.commandsGroup("Secrets:");
   addSecretCommands(program);
   addRotationCommands(program);
+  addQuarantineCommands(program);
   addEventsCommands(program);
   addFunctionCommands(program);
   addKeyCommands(program);

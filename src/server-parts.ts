@@ -1,5 +1,6 @@
 import { createHmac, type KeyObject, randomInt } from "node:crypto";
 import { hostname } from "node:os";
+import { join } from "node:path";
 import type { Logger } from "pino";
 import { type Authenticator, createAuthenticator } from "./auth/authenticate.ts";
 import type { WebIdentities } from "./auth/web-identity.ts";
@@ -126,6 +127,7 @@ export function engineParts(config: Config, { services, authorize }: Api, functi
       readBarrierMs: config.readBarrierMs,
       concurrency: config.rotationsAtOnce,
       historyDays: config.historyDays,
+      epochFile: join(config.data, "epoch"),
     },
   };
 }

@@ -7,6 +7,7 @@ import { Heartbeats } from "./heartbeat.ts";
 import { TargetJobs } from "./jobs.ts";
 import type { EngineParts } from "./parts.ts";
 import { History, purgePage } from "./purge.ts";
+import { QuarantineWatch } from "./quarantine.ts";
 import { copyDueReplicas } from "./replicate.ts";
 import { Retirements } from "./retirements.ts";
 import { Rewrapping } from "./rewrap.ts";
@@ -66,6 +67,7 @@ export function startEngine(parts: EngineParts): Engine {
     }
   };
 
+  const quarantine = new QuarantineWatch(parts);
   const rewrapping = new Rewrapping(parts);
   const history = new History(parts);
   const kinds = [
@@ -108,7 +110,8 @@ export function startEngine(parts: EngineParts): Engine {
       try {
         if (!released) await releaseAllClaims(parts.sql);
         released = true;
-        if (!(await round())) await alarm.sleep(await sleepMs());
+        if (await quarantine.holds()) await alarm.sleep(longestSleepMs);
+        else if (!(await round())) await alarm.sleep(await sleepMs());
       } catch (error) {
         parts.log.error({ err: error }, "the engine met an error and goes on");
         await alarm.sleep(pauseAfterErrorMs);

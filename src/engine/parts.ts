@@ -59,6 +59,8 @@ interface EngineSettings {
   /** A claim lasts longer than two calls at a target. */
   readonly claimMs: number;
   readonly callMs: number;
+  /** Where the store's age is kept outside of it; absent: nowhere. */
+  readonly epochFile?: string | undefined;
   /** Ended rotations and events are kept so long. */
   readonly historyDays: number;
 }

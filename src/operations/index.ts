@@ -4,6 +4,7 @@ import { functionOperations } from "./functions/index.ts";
 import { identityOperations } from "./identity/index.ts";
 import { keyOperations } from "./keys/index.ts";
 import type { Operation } from "./operation.ts";
+import { quarantineOperations } from "./quarantine/index.ts";
 import { adoptOperations } from "./rotations/adopt.ts";
 import { listHeartbeatsOperation } from "./rotations/heartbeats.ts";
 import { jobOperations } from "./rotations/jobs.ts";
@@ -18,6 +19,7 @@ export const operations: readonly Operation[] = [
   getSecretCandidates,
   listRotationsOperation,
   ...rotationPolicyOperations,
+  ...quarantineOperations,
   ...jobOperations,
   ...adoptOperations,
   listHeartbeatsOperation,

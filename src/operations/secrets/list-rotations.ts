@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { findQuarantine } from "../../store/quarantine.ts";
 import { type ListedRotation, listRotations } from "../../store/rotations.ts";
 import { secretId } from "../input.ts";
 import { type Call, defineOperation, type Resource } from "../operation.ts";
@@ -42,7 +43,9 @@ export const listRotationsOperation = defineOperation<z.infer<typeof input>, Rot
     const after = NextToken === undefined ? undefined : positionIn(NextToken, scope);
     const rotations = await listRotations(sql, { secretArn, state: State, limit: MaxResults + 1, after });
     const last = rotations.length > MaxResults ? rotations[MaxResults - 1] : undefined;
+    const quarantine = await findQuarantine(sql);
     return {
+      ...(quarantine && { Quarantine: { SinceDate: new Date(quarantine.sinceAt), Reason: quarantine.reason } }),
       Rotations: rotations.slice(0, MaxResults).map(shown),
       ...(last && { NextToken: writePageToken(scope, [last.startedAt, last.id]) }),
     };

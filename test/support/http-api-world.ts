@@ -7,8 +7,8 @@ import { type ApiKey, type ApiServer, reply, startApiServer, type Trick } from "
 /** The routes of the API, as tricks name them. */
 export const routes = { create: "POST /v1/users/keys", remove: "DELETE /v1/keys", me: "GET /v1/me", list: "GET /v1/keys" };
 
-/** Keys of a user, made by the superuser's key. */
-const declarationAt = (origin: string) => ({
+/** A declaration: keys of a user, made by the superuser's key. */
+export const declarationAt = (origin: string) => ({
   origin,
   timeoutSeconds: 2,
   id: "keyId",

@@ -22,6 +22,7 @@ import { keepHouse } from "./server-house.ts";
 import { createAuthentication, createServices, engineParts, openParts } from "./server-parts.ts";
 import type { Listen } from "./setting.ts";
 import { openAudit } from "./store/audit.ts";
+import { countHeartbeats } from "./store/heartbeats.ts";
 import { LastReads } from "./store/last-reads.ts";
 import { countRotations } from "./store/rotations.ts";
 import type { Sql } from "./store/sql.ts";
@@ -147,7 +148,7 @@ function renewCertificate({ tlsCert, tlsKey }: Config, front: Front, log: Logger
 /** Rotations are counted once among several processes. */
 function metricsOf({ engine }: Config, { role, metrics }: Part, sql: Sql): Metrics {
   const counts = metrics === undefined || (engine && role !== "reader");
-  return createMetrics(counts ? () => countRotations(sql) : undefined);
+  return createMetrics(counts ? { rotations: () => countRotations(sql), heartbeats: () => countHeartbeats(sql) } : undefined);
 }
 
 const socketsIn = (folder: string) => ({ requests: join(folder, "requests"), notes: join(folder, "notes") });

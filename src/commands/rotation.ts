@@ -46,23 +46,38 @@ const details: Columns = {
   Function: "functionArn",
 };
 
+const heartbeatColumns: Columns = { SECRET: "secretName", CREDENTIAL: "meaning", SINCE: "sinceDate", "LAST TRY": "lastTryDate" };
+
+/** Of all secrets only those that do not log in. */
+function showHeartbeats(heartbeats: readonly Answer[], ofAll: boolean): void {
+  const [one] = heartbeats;
+  if (!ofAll && one) printFields(one, { Credential: "meaning", Since: "sinceDate", "Last tried": "lastTryDate" });
+  if (!ofAll || !one) return;
+  printLine("");
+  printTable(heartbeats, heartbeatColumns, "");
+}
+
 const status: ApiCommand = {
   usage: "status [secret]",
   about: "show a secret's newest rotation, or all that run or are blocked",
   examples: ["rekey rotation status app/db"],
   operation: "rotations/list",
   async ask({ args }, connection) {
-    if (args[0] !== undefined) return callApi(connection, "rotations/list", { secretId: args[0], limit: 1 });
+    const which = args[0] === undefined ? { failing: true } : { secretId: args[0] };
+    const { heartbeats } = await callPages(connection, "rotations/heartbeats", "heartbeats", which);
+    if (args[0] !== undefined)
+      return { ...(await callApi(connection, "rotations/list", { secretId: args[0], limit: 1 })), heartbeats };
     const running = await callPages(connection, "rotations/list", "rotations", { state: "running", limit: 1000 });
     const blocked = await callPages(connection, "rotations/list", "rotations", { state: "blocked", limit: 1000 });
-    return { rotations: [...rowsOf(blocked, "rotations"), ...rowsOf(running, "rotations")] };
+    return { rotations: [...rowsOf(blocked, "rotations"), ...rowsOf(running, "rotations")], heartbeats };
   },
-  show: ({ rotations }, { args }) => {
+  show: ({ rotations, heartbeats }, { args }) => {
     const all = rotations as readonly Answer[];
     const [newest] = all;
     if (args[0] === undefined) printTable(all, stands, "no rotation runs or is blocked");
     else if (newest) printFields(newest, details);
     else printLine(`${args[0]} was never rotated`);
+    showHeartbeats(heartbeats as readonly Answer[], args[0] === undefined);
   },
 };
 

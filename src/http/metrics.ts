@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { FastifyInstance } from "fastify";
-import type { ProcessMetrics } from "./process-metrics.ts";
+import type { ProcessMetrics, StoreCounts } from "./process-metrics.ts";
 import { originOf } from "./raw-request.ts";
 import { type DoorName, RequestCounts } from "./request-counts.ts";
 import { cannotListen } from "./server-socket.ts";
@@ -14,15 +14,14 @@ export interface Metrics {
   text(): Promise<string>;
 }
 
-/** `rotations` counts the rotations of each state, at every scrape; when it rejects, the other numbers are there all the same. */
-export function createMetrics(rotations?: () => Promise<ReadonlyMap<string, number>>): Metrics {
+export function createMetrics(counts?: StoreCounts): Metrics {
   const requests = new RequestCounts();
   let process: Promise<ProcessMetrics> | undefined;
   return {
     request: (door, operation, outcome, seconds) => requests.add(door, operation, outcome, seconds),
     async text() {
       // With the first scrape: without one, the library's memory is for nothing.
-      process ??= import("./process-metrics.ts").then(({ createProcessMetrics }) => createProcessMetrics(rotations));
+      process ??= import("./process-metrics.ts").then(({ createProcessMetrics }) => createProcessMetrics(counts));
       return `${await (await process).text()}\n${requests.text()}`;
     },
   };

@@ -5,24 +5,42 @@ export interface ProcessMetrics {
   text(): Promise<string>;
 }
 
-/** Pauses and lags are measured from now on. `rotations` counts those of each state; when it rejects, all else is there. */
-export function createProcessMetrics(rotations?: () => Promise<ReadonlyMap<string, number>>): ProcessMetrics {
+/** Asked at every scrape; when one rejects, all else is there. */
+export interface StoreCounts {
+  /** Rotations of each state. */
+  rotations(): Promise<ReadonlyMap<string, number>>;
+  /** Secrets by what the last try of their credential came to. */
+  heartbeats(): Promise<ReadonlyMap<string, number>>;
+}
+
+/** Pauses and lags are measured from now on. */
+export function createProcessMetrics(counts?: StoreCounts): ProcessMetrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
-  if (rotations) addRotations(registry, rotations);
+  if (counts) {
+    addCounts(registry, { name: "rekey_rotations", help: "Rotations on record, by state.", label: "state" }, counts.rotations);
+    const help = "Secrets by what the last heartbeat of their credential came to.";
+    addCounts(registry, { name: "rekey_heartbeats", help, label: "outcome" }, counts.heartbeats);
+  }
   return { text: () => registry.metrics() };
 }
 
-function addRotations(registry: Registry, rotations: () => Promise<ReadonlyMap<string, number>>): void {
+interface Counted {
+  readonly name: string;
+  readonly help: string;
+  readonly label: string;
+}
+
+function addCounts(registry: Registry, { name, help, label }: Counted, read: () => Promise<ReadonlyMap<string, number>>): void {
   new Gauge({
-    name: "rekey_rotations",
-    help: "Rotations on record, by state.",
-    labelNames: ["state"],
+    name,
+    help,
+    labelNames: [label],
     registers: [registry],
     async collect() {
       this.reset();
-      const counts = await rotations().catch(() => new Map<string, number>());
-      for (const [state, count] of counts) this.set({ state }, count);
+      const counts = await read().catch(() => new Map<string, number>());
+      for (const [value, count] of counts) this.set({ [label]: value }, count);
     },
   });
 }

@@ -65,7 +65,8 @@ export interface HeartbeatQuery {
   readonly region: string;
   /** ARN of a secret. */
   readonly secretArn?: string | undefined;
-  readonly outcome?: OutcomeClass | undefined;
+  /** Only those that did not end well. */
+  readonly failing: boolean;
   readonly limit: number;
   /** Row id of the last one of the page before. */
   readonly after?: string | undefined;
@@ -75,9 +76,9 @@ export interface HeartbeatQuery {
 export async function listHeartbeats(sql: Sql, query: HeartbeatQuery): Promise<ListedHeartbeat[]> {
   const rows = await sql.query<DueRow & { arn: string; name: string; heartbeat_due_at: number | null }>(
     `select id, arn, name, rotation_policy, heartbeat_outcome, heartbeat_at, heartbeat_since, heartbeat_due_at from secrets
-     where heartbeat_outcome is not null and region = $1 and ($2 = '' or arn = $2) and ($3 = '' or heartbeat_outcome = $3)
-       and id > $4 and deleted_at is null order by id limit $5`,
-    [query.region, query.secretArn ?? "", query.outcome ?? "", query.after ?? "", query.limit],
+     where ${query.failing ? "heartbeat_outcome <> 'ok'" : "heartbeat_outcome is not null"} and region = $1
+       and ($2 = '' or arn = $2) and id > $3 and deleted_at is null order by id limit $4`,
+    [query.region, query.secretArn ?? "", query.after ?? "", query.limit],
   );
   return rows.flatMap((row) => {
     const heartbeat = toHeartbeat(row);

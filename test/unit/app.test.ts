@@ -55,7 +55,10 @@ test("metrics are for this machine, also when the rotations cannot be counted", 
   const app = createApp({ maxBodyBytes: 1000 }, {});
   metricsRoute(
     app,
-    createMetrics(() => Promise.reject(new Error("no store"))),
+    createMetrics({
+      rotations: () => Promise.reject(new Error("no store")),
+      heartbeats: () => Promise.reject(new Error("no store")),
+    }),
   );
   const ask = (remoteAddress: string, headers = {}) => app.inject({ url: "/metrics", remoteAddress, headers });
   for (const address of ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"]) {

@@ -6,10 +6,10 @@ import { type Call, defineOperation, type Resource } from "../operation.ts";
 import { readPageToken, writePageToken } from "../secrets/page-token.ts";
 import { existing, type SecretResource, secretResource } from "../secrets/secret-resource.ts";
 
-const outcomes = ["ok", "refused", "locked", "expired", "unreachable", "timeout", "tls", "denied", "invalid", "unknown"] as const;
 const input = z.object({
   SecretId: secretId.optional(),
-  Outcome: z.enum(outcomes).optional(),
+  /** Only those that did not log in. */
+  Failing: z.boolean().default(false),
   MaxResults: z.int().min(1).max(1000).default(100),
   NextToken: z.string().min(1).max(4096).optional(),
 });
@@ -35,11 +35,11 @@ export const listHeartbeatsOperation = defineOperation<z.infer<typeof input>, He
   permissions: ({ SecretId }, found) => [
     { action: SecretId === undefined ? "rekey:ListRotations" : "secretsmanager:DescribeSecret", resource: found },
   ],
-  async run({ Outcome: outcome, MaxResults, NextToken }, { found }, { sql, region }) {
+  async run({ Failing: failing, MaxResults, NextToken }, { found }, { sql, region }) {
     const secretArn = found && existing(found).arn;
-    const scope = `heartbeats ${secretArn ?? ""} ${outcome ?? ""}`;
+    const scope = `heartbeats ${secretArn ?? ""} ${failing}`;
     const after = NextToken === undefined ? undefined : String(readPageToken(NextToken, scope)[0]);
-    const all = await listHeartbeats(sql, { region, secretArn, outcome, limit: MaxResults + 1, after });
+    const all = await listHeartbeats(sql, { region, secretArn, failing, limit: MaxResults + 1, after });
     const last = all.length > MaxResults ? all[MaxResults - 1] : undefined;
     return {
       Heartbeats: all.slice(0, MaxResults).map(shown),

@@ -1,7 +1,7 @@
 import { PasswordPolicyError, ResultCodeError } from "ldapts";
 import type { OutcomeClass } from "../core/error.ts";
 
-export type Failure = Exclude<OutcomeClass, "ok">;
+type Failure = Exclude<OutcomeClass, "ok">;
 
 /** Result codes. Source: RFC 4511, appendix A. Any other is an answer too: nothing was done. */
 const byResult: Readonly<Record<number, Failure>> = {
@@ -66,7 +66,7 @@ const words: Readonly<Record<Failure, string>> = {
   unknown: "the connection ended before the answer",
 };
 
-export interface Circumstances {
+interface Circumstances {
   readonly changing: boolean;
   readonly late: boolean;
   /** The error of a password policy control, if one came. */
@@ -87,9 +87,7 @@ function explainResult({ code, message }: ResultCodeError, policy: number | unde
   const [outcome, text] = byPolicy[policy ?? -1] ?? [];
   if (outcome && text) return { outcome, text };
   const data = code === 49 ? /, data ([0-9a-f]{3}),/i.exec(message)?.[1]?.toLowerCase() : undefined;
-  // Windows error 56 in front of a constraint violation: the old password that came with a change is wrong.
-  const wrongOld = code === 19 && /^0*56:/.test(message);
-  const found = wrongOld ? "refused" : (byBindData[data ?? ""] ?? byResult[code] ?? "invalid");
+  const found = byBindData[data ?? ""] ?? byResult[code] ?? "invalid";
   const hint = hints[code];
   return { outcome: found, text: `${words[found]} (result ${code}${data ? `, data ${data}` : ""}${hint ? `: ${hint}` : ""})` };
 }

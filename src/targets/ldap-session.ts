@@ -141,7 +141,7 @@ function passwordModifyValue(dn: string, password: string, old: string | undefin
 }
 
 /** A change by the user deletes the old value and adds the new one; a reset replaces it. Source: MS-ADTS, section 3.1.1.3.1.5.1. */
-export function unicodePwdChanges(password: string, old: string | undefined): Change[] {
+function unicodePwdChanges(password: string, old: string | undefined): Change[] {
   const one = (operation: "add" | "delete" | "replace", value: string) =>
     new Change({
       operation,

@@ -1,7 +1,7 @@
 import { createHash, createPrivateKey, createPublicKey, type JsonWebKey, type KeyObject, randomBytes } from "node:crypto";
 
 /** The types that are written here, as in authorized_keys. */
-export type SshType = "ssh-ed25519" | "ssh-rsa";
+type SshType = "ssh-ed25519" | "ssh-rsa";
 
 const magic = "openssh-key-v1\0";
 const [begin, end] = ["-----BEGIN OPENSSH PRIVATE KEY-----", "-----END OPENSSH PRIVATE KEY-----"];

@@ -11,6 +11,7 @@ import type { Principal } from "./core/principal.ts";
 import type { Secret } from "./core/secret.ts";
 import type { SessionTokens } from "./core/session.ts";
 import type { InvokedFunction } from "./engine/invoke.ts";
+import type { RotatorFunction } from "./engine/parts.ts";
 import { builtinFunction, cannotInvoke } from "./functions/builtin.ts";
 import { createFunctions, type Functions } from "./functions/functions.ts";
 import type { RoleSession } from "./functions/process-pool.ts";
@@ -60,6 +61,8 @@ export interface ServerFunctionParts extends StoreParts {
 export interface ServerFunctions extends FunctionDirectory, Pick<Functions, "noteRead" | "close"> {
   /** A function that answers rotation events; `undefined` for every other ARN. */
   invoked(functionArn: string): Promise<InvokedFunction | undefined>;
+  /** A function that is a declaration, e.g. of an HTTP API; `undefined` for every other ARN. */
+  declared(functionArn: string): Promise<RotatorFunction | undefined>;
 }
 
 export function createServerFunctions(config: Config, parts: ServerFunctionParts): ServerFunctions {
@@ -99,6 +102,12 @@ export function createServerFunctions(config: Config, parts: ServerFunctionParts
     forget: functions.forget,
     noteRead: functions.noteRead,
     close: functions.close,
+    async declared(functionArn) {
+      const record = await findFunction(sql, functionArn);
+      if (record?.kind !== "http-api") return undefined;
+      const { kind, declaration } = record;
+      return { kind, strategy: "issuer", declaration, refusal: (secret) => refusal(functionArn, secret) };
+    },
     async invoked(functionArn) {
       const record = await findFunction(sql, functionArn);
       if (!record || record.kind === "http-api") return undefined;

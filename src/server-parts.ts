@@ -116,7 +116,7 @@ export function engineParts(config: Config, { services, authorize }: Api, functi
     random: Math.random,
     generatePassword: (asked) => generatePassword(rotationPasswordOptions(asked), randomInt),
     findRotator,
-    findFunction: async (arn) => builtinFunction(arn),
+    findFunction: async (arn) => builtinFunction(arn) ?? functions.declared(arn),
     findInvoked: functions.invoked,
     ...createRotationRights(services, authorize),
     settings: {

@@ -11,11 +11,13 @@ import type { Rotator, RotatorTools, Strategy } from "../targets/target.ts";
 import type { InvokedFunction } from "./invoke.ts";
 
 /** A function that runs one of our rotators. */
-interface RotatorFunction {
+export interface RotatorFunction {
   readonly kind: string;
   readonly strategy: Strategy;
   /** Of rotators that are declared and not written, e.g. of an HTTP API. */
   readonly declaration?: unknown;
+  /** Of functions that have a policy: whether it lets the service invoke them for this secret now; the refusal if not. */
+  refusal?(secret: Secret): Promise<ServiceError | undefined>;
 }
 
 /** What the engine works with; made once in `server.ts`. */

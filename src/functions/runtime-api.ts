@@ -129,7 +129,12 @@ async function serve(room: WaitingRoom, incoming: IncomingMessage, response: Ser
   const isInit = url === `${root}/init/error`;
   if (method !== "POST" || (kind === undefined && !isInit)) return refuse(response, 404, "NotFound");
   const payload = await readText(incoming);
-  if (payload === undefined) return refuse(response, 413, "RequestEntityTooLarge");
+  if (payload === undefined) {
+    const errorMessage = `Response payload size exceeded maximum allowed payload size (${functionLimits.payloadBytes} bytes).`;
+    const error = JSON.stringify({ errorMessage, errorType: "Function.ResponseSizeTooLarge" });
+    room.answer(requestId, { kind: "error", payload: error });
+    return refuse(response, 413, "RequestEntityTooLarge");
+  }
   if (isInit) room.failInit({ kind: "init-error", payload });
   else if (!room.answer(requestId, { kind: kind === "error" ? "error" : "response", payload }))
     return refuse(response, 400, "InvalidRequestID");

@@ -113,7 +113,8 @@ function isOwn({ parts }: Held, { secret, rotator, strategy, account }: Turn): P
 
 /** For a single user the superuser is a way out, not a need. */
 export async function superuserOrNone(held: Held, turn: Turn): Promise<AnyCredential | undefined> {
-  if (turn.current.masterarn === undefined) return undefined;
+  const { masterarn } = turn.current;
+  if (masterarn === undefined || masterarn === turn.secret.arn) return undefined; // itself opens nothing more
   try {
     return (await isOwn(held, turn)) ? await readAdmin(held, turn) : undefined;
   } catch (error) {

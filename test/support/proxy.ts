@@ -14,7 +14,8 @@ interface HeldConnection {
   cut(): void;
 }
 
-export async function startProxy(to: { readonly host: string; readonly port: number }): Promise<HoldingProxy> {
+/** `port` 0: a free one. */
+export async function startProxy(to: { readonly host: string; readonly port: number }, port = 0): Promise<HoldingProxy> {
   const sockets = new Set<Socket>();
   let waiting: { left: number; found(held: HeldConnection): void } | undefined;
   const keep = (socket: Socket): Socket => {
@@ -35,7 +36,7 @@ export async function startProxy(to: { readonly host: string; readonly port: num
     waiting.found({ release: () => pass(near), cut: () => near.destroy() });
     waiting = undefined;
   });
-  server.listen(0, "127.0.0.1");
+  server.listen(port, "127.0.0.1");
   await once(server, "listening");
   return {
     port: (server.address() as AddressInfo).port,

@@ -61,7 +61,7 @@ async function attempt(held: HeldRetirement, secret: Secret, caps: Caps): Promis
     if (!(await isTime(held, secret))) return;
   }
   await requireConfigured(parts, secret);
-  const { rotator } = await findFunctionRotator(parts, functionArn);
+  const { rotator } = await findFunctionRotator(parts, functionArn, secret);
   const turn = await openTurn(parts, secret, rotator, strategy);
   const target = turn.account.slice(0, turn.account.lastIndexOf("/"));
   if (!caps.enter(target, secret.rotationPolicy?.maxPerTarget)) {

@@ -88,7 +88,7 @@ async function attempt(held: HeldRotation, limits: Limits): Promise<void> {
 
 async function prepare({ parts, rotation }: HeldRotation, secret: Secret): Promise<Turn> {
   await requireConfigured(parts, secret);
-  const { rotator, asked } = await findFunctionRotator(parts, rotation.functionArn);
+  const { rotator, asked } = await findFunctionRotator(parts, rotation.functionArn, secret);
   const decided = rotation.strategy;
   return openTurn(parts, secret, rotator, decided && rotator.strategies.includes(decided) ? decided : asked);
 }

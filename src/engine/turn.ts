@@ -49,12 +49,15 @@ export class Later extends Error {
   }
 }
 
-/** The rotator behind a function, and how it is asked to change credentials. @throws RotatorError `invalid` */
+/** The rotator behind a function, and how it is asked to change credentials. @throws RotatorError `invalid`, `denied` */
 export async function findFunctionRotator(
   parts: EngineParts,
   functionArn: string,
+  secret: Secret,
 ): Promise<{ rotator: Rotator<AnyCredential>; asked: Strategy }> {
   const found = await parts.findFunction(functionArn);
+  const refusal = await found?.refusal?.(secret);
+  if (refusal) throw new RotatorError("denied", refusal.message, { cause: refusal });
   const rotator = found && (await parts.findRotator(found.kind, found.declaration));
   if (!found || !rotator?.strategies.includes(found.strategy)) {
     throw new RotatorError("invalid", `${functionArn} names no function that can be run here`);

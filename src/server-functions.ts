@@ -12,7 +12,7 @@ import type { Secret } from "./core/secret.ts";
 import type { SessionTokens } from "./core/session.ts";
 import type { InvokedFunction } from "./engine/invoke.ts";
 import type { RotatorFunction } from "./engine/parts.ts";
-import { builtinFunction, cannotInvoke } from "./functions/builtin.ts";
+import { builtinFunction, cannotInvoke, templateRefusal } from "./functions/builtin.ts";
 import { createFunctions, type Functions } from "./functions/functions.ts";
 import type { RoleSession } from "./functions/process-pool.ts";
 import type { FunctionDirectory } from "./operations/services.ts";
@@ -92,7 +92,9 @@ export function createServerFunctions(config: Config, parts: ServerFunctionParts
   const refusal = async (functionArn: string, secret: Secret): Promise<ServiceError | undefined> => {
     const [, , , region, owner] = functionArn.split(":");
     if (region !== secret.region || owner !== account) return cannotInvoke();
-    return builtinFunction(functionArn) ? undefined : serviceRefusal(await findFunction(sql, functionArn), secret);
+    if (builtinFunction(functionArn)) return undefined;
+    const record = await findFunction(sql, functionArn);
+    return (record ? undefined : templateRefusal(functionArn)) ?? serviceRefusal(record, secret);
   };
   return {
     refusal,

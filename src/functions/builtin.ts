@@ -31,6 +31,18 @@ const builtinFunctions: ReadonlyMap<string, BuiltinFunction> = new Map([
   ["SecretsManagerRDSPostgreSQLRotationMultiUser", { kind: "postgres", strategy: "alternating-users" }],
   ["SecretsManagerRDSSQLServerRotationSingleUser", { kind: "sqlserver", strategy: "single-user" }],
   ["SecretsManagerRDSSQLServerRotationMultiUser", { kind: "sqlserver", strategy: "alternating-users" }],
+  ["SecretsManagerRedshiftRotationSingleUser", { kind: "redshift", strategy: "single-user" }],
+  ["SecretsManagerRedshiftRotationMultiUser", { kind: "redshift", strategy: "alternating-users" }],
+]);
+
+/** The rest of AWS's templates: what they are for. Source: AWS Secrets Manager user guide, rotation function templates. */
+const otherTemplates: ReadonlyMap<string, string> = new Map([
+  ["SecretsManagerActiveDirectoryAndKeytabRotationSingleUser", "Active Directory with keytabs"],
+  ["SecretsManagerInfluxDBRotationSingleUser", "InfluxDB"],
+  ["SecretsManagerInfluxDBRotationMultiUser", "InfluxDB"],
+  ["SecretsManagerRDSDb2RotationSingleUser", "Db2"],
+  ["SecretsManagerRDSDb2RotationMultiUser", "Db2"],
+  ["SecretsManagerRotationTemplate", "targets of your own"],
 ]);
 
 /** Their names, for people. */
@@ -39,6 +51,17 @@ export const builtinFunctionNames: readonly string[] = [...builtinFunctions.keys
 /** The built-in function that an ARN names in its region and account; `undefined` for any other. */
 export function builtinFunction(functionArn: string): BuiltinFunction | undefined {
   return builtinFunctions.get(functionArn.split(":")[6] ?? "");
+}
+
+/** What to say of a template of AWS's that is not built in, when no function has its name; `undefined` for any other name. */
+export function templateRefusal(functionArn: string): ServiceError | undefined {
+  const name = functionArn.split(":")[6] ?? "";
+  const purpose = otherTemplates.get(name);
+  if (purpose === undefined) return undefined;
+  return new ServiceError(
+    "InvalidParameterException",
+    `${name}: Rekey has no rotation function of its own for ${purpose}. Make a function from AWS's template or your own code with rekey function create, and name that one.`,
+  );
 }
 
 /** The refusal that AWS gives where the service may not invoke a function, or there is none. */

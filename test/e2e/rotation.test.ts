@@ -287,6 +287,11 @@ describe("rotation", { skip: postgresSkip }, () => {
           "Secrets Manager cannot invoke the specified Lambda function. Ensure that the function policy grants access to the principal secretsmanager.amazonaws.com.",
         );
       await refused(
+        rotate(SecretId, { RotationLambdaARN: functionArn(server, "SingleUser").replace("PostgreSQL", "Db2") }),
+        "InvalidParameterException",
+        /^SecretsManagerRDSDb2RotationSingleUser: Rekey has no rotation function of its own for Db2\. Make a function/,
+      );
+      await refused(
         rotate(SecretId, { RotationLambdaARN: functionArn(server, "SingleUser").replace(/\d{12}/, "999999999999") }),
         "AccessDeniedException",
         /is not authorized to perform: lambda:InvokeFunction/,

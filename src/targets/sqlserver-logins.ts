@@ -175,9 +175,12 @@ async function rightsIn(db: Session, database: string, principal: Principal): Pr
       ? []
       : [{ database, words: "a user", statement: (to) => `create user ${quotedName(to)} for login ${quotedName(to)}${schema}` }];
   // The owner of a database is its user dbo, of whom there is one.
-  if (user.name.toLowerCase() === "dbo") return [...login, roleRight(database, "db_owner")];
+  if (user.name.toLowerCase() === "dbo") return [...login, roleRight(database, "db_owner"), permissionRight(bornWith, database)];
   return [...login, ...(await databaseRoles(db, named)), ...(await databasePermissions(db, named))];
 }
+
+/** Each user is made with it. */
+const bornWith: Permission = { state: "GRANT", permission: "CONNECT", class: "DATABASE" };
 
 interface NamedUser {
   readonly database: string;

@@ -1,5 +1,6 @@
 // What the wire fake of SQL Server knows: logins, databases, users, roles, permissions; and the statements that it understands.
 import { setTimeout as delay } from "node:timers/promises";
+import { isDeepStrictEqual } from "node:util";
 
 export type Row = Record<string, string | number | null>;
 
@@ -71,6 +72,12 @@ const lit = "N'((?:[^']|'')*)'";
 const name = "\\[((?:[^\\]]|\\]\\])*)\\]";
 const unquoted = (text = "") => text.replaceAll("''", "'");
 const unbracketed = (text = "") => text.replaceAll("]]", "]");
+const objectOf = (schema?: string, object?: string, column?: string) => ({
+  class: "OBJECT_OR_COLUMN",
+  schema: unbracketed(schema),
+  object: unbracketed(object),
+  ...(column ? { column: unbracketed(column) } : {}),
+});
 const connect = (permission: string, kind: string): Permission => ({ state: "GRANT", permission, class: kind });
 
 export function createCatalog({ lockAfter = Number.POSITIVE_INFINITY }: CatalogOptions): Catalog {
@@ -172,12 +179,14 @@ export function createCatalog({ lockAfter = Number.POSITIVE_INFINITY }: CatalogO
     const grantee = userOf(state.database, unbracketed(to)) ?? logins.get(unbracketed(to));
     if (!grantee) throw new SqlError(15_151, "Cannot find the user");
     const given = option ? "GRANT_WITH_GRANT_OPTION" : verb.toUpperCase();
+    const whole = { class: /SERVER|ANY|CONNECT SQL/.test(permission) ? "SERVER" : "DATABASE" };
     const on = schemaOnly
       ? { class: "SCHEMA", schema: unbracketed(schemaOnly) }
-      : { class: "OBJECT_OR_COLUMN", schema: unbracketed(schema), object: unbracketed(object) };
-    const col = column ? { column: unbracketed(column) } : {};
-    const whole = { class: /SERVER|ANY|CONNECT SQL/.test(permission) ? "SERVER" : "DATABASE" };
-    grantee.permissions.push({ state: given, permission, ...(schemaOnly || object ? { ...on, ...col } : whole) });
+      : object
+        ? objectOf(schema, object, column)
+        : whole;
+    const entry: Permission = { state: given, permission, ...on };
+    if (!grantee.permissions.some((held) => isDeepStrictEqual(held, entry))) grantee.permissions.push(entry);
     return [];
   }
 

@@ -35,6 +35,12 @@ export function readExamples(path: string): Example[] {
   return found;
 }
 
+/** The lines of the blocks of a page that have this language alone: what a reader pastes elsewhere. */
+export function pastedLines(path: string, language: string): string[] {
+  const blocks = readFileSync(path, "utf8").matchAll(new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\`$`, "gm"));
+  return [...blocks].flatMap(([, text = ""]) => text.trimEnd().split("\n"));
+}
+
 const mark = (index: number): string => `@@ example ${index} @@`;
 
 /** One bash script, so that what an example exports is there for the next. Stops at the first that does not go well. */

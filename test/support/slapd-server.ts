@@ -12,6 +12,8 @@ import { freePort, hasOpenssl, makeCertificate, serverAccount, startWatcher, unl
 export interface SlapdOptions {
   /** Offers StartTLS, and LDAPS at `tlsPort`, with a self-signed certificate for localhost and 127.0.0.1. Needs `openssl`. */
   tls?: boolean;
+  /** Lines of slapd.conf in place of those that give every entry, and `cn=resetter`, what it needs. */
+  access?: readonly string[];
   /** Any password is right for anybody. */
   trusting?: boolean;
 }
@@ -45,7 +47,7 @@ export const slapdSkip: string | false = unlessCi(
 export const slapdTlsSkip: string | false = slapdSkip || unlessCi(hasOpenssl() ? false : "no openssl to make a certificate");
 
 /** A new OpenLDAP on free ports of 127.0.0.1. It ends with us, however we end; use `await using` so that it ends earlier. */
-export async function startSlapd({ tls, trusting }: SlapdOptions = {}): Promise<SlapdServer> {
+export async function startSlapd({ tls, trusting, access = ownAccess }: SlapdOptions = {}): Promise<SlapdServer> {
   const account = serverAccount("openldap");
   const home = mkdtempSync(join(tmpdir(), "rekey-slapd-"));
   const watcher = startWatcher(home, { pidFile: "server.pid", signal: "KILL" });
@@ -73,7 +75,7 @@ export async function startSlapd({ tls, trusting }: SlapdOptions = {}): Promise<
       `modulepath ${modules}`,
       ...["back_mdb", "back_null", "ppolicy"].map((name) => `moduleload ${name}`),
       ...(caFile ? [`TLSCertificateFile ${caFile}`, `TLSCertificateKeyFile ${keyFile}`] : []),
-      ...(trusting ? ["database null", `suffix "${suffix}"`, "bind on"] : database({ data, rootDn, rootPassword })),
+      ...(trusting ? ["database null", `suffix "${suffix}"`, "bind on"] : database({ data, rootDn, rootPassword, access })),
       "",
     ].join("\n"),
     { mode: 0o600 },
@@ -141,7 +143,20 @@ export async function startSlapd({ tls, trusting }: SlapdOptions = {}): Promise<
   };
 }
 
-function database({ data, rootDn, rootPassword }: { data: string; rootDn: string; rootPassword: string }): string[] {
+const ownAccess: readonly string[] = [
+  `access to dn.subtree="ou=fixed,${suffix}" attrs=userPassword by * auth`,
+  `access to attrs=userPassword by self write by dn.exact="cn=resetter,${suffix}" write by anonymous auth by * none`,
+  `access to * by dn.exact="cn=resetter,${suffix}" read by self read by * none`,
+];
+
+interface Database {
+  readonly data: string;
+  readonly rootDn: string;
+  readonly rootPassword: string;
+  readonly access: readonly string[];
+}
+
+function database({ data, rootDn, rootPassword, access }: Database): string[] {
   return [
     "database mdb",
     `suffix "${suffix}"`,
@@ -149,9 +164,7 @@ function database({ data, rootDn, rootPassword }: { data: string; rootDn: string
     `rootpw ${rootPassword}`,
     `directory ${data}`,
     "dbnosync",
-    `access to dn.subtree="ou=fixed,${suffix}" attrs=userPassword by * auth`,
-    `access to attrs=userPassword by self write by dn.exact="cn=resetter,${suffix}" write by anonymous auth by * none`,
-    `access to * by dn.exact="cn=resetter,${suffix}" read by self read by * none`,
+    ...access,
     "overlay ppolicy",
     "ppolicy_use_lockout",
     "ppolicy_hash_cleartext",
@@ -160,5 +173,6 @@ function database({ data, rootDn, rootPassword }: { data: string; rootDn: string
 
 async function addBase(client: Client): Promise<void> {
   await client.add(suffix, { objectClass: ["dcObject", "organization"], dc: "example", o: "example" });
-  for (const ou of ["policies", "fixed"]) await client.add(`ou=${ou},${suffix}`, { objectClass: "organizationalUnit", ou });
+  for (const ou of ["policies", "fixed", "services"])
+    await client.add(`ou=${ou},${suffix}`, { objectClass: "organizationalUnit", ou });
 }

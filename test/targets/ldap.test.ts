@@ -1,13 +1,16 @@
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { type AddressInfo, createServer, type Socket } from "node:net";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Attribute, Change, DN } from "ldapts";
 import type { DatabaseCredential } from "../../src/targets/database-secret.ts";
 import { ldap } from "../../src/targets/ldap.ts";
 import { passwordModifyOid, withSession } from "../../src/targets/ldap-session.ts";
+import { pastedLines } from "../support/docs.ts";
 import { startTap } from "../support/proxy.ts";
 import { type SlapdServer, slapdSkip, slapdTlsSkip, startSlapd, suffix } from "../support/slapd-server.ts";
 import { failure, rotatorContract, tools } from "./contract.ts";
@@ -359,4 +362,30 @@ test("ldap over TLS: from the first byte or by StartTLS, verified or not at all"
   }
   assert.equal(await probe({ port: server.port, ssl: false }), "ok");
   assert.notEqual(await probe({ port: server.tlsPort, ssl: false }), "ok");
+});
+
+test("the entries and rights of the documentation are enough, and no more than that", { skip: slapdSkip }, async () => {
+  const page = join(import.meta.dirname, "../../docs/targets.md");
+  await using server = await startSlapd({ access: pastedLines(page, "slapd") });
+  const add = ["-x", "-H", `ldap://${server.host}:${server.port}`, "-D", server.rootDn, "-w", server.rootPassword];
+  execFileSync("ldapadd", add, { input: `${pastedLines(page, "ldif").join("\n")}\n`, stdio: ["pipe", "pipe", "pipe"] });
+  const place = { engine: "ldap", host: server.host, port: server.port, ssl: false };
+  const usernames = ["", "-b"].map((end) => `cn=orders${end},ou=services,${suffix}`);
+  const admin = { ...place, username: `cn=rekey,${suffix}`, password: "a-long-password-for-rekey" };
+  let current: DatabaseCredential = { ...place, username: usernames[0] ?? "", usernames, password: "first-password-of-orders" };
+  assert.deepEqual(await ldap.check?.({ current, admin }, "alternating-users", tools()), []);
+  for (const strategy of ["alternating-users", "alternating-users", "single-user"] as const) {
+    const pending = await ldap.create(current, strategy, tools());
+    await ldap.set({ current, pending, previous: undefined, admin }, strategy, tools());
+    assert.equal(await ldap.probe(pending, tools()), "ok");
+    if (strategy === "alternating-users") await ldap.retire?.(current, { current: pending, admin }, strategy, tools());
+    assert.equal(await ldap.probe(current, tools()), "refused");
+    current = pending;
+  }
+  const [entry] = await server.asRoot(async (client) => {
+    await client.bind(admin.username, admin.password);
+    return (await client.search(`ou=services,${suffix}`, { attributes: ["*"] }).catch(() => ({ searchEntries: [] })))
+      .searchEntries;
+  });
+  assert.equal(entry, undefined, "rekey may read nothing");
 });

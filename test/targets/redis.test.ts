@@ -3,11 +3,13 @@ import { createHash, randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { DatabaseCredential } from "../../src/targets/database-secret.ts";
 import { redis } from "../../src/targets/redis.ts";
 import type { Versions } from "../../src/targets/target.ts";
+import { pastedLines } from "../support/docs.ts";
 import { startTap } from "../support/proxy.ts";
 import { type RedisServer, redisSkip, redisTlsSkip, startRedis } from "../support/redis-server.ts";
 import { failure, rotatorContract, tools } from "./contract.ts";
@@ -365,4 +367,26 @@ test("redis over TLS: verified or not at all", { skip: redisTlsSkip }, async () 
   assert.equal(await probe({ ssl: true, sslrootcert: pem }), "ok");
   assert.equal(await probe({ host: "127.0.0.2", sslrootcert: pem }), "unreachable");
   assert.notEqual(await probe({ ssl: false }), "ok");
+});
+
+test("the rights of the documentation are enough, and each of them is needed", { skip: redisSkip }, async () => {
+  const page = join(import.meta.dirname, "../../docs/targets.md");
+  for (const users of ["aclfile", "config"] as const) {
+    await using server = await startRedis({ users });
+    for (const line of pastedLines(page, "redis")) await server.run(...line.split(" "));
+    const old = await newUser(server, "app", "v1", ["+get"]);
+    const admin = { ...adminOf(server), username: "rekey", password: "a-long-password-for-rekey" };
+    assert.deepEqual(await redis.check?.({ current: old, admin }, "dual-slot", tools()), []);
+    const current = await redis.create(old, "dual-slot", tools());
+    const set = () => redis.set({ current: old, pending: current, previous: undefined, admin }, "dual-slot", tools());
+    for (const right of ["acl|getuser", "acl|setuser", "acl|save", ...(users === "config" ? ["config|rewrite"] : [])]) {
+      await server.run("ACL", "SETUSER", "rekey", `-${right}`);
+      assert.equal(await failure(set()), "denied", right);
+      await server.run("ACL", "SETUSER", "rekey", `+${right}`);
+    }
+    await set();
+    await redis.retire?.(old, { current, admin }, "dual-slot", tools());
+    assert.equal(await redis.probe(old, tools()), "refused");
+    assert.equal(await redis.probe(current, tools()), "ok");
+  }
 });

@@ -16,6 +16,8 @@ export interface PasswordOptions {
   /** Allows the space, but never requires it. */
   readonly includeSpace?: boolean | undefined;
   readonly requireEachIncludedType?: boolean | undefined;
+  /** Where letters are allowed at all: commands read a leading hyphen as an option, and some servers want a letter there. */
+  readonly beginWithLetter?: boolean | undefined;
 }
 
 const defaultLength = 32;
@@ -35,7 +37,7 @@ export function rotationPasswordOptions(asked: { readonly length?: number; reado
   const gone = classes.flatMap(([exclude, characters]) =>
     [...characters].every((character) => excludeCharacters.includes(character)) ? [[exclude, true]] : [],
   );
-  return { length: asked.length ?? defaultLength, excludeCharacters, ...Object.fromEntries(gone) };
+  return { length: asked.length ?? defaultLength, excludeCharacters, beginWithLetter: true, ...Object.fromEntries(gone) };
 }
 
 /**
@@ -58,7 +60,16 @@ export function generatePassword(options: PasswordOptions, randomInt: RandomInt)
   }
   const password = required.map((characters) => pick(characters, randomInt));
   while (password.length < length) password.push(pick(all, randomInt));
-  return shuffle(password, randomInt).join("");
+  const shuffled = shuffle(password, randomInt);
+  return (options.beginWithLetter ? letterFirst(shuffled, randomInt) : shuffled).join("");
+}
+
+/** One of the letters, whichever it is, changes places with the first character. */
+function letterFirst(items: string[], randomInt: RandomInt): string[] {
+  const letters = items.flatMap((character, index) => (/[a-z]/i.test(character) ? [index] : []));
+  const chosen = letters[letters.length === 0 ? 0 : randomInt(letters.length)];
+  if (chosen !== undefined) [items[0], items[chosen]] = [items[chosen] ?? "", items[0] ?? ""];
+  return items;
 }
 
 function without(characters: string, excluded: ReadonlySet<string>): string[] {

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import mysql from "mysql2";
 import { RotatorError } from "../core/error.ts";
+import { incorrectCurrentPassword, isAnswer } from "./mysql-errors.ts";
 import type { Session } from "./mysql-session.ts";
 
 /** One account: what is granted and checked is granted to and checked for a user at a host pattern. */
@@ -20,11 +21,17 @@ function nativeHash(password: string): string {
   return `*${createHash("sha1").update(once).digest("hex").toUpperCase()}`;
 }
 
-/** The user's own password, changed by itself. `inForce`: the one it logged in with. */
+/** The user's own password, changed by itself. `inForce`: the one it logged in with; of two, perhaps not the primary one. */
 export async function setOwnPassword(db: Session, password: string, inForce: string): Promise<void> {
   if (isMariaDb(db)) return db.change(`set password = ${quoted(nativeHash(password))}`);
-  const replace = atLeast(db.version, [8, 0, 13]) ? ` replace ${confidential(db, inForce)}` : "";
-  await db.change(`alter user user() identified by ${confidential(db, password)}${replace}`);
+  const change = `alter user user() identified by ${confidential(db, password)}`;
+  if (!atLeast(db.version, [8, 0, 13])) return db.change(change);
+  try {
+    await db.change(`${change} replace ${confidential(db, inForce)}`);
+  } catch (error) {
+    if (!isAnswer(error, incorrectCurrentPassword)) throw error;
+    await db.change(change);
+  }
 }
 
 /** Somebody else's password. */

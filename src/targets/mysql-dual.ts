@@ -2,11 +2,8 @@ import { randomBytes } from "node:crypto";
 import mysql from "mysql2";
 import { RotatorError } from "../core/error.ts";
 import { type Account, atLeast, confidential, isMariaDb } from "./mysql-accounts.ts";
-import { isAnswer } from "./mysql-errors.ts";
+import { incorrectCurrentPassword, isAnswer } from "./mysql-errors.ts";
 import type { Session } from "./mysql-session.ts";
-
-/** The password that REPLACE names is not the primary one. Source: MySQL Error Message Reference. */
-const incorrectCurrentPassword = 3891;
 
 /**
  * Whether this login may give users a second password: its own with APPLICATION_PASSWORD_ADMIN, anybody's with CREATE USER.

@@ -79,9 +79,18 @@ export function withoutStatement(error: unknown): unknown {
   return errno === undefined ? error : Object.assign(new Error(`error ${errno}`), { code: codeOf(error), errno, sqlState: "" });
 }
 
+/** The password that REPLACE names is not the primary one. Source: MySQL Error Message Reference. */
+export const incorrectCurrentPassword = 3891;
+
 /** Whether the server answered with this number. */
 export const isAnswer = (error: unknown, number: number): boolean =>
   error instanceof RotatorError && numberOf(error.cause) === number;
+
+const wordsByNumber: Readonly<Record<number, string>> = {
+  1819: "the server's password policy refuses the new password",
+  3638: "the server's reuse policy refuses the new password",
+  3892: "the account requires its present password, which is not the one that logged in",
+};
 
 const words: Readonly<Record<Failure, string>> = {
   refused: "the password is refused",
@@ -97,8 +106,9 @@ const words: Readonly<Record<Failure, string>> = {
 
 /** In words of our own, with the number or code that the driver gave: a server's texts may quote what it was sent. */
 export function describe(error: unknown, outcome: Failure): string {
-  const code = numberOf(error) ?? codeOf(error);
-  return `${words[outcome]}${code === undefined ? "" : ` (${code})`}`;
+  const number = numberOf(error);
+  const code = number ?? codeOf(error);
+  return `${(number === undefined ? undefined : wordsByNumber[number]) ?? words[outcome]}${code === undefined ? "" : ` (${code})`}`;
 }
 
 /** Of an error packet; `undefined` for what the driver or the system says. */

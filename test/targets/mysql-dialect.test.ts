@@ -158,6 +158,13 @@ describe("two passwords of one MySQL user, over a wire fake", () => {
     assert.deepEqual([await probe(old), await probe(next), await probe(other)], ["ok", "ok", "ok"]);
   });
 
+  test("a single user may log in with the secondary one too", async () => {
+    const current = newUser(wire, freshName("secondary"), "first", [own]);
+    await rotated("dual-slot", current);
+    const next = await rotated("single-user", current);
+    assert.equal(await probe(next), "ok");
+  });
+
   test("when neither logs in, nothing is kept and the superuser sets it anew", async () => {
     const current = newUser(wire, freshName("changed"), "first", [own]);
     userOf(wire, current.username).primary = store("caching_sha2_password", "by hand");

@@ -8,6 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { destination, pino } from "pino";
 import { startEngine } from "../../../src/engine/loop.ts";
 import type { EngineParts } from "../../../src/engine/parts.ts";
+import { openPostgres } from "../../../src/store/postgres.ts";
 import type { Sql } from "../../../src/store/sql.ts";
 import { openSqlite } from "../../../src/store/sqlite.ts";
 import type { AnyCredential } from "../../../src/targets/index.ts";
@@ -16,7 +17,11 @@ import { findByName, openWorld } from "../../support/engine-world.ts";
 
 /** What a worker is told. */
 export interface Job {
+  /** Of the embedded store; else `databaseUrl`. */
   readonly folder: string;
+  /** Of a PostgreSQL that several workers share. */
+  readonly databaseUrl?: string;
+  readonly settings?: Partial<EngineParts["settings"]>;
   readonly killAt: number;
   /** Points of the healing count too. */
   readonly whileHealing: boolean;
@@ -92,8 +97,8 @@ function countSockets(): void {
 }
 
 countSockets();
-const sql = openSqlite(join(job.folder, "rekey.db"));
-const world = await openWorld(sql, { rootKey: process.env.ROOT_KEY ?? "" });
+const sql = job.databaseUrl === undefined ? openSqlite(join(job.folder, "rekey.db")) : openPostgres(job.databaseUrl);
+const world = await openWorld(sql, { rootKey: process.env.ROOT_KEY ?? "", ...(job.settings && { settings: job.settings }) });
 const parts: EngineParts = {
   ...world.parts,
   sql: countingSql(sql),

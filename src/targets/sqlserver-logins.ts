@@ -2,7 +2,7 @@ import { RotatorError } from "../core/error.ts";
 import type { Session } from "./sqlserver-session.ts";
 
 /** Source: Transact-SQL reference, QUOTENAME. */
-export const quotedName = (name: string): string => `[${name.replaceAll("]", "]]")}]`;
+const quotedName = (name: string): string => `[${name.replaceAll("]", "]]")}]`;
 
 /** Source: Transact-SQL reference, "Constants". */
 export const literal = (text: string): string => `N'${text.replaceAll("'", "''")}'`;

@@ -13,7 +13,7 @@ class DriverError extends Error {
   }
 }
 
-export interface OracleUser {
+interface OracleUser {
   /** The youngest first; two during a rollover. */
   passwords: string[];
   readonly used: string[];

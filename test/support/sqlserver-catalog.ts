@@ -13,7 +13,7 @@ export class SqlError extends Error {
   }
 }
 
-export interface Permission {
+interface Permission {
   readonly state: string;
   readonly permission: string;
   readonly class: string;
@@ -27,7 +27,7 @@ interface Grantee {
   readonly permissions: Permission[];
 }
 
-export interface LoginEntry extends Grantee {
+interface LoginEntry extends Grantee {
   password: string;
   readonly used: string[];
   disabled: boolean;
@@ -37,7 +37,7 @@ export interface LoginEntry extends Grantee {
   readonly policy: boolean;
 }
 
-export interface UserEntry extends Grantee {
+interface UserEntry extends Grantee {
   /** Absent: a user of a contained database, with its own password. */
   readonly login?: string;
   password?: string;

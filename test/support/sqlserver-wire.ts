@@ -213,7 +213,7 @@ function packets(type: number, body: Buffer): Buffer[] {
 const preloginReply = (tls: boolean): Buffer =>
   Buffer.from([0, 0, 11, 0, 6, 1, 0, 17, 0, 1, 0xff, 16, 0, 0, 0, 0, 0, tls ? 1 : 2]);
 
-export interface Login {
+interface Login {
   readonly username: string;
   readonly password: string;
   readonly appName: string;

@@ -10,6 +10,7 @@ export interface BuiltinFunction {
 
 /** By the names of AWS's own rotation templates. */
 const builtinFunctions: ReadonlyMap<string, BuiltinFunction> = new Map([
+  ["RekeyActiveDirectoryRotationMultiUser", { kind: "activedirectory", strategy: "alternating-users" }],
   ["RekeyIAMAccessKeyRotation", { kind: "aws-iam", strategy: "issuer" }],
   ["RekeyKeyPairRotation", { kind: "key-pair", strategy: "generator" }],
   ["RekeyLDAPRotationSingleUser", { kind: "ldap", strategy: "single-user" }],

@@ -6,9 +6,9 @@ export type AnyCredential = Record<string, unknown>;
 /** By the kind that functions name; drivers are loaded on first use. */
 const rotators: Readonly<Record<string, () => Promise<Rotator<AnyCredential>>>> = {
   activedirectory: async () => (await import("./ldap.ts")).activeDirectory as unknown as Rotator<AnyCredential>,
+  "aws-iam": async () => (await import("./aws-iam.ts")).awsIam as unknown as Rotator<AnyCredential>,
   "key-pair": async () => (await import("./key-pair.ts")).keyPair as unknown as Rotator<AnyCredential>,
   ldap: async () => (await import("./ldap.ts")).ldap as unknown as Rotator<AnyCredential>,
-  "aws-iam": async () => (await import("./aws-iam.ts")).awsIam as unknown as Rotator<AnyCredential>,
   mongodb: async () => (await import("./mongodb.ts")).mongodb as unknown as Rotator<AnyCredential>,
   mysql: async () => (await import("./mysql.ts")).mysql as unknown as Rotator<AnyCredential>,
   oracle: async () => (await import("./oracle.ts")).oracle as unknown as Rotator<AnyCredential>,

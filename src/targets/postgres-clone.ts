@@ -136,7 +136,8 @@ async function cloneStatements(db: Session, name: string, original: string, pass
 /** Settings that are lists of names are stored as quoted names, and given as one literal for each. */
 const lists = ["search_path", "session_preload_libraries", "local_preload_libraries", "temp_tablespaces"];
 
-function settingText(setting: string): string {
+/** A setting as the catalog keeps it, `name=value`, as SET takes it. */
+export function settingText(setting: string): string {
   const at = setting.indexOf("=");
   const [key, value] = [setting.slice(0, at), setting.slice(at + 1)];
   const name = key.split(".").map(pg.escapeIdentifier).join(".");

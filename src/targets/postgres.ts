@@ -3,6 +3,7 @@ import pg from "pg";
 import { type DatabaseCredential, databaseSecret, outcomeOf, withFirstAccepted } from "./database-secret.ts";
 import { type Checked, checkPostgres } from "./postgres-check.ts";
 import { type Pair, scramble, setCloned } from "./postgres-clone.ts";
+import { comparePostgres } from "./postgres-parity.ts";
 import { withSession } from "./postgres-session.ts";
 import { scramVerifier } from "./scram.ts";
 import type { Access, Rotator, RotatorTools, Strategy, Versions } from "./target.ts";
@@ -50,6 +51,15 @@ export const postgres: Rotator<DatabaseCredential> = {
 
   async check(access, strategy, tools) {
     return checkPostgres(await loginsOf(access, strategy, tools), strategy);
+  },
+
+  async compare(access, tools) {
+    const { own, admin, pair, session: options } = await loginsOf(access, "alternating-users", tools);
+    const names = secret.isNamed(access.current) || pair.change === "clone" ? [pair.inUse, pair.name] : [pair.name, pair.inUse];
+    const [first = "", second = ""] = secret.isNamed(access.current) ? names.sort() : names;
+    // In the database of the user, with whatever rights there are: catalogs can be read by everybody.
+    const login = admin ? { ...admin, dbname: own.dbname } : own;
+    return withSession(login, options, (db) => comparePostgres(db, [first, second]));
   },
 };
 

@@ -85,6 +85,8 @@ export interface WireOptions {
   /** Says yes to every proof, without the key that would let it prove itself. */
   readonly acceptsAnyProof?: boolean;
   readonly primary?: boolean;
+  /** A replica set that the server says it is of, and where its primary is. */
+  readonly replicaSet?: { readonly name: string; readonly primaryPort: number };
   /** Answers as Amazon DocumentDB does to what it lacks. */
   readonly documentDb?: boolean;
 }
@@ -145,6 +147,11 @@ export async function startMongoDbWire(options: WireOptions = {}): Promise<Mongo
     const [db = "", name = ""] = String(command.saslSupportedMechs ?? "").split(/\.(.*)/s);
     const mechanisms = users.has(keyOf(db, name)) ? { saslSupportedMechs: ["SCRAM-SHA-256"] } : {};
     const primary = options.primary ?? true;
+    const { name: setName, primaryPort } = options.replicaSet ?? {};
+    const port = (server.address() as { port: number }).port;
+    const me = `127.0.0.1:${port}`;
+    const hosts = [me, `127.0.0.1:${primaryPort ?? port}`];
+    const set = setName === undefined ? {} : { setName, setVersion: 1, me, hosts, primary: hosts[1], secondary: !primary };
     const limits = { maxBsonObjectSize: 16_777_216, maxMessageSizeBytes: 48_000_000, maxWriteBatchSize: 100_000 };
     return {
       helloOk: true,
@@ -154,6 +161,7 @@ export async function startMongoDbWire(options: WireOptions = {}): Promise<Mongo
       maxWireVersion: 21,
       ...limits,
       ...mechanisms,
+      ...set,
     };
   }
 

@@ -214,6 +214,21 @@ describe("mongodb on a wire fake", () => {
     assert.match(String(error), /not the primary.*replicaSet/);
   });
 
+  test("with replicaSet the primary is found from any member, and goes on when others are down", async () => {
+    const current = newUser(server, freshName("set"), "old-password");
+    const of = (name: string, primaryPort: number) => startMongoDbWire({ primary: false, replicaSet: { name, primaryPort } });
+    await using primary = await startMongoDbWire({ replicaSet: { name: "rs0", primaryPort: stoppedPort } });
+    await using member = await of("rs0", primary.port);
+    const there = { ...newUser(primary, "app", "old-password"), port: member.port, replicaSet: "rs0" };
+    const versions = await versionsFor(server, there, "single-user");
+    await mongodb.set(versions, "single-user", tools());
+    assert.equal(await mongodb.probe(versions.pending, tools()), "ok");
+    assert.equal(await mongodb.probe({ ...there, port: primary.port }, tools()), "refused", "a member that is down is not asked");
+    const soon = { ...tools(), deadlineAt: Date.now() + 1_000 };
+    assert.equal(await mongodb.probe({ ...there, replicaSet: "another" }, soon), "timeout", "the member is of another set");
+    assert.equal(await mongodb.probe({ ...current, port: stoppedPort, replicaSet: "rs0" }, tools()), "unreachable");
+  });
+
   test("the same credential at another address", () => {
     const credential = { ...newUser(server, freshName("at"), "x"), masterarn: "arn" };
     assert.deepEqual(mongodb.at?.(credential, { host: "replica", port: 1 }), { ...credential, host: "replica", port: 1 });

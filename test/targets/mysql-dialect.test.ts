@@ -1,13 +1,14 @@
 // MySQL 8's dialect over a wire fake of ours, not over a MySQL: see test/support/mysql-wire.ts.
 import assert from "node:assert/strict";
-import { randomUUID } from "node:crypto";
+import { randomInt, randomUUID } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { generatePassword, rotationPasswordOptions } from "../../src/core/password.ts";
 import type { DatabaseCredential } from "../../src/targets/database-secret.ts";
 import { mysql } from "../../src/targets/mysql.ts";
-import type { Strategy } from "../../src/targets/target.ts";
+import type { RotatorTools, Strategy } from "../../src/targets/target.ts";
 import { type MySqlWire, type MySqlWireOptions, startMySqlWire } from "../support/mysql-wire.ts";
 import { accountText, type User } from "../support/mysql-wire-accounts.ts";
 import { store } from "../support/mysql-wire-auth.ts";
@@ -35,7 +36,8 @@ const userOf = (wire: MySqlWire, name: string): User => wire.accounts.find(name,
 const probe = (credential: DatabaseCredential) => mysql.probe(credential, tools());
 
 async function rotated(strategy: Strategy, current: DatabaseCredential, admin?: DatabaseCredential): Promise<DatabaseCredential> {
-  const pending = await mysql.create(current, strategy, tools());
+  const generate: RotatorTools["generatePassword"] = (asked) => generatePassword(rotationPasswordOptions(asked), randomInt);
+  const pending = await mysql.create(current, strategy, tools(generate));
   await mysql.set({ current, pending, previous: undefined, admin }, strategy, tools());
   await mysql.test(pending, tools());
   return pending;

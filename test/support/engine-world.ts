@@ -41,6 +41,8 @@ export interface World {
   reload(secret: Secret): Promise<Secret>;
   credential(secret: Secret, label: string): Promise<DatabaseCredential | undefined>;
   put(secret: Secret, credential: object, versionId?: string): Promise<void>;
+  /** Fills the version of a rotation that has begun. */
+  putPending(secret: Secret, credential: object, versionId: string): Promise<void>;
 }
 
 interface Begin {
@@ -161,6 +163,10 @@ export async function openWorld(
       const version = versionWith(latest, label);
       const value = version && (await openVersion(parts, latest, version.id));
       return value && JSON.parse(value.plaintext.revealText());
+    },
+    async putPending(secret, credential, id) {
+      const added = { id, stages: ["AWSPENDING"], value: await sealed(secret, id, credential), createdAt: Date.now() };
+      await sql.transaction((tx) => changeSecret(tx, secret.id, (before) => addVersion(before, added).secret));
     },
     async put(secret, credential, versionId = randomUUID()) {
       const value = await sealed(secret, versionId, credential);

@@ -63,6 +63,12 @@ export const settings = {
     about: "folder of the programs that functions may run (default: they run none)",
   }),
   functionsPython: path("FILE", { parts: ["server"], default: "python3", about: "program that runs Python functions" }),
+  functionsLambda: onOff({
+    parts: ["server"],
+    default: "off",
+    flag: true,
+    about: "let functions call AWS Lambda with this server's AWS credentials",
+  }),
   endpoint: webUrl({ parts: ["client"], about: "address of the server" }),
   token: text("TOKEN", (value) => /^dp\.[a-z]+\.[A-Za-z0-9.]{40,128}$/.test(value), {
     parts: ["client"],

@@ -75,6 +75,7 @@ export function createServerFunctions(config: Config, parts: ServerFunctionParts
     log,
     folder: config.functionsDir,
     python: config.functionsPython,
+    lambda: config.functionsLambda ?? false,
     now: Date.now,
     endpoint: () => door.endpoint(),
     openSession: (record, seconds) => openSession(record, seconds, account, parts),

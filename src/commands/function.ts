@@ -44,7 +44,6 @@ const settingOptions = {
   "--lambda <arn>": "call this function of AWS Lambda instead",
   "--assume-role <arn>": "with --lambda: role at AWS to take on for the call",
   "--external-id <text>": "with --assume-role: the id that the role asks for",
-  "--lambda-endpoint <url>": "with --lambda: in place of AWS's address",
   "--http-api <file>": "rotate the keys of an HTTP API as this JSON declares instead",
   "--description <text>": "what it is for",
   "--timeout-seconds <number>": "longest call, 1 to 900, default 30",
@@ -188,9 +187,9 @@ async function settings({ options }: Typed, connection: Connection): Promise<obj
   const { runtime, file, handler, lambda, httpApi } = options;
   if ((runtime === undefined) !== (file === undefined)) throw new CommandError(2, "give --runtime and --file together");
   if (handler !== undefined && file === undefined) throw new CommandError(2, "--handler goes with --runtime and --file");
-  const at = pickOptions(options, { assumeRoleArn: "assumeRole", externalId: "externalId", endpoint: "lambdaEndpoint" });
+  const at = pickOptions(options, { assumeRoleArn: "assumeRole", externalId: "externalId" });
   if (lambda === undefined && Object.keys(at).length > 0)
-    throw new CommandError(2, "--assume-role, --external-id and --lambda-endpoint go with --lambda");
+    throw new CommandError(2, "--assume-role and --external-id go with --lambda");
   const variables = tagsOf(options.env);
   return {
     ...(runtime !== undefined && { process: { runtime, file, ...(handler !== undefined && { handler }) } }),

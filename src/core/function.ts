@@ -31,9 +31,6 @@ export interface LambdaSettings {
   /** Assumed for the call; absent: the server's own AWS credentials. */
   readonly assumeRoleArn?: string | undefined;
   readonly externalId?: string | undefined;
-  /** In place of AWS's address. */
-  readonly endpoint?: string | undefined;
-  readonly stsEndpoint?: string | undefined;
 }
 
 /** How a function does its work; `http-api`: the declaration of an HTTP API's keys. */

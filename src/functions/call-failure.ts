@@ -43,19 +43,21 @@ export function answered(record: FunctionRecord, answer: RuntimeAnswer): CallEnd
   if (answer.kind === "response") return { payload: answer.payload };
   const { errorMessage, errorType } = parseError(answer.payload);
   const said = `${errorType}: ${errorMessage}`.slice(0, maxSaidChars);
-  const failure: CallFailure = isOutOfMemory(said)
-    ? outOfMemory(record)
-    : answer.kind === "init-error"
-      ? {
-          outcome: "invalid",
-          message: `function ${record.name} could not begin: ${said}`,
-          remedy: "Correct the file or the handler's name.",
-        }
-      : {
-          outcome: "unknown",
-          message: `function ${record.name} failed: ${said}`,
-          remedy: `See rekey function logs ${record.name}.`,
-        };
+  const failure: CallFailure = /Task timed out after/.test(said)
+    ? timedOut(record)
+    : isOutOfMemory(said)
+      ? outOfMemory(record)
+      : answer.kind === "init-error"
+        ? {
+            outcome: "invalid",
+            message: `function ${record.name} could not begin: ${said}`,
+            remedy: "Correct the file or the handler's name.",
+          }
+        : {
+            outcome: "unknown",
+            message: `function ${record.name} failed: ${said}`,
+            remedy: `See rekey function logs ${record.name}.`,
+          };
   return { payload: answer.payload, functionError: "Unhandled", failure };
 }
 
@@ -78,6 +80,11 @@ export function notStarted({ name }: FunctionRecord, failure: CallFailure): Call
     { errorMessage: failure.message, errorType: "Sandbox.NotStarted" },
     { ...failure, message: `function ${name} could not be started: ${failure.message}` },
   );
+}
+
+/** A call that was begun, or not, elsewhere, and that nobody answered. */
+export function withoutAnswer(failure: CallFailure): CallEnd {
+  return unhandled({ errorMessage: failure.message, errorType: "Rekey.NoAnswer" }, failure);
 }
 
 /** This server ended the call. */

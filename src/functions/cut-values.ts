@@ -28,24 +28,28 @@ function collect(value: unknown, found: Set<string>): void {
     for (const [key, part] of Object.entries(value)) if (!openKeys.has(key)) collect(part, found);
 }
 
-/** The text with every secret in it replaced, also where it is written as JSON, as part of an address, in base64 or as Python prints it. */
-export function cutValues(text: string, secrets: Iterable<string>): string {
-  const written = new Set([...secrets].filter((secret) => secret.length >= leastChars).flatMap(writtenForms));
-  const longestFirst = [...written].sort((a, b) => b.length - a.length);
-  return longestFirst.reduce((cleaned, secret) => cleaned.replaceAll(secret, mark), text);
+/**
+ * The text with every secret in it replaced, also where it is written as JSON, as part of an address, in base64 or as Python
+ * prints it. `isPart`: it may begin or end in the middle of one.
+ */
+export function cutValues(text: string, secrets: readonly string[], isPart = false): string {
+  const forms = new Set(secrets.filter(({ length }) => length >= leastChars).flatMap(writtenForms));
+  const longestFirst = [...forms].sort((a, b) => b.length - a.length);
+  const whole = isPart ? withoutParts(text, longestFirst) : text;
+  return longestFirst.reduce((cleaned, secret) => cleaned.replaceAll(secret, mark), whole);
 }
 
-/** The same, of a text that may have been cut in the middle of a secret. */
-export function cutValuesAtEnd(text: string, secrets: readonly string[]): string {
-  const forms = secrets.filter((secret) => secret.length >= leastChars).flatMap(writtenForms);
-  const begun = forms.map((form) => beginningAtEnd(text, form));
-  return cutValues(text.slice(0, text.length - Math.max(0, ...begun)), secrets);
+/** Without what at its ends may be the rest of a secret. */
+function withoutParts(text: string, forms: readonly string[]): string {
+  const from = Math.max(0, ...forms.map((form) => overlap(form, text)));
+  const until = text.length - Math.max(0, ...forms.map((form) => overlap(text, form)));
+  return text.slice(from, Math.max(from, until));
 }
 
-/** How many characters of the form's beginning the text ends with. */
-function beginningAtEnd(text: string, form: string): number {
-  for (let chars = Math.min(form.length - 1, text.length); chars > 0; chars--)
-    if (text.endsWith(form.slice(0, chars))) return chars;
+/** How many characters the one ends with that the other begins with, short of the whole of either. */
+function overlap(ending: string, beginning: string): number {
+  const most = Math.min(ending.length, beginning.length) - 1;
+  for (let chars = most; chars > 0; chars--) if (ending.endsWith(beginning.slice(0, chars))) return chars;
   return 0;
 }
 

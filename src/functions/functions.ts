@@ -1,16 +1,23 @@
+import { randomUUID } from "node:crypto";
 import type { Logger } from "pino";
+import { RotatorError } from "../core/error.ts";
 import type { CallResult, FunctionRecord } from "../core/function.ts";
 import { Plaintext } from "../core/plaintext.ts";
 import type { Envelope } from "../crypto/envelope.ts";
 import type { KeyRing } from "../crypto/key-ring.ts";
 import { addFunctionLog, loadEnvironment, type SealedEnvironment } from "../store/functions.ts";
 import type { Sql } from "../store/sql.ts";
-import { cutValues, cutValuesAtEnd } from "./cut-values.ts";
+import { parseHttpApiDeclaration } from "../targets/http-api-declaration.ts";
+import { type CallEnd, notStarted } from "./call-failure.ts";
+import { cutValues } from "./cut-values.ts";
 import { KnownValues } from "./known-values.ts";
-import { type CallTrace, type PoolParts, type ProcessFunction, ProcessPool, resultOf, startMs } from "./process-pool.ts";
+import { createLambdaCaller, type LambdaFunction, lambdaMarginMs } from "./lambda.ts";
+import { type CallTrace, type PoolParts, ProcessPool, startMs } from "./process-pool.ts";
 import { findProgramFile } from "./program-file.ts";
 
 export interface FunctionParts extends Omit<PoolParts, "environment"> {
+  /** Functions of AWS Lambda may be called. */
+  readonly lambda: boolean;
   readonly sql: Sql;
   readonly envelope: Pick<Envelope, "open" | "seal">;
   readonly keys: Pick<KeyRing, "resolve">;
@@ -38,7 +45,8 @@ const marginMs = 5_000;
 const maxLogChars = 65_536;
 
 export function createFunctions(parts: FunctionParts): Functions {
-  const { sql, envelope, keys, log, folder } = parts;
+  const { sql, envelope, keys, log, folder, now } = parts;
+  const lambda = createLambdaCaller();
   const known = new KnownValues(sql, envelope);
   const environment = async ({ arn }: FunctionRecord): Promise<Record<string, string>> => {
     const sealed = await loadEnvironment(sql, arn);
@@ -50,28 +58,38 @@ export function createFunctions(parts: FunctionParts): Functions {
     Object.values(await environment(record)).filter(({ length }) => length >= 8);
   const pool = new ProcessPool({ ...parts, environment });
 
-  const callProcess: Functions["call"] = async (found, payload, { secretArn, signal } = {}) => {
-    const record = found as ProcessFunction;
-    const roleArn = record.roleArn ?? "";
-    known.watch(roleArn);
-    const trace = await pool.call(record, payload, signal);
-    const values = await known.texts(roleArn, record.region, secretArn);
-    const secrets = values && [...values, ...trace.secrets, ...tokensIn(payload), ...(await variables(record))];
-    await keepLog(record, trace, secrets).catch((error: unknown) => log.error({ err: error }, "a function's log cannot be kept"));
-    const { failure } = trace.end;
-    const result = resultOf(trace);
-    return failure ? { ...result, failure: { ...failure, message: cleaned(failure.message, secrets) } } : result;
+  const check = async (record: FunctionRecord): Promise<void> => {
+    if (record.kind === "process") await findProgramFile(folder, record.process);
+    if (record.kind === "lambda" && !parts.lambda)
+      throw new RotatorError(
+        "denied",
+        "this server calls no functions of AWS Lambda: start it with --functions-lambda to allow it",
+      );
+    if (record.kind === "http-api") parseHttpApiDeclaration(record.declaration);
   };
+
+  const traceOf = async (record: FunctionRecord, payload: string, signal: AbortSignal | undefined): Promise<CallTrace> => {
+    if (record.kind === "process") return pool.call(record, payload, signal);
+    const startedAt = now();
+    const called = parts.lambda
+      ? await lambda.call(record as LambdaFunction, payload, signal)
+      : { end: await refusedHere(record), output: "" };
+    return { requestId: randomUUID(), ...called, cut: called.output !== "", secrets: [], startedAt, endedAt: now() };
+  };
+  const refusedHere = (record: FunctionRecord): Promise<CallEnd> =>
+    check(record).then(
+      () => notStarted(record, { outcome: "invalid", message: "it is none that is called" }),
+      (error: Error) => notStarted(record, { outcome: "denied", message: error.message }),
+    );
 
   const keepLog = async (record: FunctionRecord, trace: CallTrace, secrets: readonly string[] | undefined): Promise<void> => {
     const { requestId, startedAt, endedAt, output, cut, end } = trace;
-    const text = secrets === undefined ? undefined : cut ? cutValuesAtEnd(output, secrets) : cutValues(output, secrets);
     const lines = [
       `START RequestId: ${requestId}`,
-      text === undefined
-        ? "[what it wrote is not kept: a value that it may have read cannot be opened, so it cannot be cut out]"
-        : text,
-      ...(cut ? ["[it wrote more than is kept]"] : []),
+      secrets
+        ? cutValues(output, secrets, cut)
+        : "[what it wrote is not kept: a value that it may have read cannot be opened, so it cannot be cut out]",
+      ...(cut ? ["[this is not all that it wrote]"] : []),
       ...(end.failure ? [cleaned(end.failure.message, secrets)] : []),
       `END RequestId: ${requestId} Duration: ${endedAt - startedAt} ms`,
     ];
@@ -81,18 +99,31 @@ export function createFunctions(parts: FunctionParts): Functions {
   };
 
   return {
-    call: callProcess,
-    async check(record) {
-      if (record.kind === "process") await findProgramFile(folder, record.process);
+    check,
+    async call(record, payload, { secretArn, signal } = {}) {
+      const { roleArn = "", region } = record;
+      known.watch(roleArn);
+      const trace = await traceOf(record, payload, signal);
+      const values = await known.texts(roleArn, region, secretArn);
+      const secrets = values && [...values, ...trace.secrets, ...tokensIn(payload), ...(await variables(record))];
+      await keepLog(record, trace, secrets).catch((error: unknown) =>
+        log.error({ err: error }, "a function's log cannot be kept"),
+      );
+      const { failure } = trace.end;
+      const result = { requestId: trace.requestId, ...trace.end };
+      return failure ? { ...result, failure: { ...failure, message: cleaned(failure.message, secrets) } } : result;
     },
-    longestMs: ({ timeoutSeconds }) => startMs + timeoutSeconds * 1_000 + marginMs,
-    async seal({ arn, region }, variables) {
+    longestMs: ({ kind, timeoutSeconds }) => timeoutSeconds * 1_000 + marginMs + (kind === "lambda" ? lambdaMarginMs : startMs),
+    async seal({ arn, region }, given) {
       const key = await keys.resolve(undefined, region);
-      return envelope.seal(new Plaintext(JSON.stringify(variables)), { FunctionARN: arn }, key.id);
+      return envelope.seal(new Plaintext(JSON.stringify(given)), { FunctionARN: arn }, key.id);
     },
     noteRead: (secretId, principalArn) => known.noteRead(secretId, principalArn),
     forget: (functionArn) => pool.forget(functionArn),
-    close: (drainMs) => pool.close(drainMs),
+    async close(drainMs) {
+      await pool.close(drainMs);
+      lambda.close();
+    },
   };
 }
 

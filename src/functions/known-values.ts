@@ -7,7 +7,9 @@ import { secretTexts } from "./cut-values.ts";
 
 const maxReads = 200;
 /** Newest first: a function reads and writes the newest. */
-const maxVersionsEach = 20;
+const maxVersionsEach = 10;
+/** To look for more takes too long. */
+const maxTexts = 1_000;
 
 /** What functions may know of secrets: to be cut out of all that they write. */
 export class KnownValues {
@@ -37,7 +39,7 @@ export class KnownValues {
 
   /**
    * The texts that would tell values which a process of the role may have: of all that the role read, and of the secret that
-   * a call is about. `undefined` when one cannot be opened now: then nothing of what it wrote can be kept.
+   * a call is about. `undefined` when one cannot be opened now, or there are too many: then nothing of what it wrote can be kept.
    */
   async texts(roleArn: string, region: string, secretArn: string | undefined): Promise<string[] | undefined> {
     const ids = new Set(this.#reads.get(roleArn));
@@ -46,7 +48,7 @@ export class KnownValues {
     try {
       const found: string[] = [];
       for (const id of ids) found.push(...(await this.#textsOf(id)));
-      return found;
+      return found.length > maxTexts ? undefined : found;
     } catch (error) {
       if (error instanceof ServiceError) return undefined;
       throw error;

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { RotatorError } from "../core/error.ts";
-import type { CallFailure, CallResult, FunctionRecord, ProcessSettings } from "../core/function.ts";
+import type { CallFailure, FunctionRecord, ProcessSettings } from "../core/function.ts";
 import { answered, type CallEnd, ended, notStarted, slowStart, stopped, timedOutEnd } from "./call-failure.ts";
 import { type FunctionProcess, startProcess } from "./function-process.ts";
 import { findProgramFile, type ProgramFile } from "./program-file.ts";
@@ -282,9 +282,4 @@ function givenEnvironment(record: ProcessFunction, session: RoleSession, endpoin
     SECRETS_MANAGER_ENDPOINT: endpoint,
     _HANDLER: process.handler ?? "",
   };
-}
-
-/** What a caller gets of a call. */
-export function resultOf({ requestId, end }: Pick<CallTrace, "requestId" | "end">): CallResult {
-  return { requestId, ...end };
 }

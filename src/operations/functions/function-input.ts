@@ -18,10 +18,6 @@ import type { Call, Permission, Resource } from "../operation.ts";
 const { timeoutSeconds, memoryMiB, concurrency } = functionLimits;
 const functionAtAws = /^arn:aws(-cn|-us-gov)?:lambda:[a-z0-9-]+:\d{12}:function:[A-Za-z0-9_-]{1,64}(:[A-Za-z0-9$_-]+)?$/;
 const roleAtAws = /^arn:aws(-cn|-us-gov)?:iam::\d{12}:role\/[\w+=,.@/-]{1,512}$/;
-const address = z
-  .string()
-  .max(2048)
-  .regex(/^https?:\/\/[^\s@]+$/);
 
 /** A name, or the ARN. */
 export const functionName = z.string().min(1).max(200);
@@ -41,8 +37,6 @@ export const settingMembers = {
       FunctionArn: z.string().max(2048).regex(functionAtAws),
       AssumeRoleArn: z.string().max(2048).regex(roleAtAws).optional(),
       ExternalId: z.string().min(2).max(1224).regex(externalIdPattern).optional(),
-      Endpoint: address.optional(),
-      StsEndpoint: address.optional(),
     })
     .optional(),
   HttpApi: z.record(z.string(), z.unknown()).optional(),
@@ -98,8 +92,6 @@ export function settingsIn(input: SettingsInput): FunctionSettings | undefined {
       targetArn: Lambda.FunctionArn,
       assumeRoleArn: Lambda.AssumeRoleArn,
       externalId: Lambda.ExternalId,
-      endpoint: Lambda.Endpoint,
-      stsEndpoint: Lambda.StsEndpoint,
     },
   };
 }
@@ -157,7 +149,6 @@ function shownSettings(record: FunctionSettings): object {
   }
   // The declaration's own keys are data.
   if (record.kind === "http-api") return { HttpApi: JSON.stringify(record.declaration) };
-  const { targetArn, assumeRoleArn, externalId, endpoint, stsEndpoint } = record.lambda;
-  const at = { FunctionArn: targetArn, AssumeRoleArn: assumeRoleArn, ExternalId: externalId };
-  return { Lambda: { ...at, Endpoint: endpoint, StsEndpoint: stsEndpoint } };
+  const { targetArn, assumeRoleArn, externalId } = record.lambda;
+  return { Lambda: { FunctionArn: targetArn, AssumeRoleArn: assumeRoleArn, ExternalId: externalId } };
 }

@@ -66,20 +66,33 @@ export async function accountsOf(db: Session, user: string): Promise<Account[]> 
 
 /** Makes the account like the original in all but name and password, or checks that it still is. */
 export async function matchAccount(db: Session, original: Account, clone: Account, password: string): Promise<void> {
+  const create = await requireMatchable(db, original, clone, password);
+  if (create !== undefined) await db.change(create);
+  const [wanted, held] = [await grantsOf(db, original), await grantsOf(db, clone)];
+  for (const [grant, statement] of wanted) if (!held.has(grant)) await db.change(statement(accountText(clone)));
+}
+
+/**
+ * Whether the account could be made like the original: the statement that would make it, or `undefined` when it is there.
+ * Reads only. @throws RotatorError when it is there and is another one's
+ */
+export async function requireMatchable(
+  db: Session,
+  original: Account,
+  clone: Account,
+  password: string,
+): Promise<string | undefined> {
   const known = (await accountsOf(db, clone.user)).some(({ host }) => host === clone.host);
-  if (!known) await db.change(await cloneStatement(db, original, clone, password));
-  else if (/ ACCOUNT LOCK\b/.test(await definition(db, clone))) {
+  if (!known) return cloneStatement(db, original, clone, password);
+  if (/ ACCOUNT LOCK\b/.test(await definition(db, clone))) {
     throw new RotatorError("locked", `the account ${accountText(clone)} is locked: alter user … account unlock`);
   }
   const excess = await firstExcess(db, clone, original);
-  if (excess !== undefined) {
-    throw new RotatorError(
-      "invalid",
-      `${accountText(clone)} has a right that ${accountText(original)} lacks (${excess}): revoke it, or rename that user`,
-    );
-  }
-  const [wanted, held] = [await grantsOf(db, original), await grantsOf(db, clone)];
-  for (const [grant, statement] of wanted) if (!held.has(grant)) await db.change(statement(accountText(clone)));
+  if (excess === undefined) return undefined;
+  throw new RotatorError(
+    "invalid",
+    `${accountText(clone)} has a right that ${accountText(original)} lacks (${excess}): revoke it, or rename that user`,
+  );
 }
 
 /** A right that the account has and the other lacks. */
@@ -88,7 +101,8 @@ export async function firstExcess(db: Session, account: Account, other: Account)
   return [...held.keys()].find((grant) => !wanted.has(grant));
 }
 
-async function definition(db: Session, account: Account): Promise<string> {
+/** How CREATE USER would make the account. */
+export async function definition(db: Session, account: Account): Promise<string> {
   if (!isMariaDb(db) && atLeast(db.version, [8, 0, 17])) await db.read("set session print_identified_with_as_hex = 1");
   const [row] = await db.read<object>(`show create user ${accountText(account)}`);
   return String(Object.values(row ?? {})[0] ?? "");
@@ -120,7 +134,7 @@ const grantPattern = new RegExp(
 const pairMark = /^`rekey_pair_[0-9a-f]{16}`$/;
 
 /** Every single right, and the statement that gives it to another account. */
-async function grantsOf(db: Session, account: Account): Promise<Map<string, (to: string) => string>> {
+export async function grantsOf(db: Session, account: Account): Promise<Map<string, (to: string) => string>> {
   const rows = await db.read<object>(`show grants for ${accountText(account)}`);
   const grants = new Map<string, (to: string) => string>();
   for (const row of rows) {

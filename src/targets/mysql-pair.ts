@@ -1,7 +1,16 @@
 import { createHash } from "node:crypto";
 import mysql from "mysql2";
 import { RotatorError } from "../core/error.ts";
-import { type Account, accountsOf, atLeast, firstExcess, isMariaDb, matchAccount, setPassword } from "./mysql-accounts.ts";
+import {
+  type Account,
+  accountsOf,
+  atLeast,
+  firstExcess,
+  isMariaDb,
+  matchAccount,
+  requireMatchable,
+  setPassword,
+} from "./mysql-accounts.ts";
 import type { Session } from "./mysql-session.ts";
 
 /** Two users of which one is in use and the other gets a new password. */
@@ -30,6 +39,21 @@ export async function setAlternate(db: Session, pair: Pair, unfinished: () => Pr
     if (!marked) await mark(db, pair); // last, so that what is marked is whole
   }
   await setAll(db, name, password);
+}
+
+/** Whether `setAlternate` would find the pair as it must be. Reads only. @throws RotatorError when not */
+export async function requireSettable(db: Session, pair: Pair): Promise<void> {
+  const { name, inUse, change, password } = pair;
+  const marked = await isMarked(db, pair);
+  if (change === "original") {
+    if (!marked) await requireNoMore(db, name, inUse);
+    await someAccounts(db, name);
+  } else if (change === "clone" || !marked) {
+    if (change === "named") await requireNewOrOurs(db, pair, async () => false);
+    for (const { user, host } of await someAccounts(db, inUse)) {
+      await requireMatchable(db, { user, host }, { user: name, host }, password);
+    }
+  }
 }
 
 /** Every account of the user gets the password. */

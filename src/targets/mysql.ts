@@ -2,8 +2,10 @@ import { createHash, randomBytes } from "node:crypto";
 import { RotatorError } from "../core/error.ts";
 import { type DatabaseCredential, databaseSecret, outcomeOf, withFirstAccepted } from "./database-secret.ts";
 import { setOwnPassword } from "./mysql-accounts.ts";
+import { checkMysql } from "./mysql-check.ts";
 import { accountOf, addOwnPassword, addPassword, discardOldPassword, endOldPassword, mayRetain } from "./mysql-dual.ts";
-import { setAll, setAlternate } from "./mysql-pair.ts";
+import { type Pair, setAll, setAlternate } from "./mysql-pair.ts";
+import { compareMysql } from "./mysql-parity.ts";
 import { type Session, withSession } from "./mysql-session.ts";
 import type { Access, Rotator, RotatorTools, Versions } from "./target.ts";
 
@@ -57,7 +59,27 @@ export const mysql: Rotator<DatabaseCredential> = {
     if (strategy === "alternating-users") await retireOther(old, access, tools);
     else if (strategy === "dual-slot") await retireOwn(old, access, tools);
   },
+
+  async check(access, strategy, tools) {
+    const { current, admin } = access;
+    const pending = await secret.create(current, strategy, tools);
+    const { deadlineAt } = tools;
+    const logins = { own: secret.login(current), admin: admin && secret.login(admin), deadlineAt };
+    return checkMysql({ ...logins, pair: pairOf(current, pending) }, strategy);
+  },
+
+  async compare({ current, admin }, tools) {
+    const { name, inUse, change } = pairOf(current, await secret.create(current, "alternating-users", tools));
+    const [first = "", second = ""] = change === "original" ? [name, inUse] : [inUse, name];
+    return withSession(secret.login(admin ?? current), tools.deadlineAt, (db) => compareMysql(db, [first, second]));
+  },
 };
+
+function pairOf(current: DatabaseCredential, { username: name, password }: DatabaseCredential): Pair {
+  const isClone = secret.originalName(name) === current.username;
+  const change = secret.isNamed(current) ? "named" : isClone ? "clone" : "original";
+  return { name, inUse: current.username, change, password };
+}
 
 /** The user changes its own password, logged in with whichever version is in force; a superuser does it when none is. */
 async function setOwn(versions: Versions<DatabaseCredential>, tools: RotatorTools): Promise<void> {
@@ -112,13 +134,10 @@ async function retireOwn(old: DatabaseCredential, access: Access<DatabaseCredent
 async function setOther(versions: Versions<DatabaseCredential>, tools: RotatorTools): Promise<void> {
   const { pending, current } = versions;
   const admin = secret.superuserOf(versions);
-  const { username: name, password } = pending;
-  const isClone = secret.originalName(name) === current.username;
-  const change = secret.isNamed(current) ? "named" : isClone ? "clone" : "original";
   await withSession(secret.login(admin), tools.deadlineAt, async (db) => {
     await holdAccount(db, pending, tools);
     const unfinished = async () => (await mysql.probe(pending, tools)) === "ok";
-    await setAlternate(db, { name, inUse: current.username, change, password }, unfinished);
+    await setAlternate(db, pairOf(current, pending), unfinished);
   });
 }
 

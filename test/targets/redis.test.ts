@@ -202,7 +202,7 @@ describe("redis", { skip: redisSkip }, () => {
       assert.equal(await probe({ port: portOf(hangingUp) }), "unreachable");
       assert.equal(await probe({ host: "no-such-host.invalid" }), "unreachable");
       assert.equal(await probe({ sslrootcert: "/no/such/file", ssl: true }), "invalid");
-      assert.equal(await probe({ ssl: true }, 500), "timeout", "a server without TLS waits for more");
+      assert.ok(["timeout", "tls"].includes(await probe({ ssl: true }, 500)), "a server without TLS waits for more, or says so");
     } finally {
       for (const socket of sockets) socket.destroy();
       for (const one of [silent, hangingUp]) one.close();

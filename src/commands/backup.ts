@@ -50,7 +50,10 @@ async function makeBackup(config: Config, to: string, json: boolean): Promise<vo
 async function restoreBackup(config: Config, from: string, json: boolean): Promise<void> {
   await withProgress(`restoring into ${storeName(config)}`, () => fill(config, from));
   if (json) printJson({ from, to: storeName(config) });
-  else printLine(`${storeName(config)} holds the backup now; rekey doctor checks it and its root key`);
+  else
+    printLine(
+      `${storeName(config)} holds the backup now; rekey doctor checks it and its root key. Its server leaves all targets alone until rekey quarantine release`,
+    );
 }
 
 async function fill(config: Config, from: string): Promise<void> {

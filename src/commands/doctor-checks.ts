@@ -86,6 +86,15 @@ export async function checkKey(config: Config, { keys }: LocalStore): Promise<Fi
   return [ok, { check: "key", state: "advice", says }];
 }
 
+/** Whether the store was restored, so that its server leaves all targets alone. */
+export async function checkQuarantine(sql: Sql): Promise<Finding[]> {
+  const { findQuarantine } = await import("../store/quarantine.ts");
+  const quarantine = await findQuarantine(sql);
+  if (!quarantine) return [];
+  const says = `quarantined: ${quarantine.reason}; no rotation runs before rekey quarantine release, and rekey quarantine plan shows what would`;
+  return [{ check: "store", state: "advice", says }];
+}
+
 /** Whether this machine's clock fits the store's: expiry and schedules go by it. */
 export async function checkClock(config: Config, sql: Sql): Promise<Finding[]> {
   const { storeTime } = await import("../store/self-check.ts");

@@ -8,6 +8,7 @@ import {
   checkEndpoint,
   checkFiles,
   checkKey,
+  checkQuarantine,
   checkSettings,
   checkStore,
   checkTargets,
@@ -51,10 +52,11 @@ async function examine(config: Config): Promise<Finding[]> {
   const files = await trying("files", () => checkFiles(config));
   const store = await trying("store", () => withStore(config, "read", (sql) => checkStore(config, sql)));
   if (store.some(({ state }) => state === "problem")) return [...files, ...store];
+  const quarantine = await trying("store", () => withStore(config, "read", checkQuarantine));
   const clock = await trying("clock", () => withStore(config, "read", (sql) => checkClock(config, sql)));
   const key = await trying("key", () => withKeys(config, "read", (opened) => checkKey(config, opened)));
-  if (key.some(({ state }) => state === "problem")) return [...files, ...store, ...clock, ...key];
-  return [...files, ...store, ...clock, ...key, ...(await trying("target", () => examineTargets(config)))];
+  if (key.some(({ state }) => state === "problem")) return [...files, ...store, ...quarantine, ...clock, ...key];
+  return [...files, ...store, ...quarantine, ...clock, ...key, ...(await trying("target", () => examineTargets(config)))];
 }
 
 async function examineTargets(config: Config): Promise<Finding[]> {

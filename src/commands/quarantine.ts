@@ -61,6 +61,13 @@ const release: ApiCommand = {
   },
 };
 
+/** Above what is held back by it. */
+export function showQuarantine(quarantine: Answer | undefined): void {
+  if (!quarantine) return;
+  printLine(`Quarantined: ${quarantine.reason}. Nothing is done at any target before rekey quarantine release;`);
+  printLine("rekey quarantine plan shows what would be.\n");
+}
+
 async function agreed(): Promise<boolean> {
   if (!process.stdin.isTTY || !process.stdout.isTTY) return false;
   const { confirm } = await import("@clack/prompts");

@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import { callApi, callPages, rowsOf } from "./api-client.ts";
 import { type ApiCommand, addNoun, sentence, table } from "./api-command.ts";
 import { type Answer, type Columns, printFields, printLine, printTable } from "./output.ts";
+import { showQuarantine } from "./quarantine.ts";
 import { adopt } from "./rotation-adopt.ts";
 import { check, parity } from "./rotation-check.ts";
 import { policy } from "./rotation-policy.ts";
@@ -69,9 +70,10 @@ const status: ApiCommand = {
       return { ...(await callApi(connection, "rotations/list", { secretId: args[0], limit: 1 })), heartbeats };
     const running = await callPages(connection, "rotations/list", "rotations", { state: "running", limit: 1000 });
     const blocked = await callPages(connection, "rotations/list", "rotations", { state: "blocked", limit: 1000 });
-    return { rotations: [...rowsOf(blocked, "rotations"), ...rowsOf(running, "rotations")], heartbeats };
+    return { ...running, rotations: [...rowsOf(blocked, "rotations"), ...rowsOf(running, "rotations")], heartbeats };
   },
-  show: ({ rotations, heartbeats }, { args }) => {
+  show: ({ rotations, heartbeats, quarantine }, { args }) => {
+    showQuarantine(quarantine as Answer | undefined);
     const all = rotations as readonly Answer[];
     const [newest] = all;
     if (args[0] === undefined) printTable(all, stands, "no rotation runs or is blocked");

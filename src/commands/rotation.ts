@@ -6,6 +6,7 @@ import { showQuarantine } from "./quarantine.ts";
 import { adopt } from "./rotation-adopt.ts";
 import { check, parity } from "./rotation-check.ts";
 import { policy } from "./rotation-policy.ts";
+import { keep, oldCredentialText, retire, retirements } from "./rotation-retire.ts";
 
 /** Commands on rotations. */
 export function addRotationCommands(program: Command): void {
@@ -16,6 +17,9 @@ export function addRotationCommands(program: Command): void {
     parity,
     history,
     cancel,
+    retirements,
+    retire,
+    keep,
     policy,
   ]);
 }
@@ -36,6 +40,7 @@ const details: Columns = {
   State: "state",
   Step: ({ state, step }) => (state === "succeeded" ? undefined : step),
   "Only a test": ({ testOnly }) => testOnly || undefined,
+  How: "strategy",
   "Failed tries": "failedTries",
   Reason: "reason",
   Remedy: "remedy",
@@ -45,7 +50,19 @@ const details: Columns = {
   "Gives up": "windowEndsDate",
   "Worked on by": "claimedBy",
   Function: "functionArn",
+  "Old credential": "oldCredential",
 };
+
+const tryColumns: Columns = { TRIED: "date", STEP: "step", OUTCOME: "outcome", REASON: "reason" };
+
+/** A secret's newest rotation, with its tries that failed and when the old credential ends. */
+function showNewest(newest: Answer, retired: readonly Answer[]): void {
+  printFields({ ...newest, oldCredential: oldCredentialText(retired) }, details);
+  const tries = rowsOf(newest, "tries");
+  if (tries.length === 0) return;
+  printLine("");
+  printTable(tries, tryColumns, "");
+}
 
 const heartbeatColumns: Columns = { SECRET: "secretName", CREDENTIAL: "meaning", SINCE: "sinceDate", "LAST TRY": "lastTryDate" };
 
@@ -67,17 +84,22 @@ const status: ApiCommand = {
     const which = args[0] === undefined ? { failing: true } : { secretId: args[0] };
     const { heartbeats } = await callPages(connection, "rotations/heartbeats", "heartbeats", which);
     if (args[0] !== undefined)
-      return { ...(await callApi(connection, "rotations/list", { secretId: args[0], limit: 1 })), heartbeats };
+      return {
+        ...(await callApi(connection, "rotations/list", { secretId: args[0], limit: 1 })),
+        ...(await callApi(connection, "retirements/list", { secretId: args[0], limit: 10 })),
+        heartbeats,
+      };
     const running = await callPages(connection, "rotations/list", "rotations", { state: "running", limit: 1000 });
     const blocked = await callPages(connection, "rotations/list", "rotations", { state: "blocked", limit: 1000 });
     return { ...running, rotations: [...rowsOf(blocked, "rotations"), ...rowsOf(running, "rotations")], heartbeats };
   },
-  show: ({ rotations, heartbeats, quarantine }, { args }) => {
+  show: (answer, { args }) => {
+    const { rotations, heartbeats, quarantine } = answer;
     showQuarantine(quarantine as Answer | undefined);
     const all = rotations as readonly Answer[];
     const [newest] = all;
     if (args[0] === undefined) printTable(all, stands, "no rotation runs or is blocked");
-    else if (newest) printFields(newest, details);
+    else if (newest) showNewest(newest, rowsOf(answer, "retirements"));
     else printLine(`${args[0]} was never rotated`);
     showHeartbeats(heartbeats as readonly Answer[], args[0] === undefined);
   },

@@ -8,6 +8,7 @@ import { quarantineOperations } from "./quarantine/index.ts";
 import { adoptOperations } from "./rotations/adopt.ts";
 import { listHeartbeatsOperation } from "./rotations/heartbeats.ts";
 import { jobOperations } from "./rotations/jobs.ts";
+import { retirementOperations } from "./rotations/retirements.ts";
 import { getSecretCandidates } from "./secrets/get-secret-candidates.ts";
 import { awsOperations } from "./secrets/index.ts";
 import { listRotationsOperation } from "./secrets/list-rotations.ts";
@@ -23,6 +24,7 @@ export const operations: readonly Operation[] = [
   ...jobOperations,
   ...adoptOperations,
   listHeartbeatsOperation,
+  ...retirementOperations,
   ...functionOperations,
   ...keyOperations,
   ...identityOperations,

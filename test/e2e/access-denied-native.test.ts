@@ -29,6 +29,9 @@ interface Names {
 
 const membersOf = (the: Names): Readonly<Record<string, object>> => ({
   "rotations/list": { secretId: the.secret },
+  "retirements/list": { secretId: the.secret },
+  "retirements/run-now": { secretId: the.secret, versionId: "00000000-0000-4000-8000-000000000001" },
+  "retirements/cancel": { secretId: the.secret, versionId: "00000000-0000-4000-8000-000000000001" },
   "keys/create-alias": { keyId: the.key, aliasName: "alias/further" },
   "keys/create": { alias: the.key },
   "keys/describe": { keyId: the.key },

@@ -69,6 +69,7 @@ function shown(rotation: ListedRotation) {
     TestOnly: rotation.testOnly,
     State: rotation.state,
     Step: rotation.step,
+    Strategy: rotation.strategy,
     FailedTries: rotation.attempt,
     Outcome: rotation.outcome,
     Reason: rotation.error,
@@ -79,6 +80,12 @@ function shown(rotation: ListedRotation) {
     NextTryDate: running ? new Date(rotation.runAt) : undefined,
     WindowEndsDate: running ? new Date(rotation.windowEndsAt) : undefined,
     ClaimedBy: rotation.claimedBy,
+    Tries: rotation.tries.map(({ at, step, outcome, reason }) => ({
+      Date: new Date(at),
+      Step: step,
+      Outcome: outcome,
+      Reason: reason,
+    })),
   };
 }
 

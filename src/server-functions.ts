@@ -11,7 +11,7 @@ import type { Principal } from "./core/principal.ts";
 import type { Secret } from "./core/secret.ts";
 import type { SessionTokens } from "./core/session.ts";
 import type { InvokedFunction } from "./engine/invoke.ts";
-import type { RotatorFunction } from "./engine/parts.ts";
+import type { EngineParts, RotatorFunction } from "./engine/parts.ts";
 import { builtinFunction, cannotInvoke, templateRefusal } from "./functions/builtin.ts";
 import { createFunctions, type Functions } from "./functions/functions.ts";
 import type { RoleSession } from "./functions/process-pool.ts";
@@ -59,6 +59,8 @@ export interface ServerFunctionParts extends StoreParts {
 
 /** Registered functions, as operations and the engine use them. */
 export interface ServerFunctions extends FunctionDirectory, Pick<Functions, "noteRead" | "close"> {
+  /** A function that runs one of our rotators: built in, or declared for an HTTP API. */
+  rotator(functionArn: string): ReturnType<EngineParts["findFunction"]>;
   /** A function that answers rotation events; `undefined` for every other ARN. */
   invoked(functionArn: string): Promise<InvokedFunction | undefined>;
   /** A function that is a declaration, e.g. of an HTTP API; `undefined` for every other ARN. */
@@ -110,6 +112,12 @@ export function createServerFunctions(config: Config, parts: ServerFunctionParts
       if (record?.kind !== "http-api") return undefined;
       const { kind, declaration } = record;
       return { kind, strategy: "issuer", declaration, refusal: (secret) => refusal(functionArn, secret) };
+    },
+    async rotator(functionArn) {
+      const builtin = builtinFunction(functionArn);
+      const record = builtin ? undefined : await findFunction(sql, functionArn);
+      if (record?.kind !== "http-api") return builtin;
+      return { kind: "http-api", strategy: "issuer", declaration: record.declaration };
     },
     async invoked(functionArn) {
       const record = await findFunction(sql, functionArn);

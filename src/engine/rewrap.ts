@@ -6,7 +6,7 @@ import type { EngineParts } from "./parts.ts";
 const pageSize = 200;
 /** A node that had not heard of a new version yet may have wrapped under the old one after it was looked for. */
 const lookAgainMs = 600_000;
-const tables = ["versions", "access_keys"] as const;
+const tables = ["versions", "access_keys", "functions"] as const;
 
 interface Stretch {
   readonly keyId: string;

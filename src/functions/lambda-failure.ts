@@ -90,6 +90,8 @@ export function lambdaFailure(error: unknown): CallFailure {
 function byText(name: string, message: string, code: string): Known | undefined {
   if (/CERT|TLS|SSL|SIGNATURE/.test(code))
     return { outcome: "tls", remedy: "See which authority signed what answers at AWS's address." };
+  // The SDK calls it a timeout as well when a connection ends: the function may have been called then.
+  if (code === "ECONNRESET" || /socket hang up/.test(message)) return undefined;
   if (name === "TimeoutError" || code === "ETIMEDOUT")
     return { ...route, outcome: /connect/i.test(message) ? "unreachable" : "timeout" };
   return undefined;

@@ -3,7 +3,7 @@ import type { Sql } from "./sql.ts";
 
 /** A wrapped data key and what it belongs to. */
 export interface StoredDataKey {
-  readonly table: "versions" | "access_keys";
+  readonly table: "versions" | "access_keys" | "functions";
   /** Primary key of its row. */
   readonly row: readonly string[];
   readonly createdAt: number;
@@ -26,7 +26,8 @@ export interface DataKeyQuery {
 
 /** Data keys that earlier versions of a ring key wrap, a page at a time. */
 export async function outdatedDataKeys(sql: Sql, query: DataKeyQuery): Promise<StoredDataKey[]> {
-  return query.table === "versions" ? ofVersions(sql, query) : ofAccessKeys(sql, query);
+  if (query.table === "versions") return ofVersions(sql, query);
+  return query.table === "access_keys" ? ofAccessKeys(sql, query) : ofFunctions(sql, query);
 }
 
 async function ofVersions(sql: Sql, { keyId, belowVersion, after, limit }: DataKeyQuery): Promise<StoredDataKey[]> {
@@ -70,15 +71,31 @@ async function ofAccessKeys(sql: Sql, { keyId, belowVersion, after, limit }: Dat
   }));
 }
 
+async function ofFunctions(sql: Sql, { keyId, belowVersion, after, limit }: DataKeyQuery): Promise<StoredDataKey[]> {
+  const rows = await sql.query<{ arn: string; created_at: number; key_version: number; wrapped_data_key: Uint8Array }>(
+    `select arn, created_at, key_version, wrapped_data_key from functions
+     where key_id = $1 and key_version < $2 and (key_version, arn) > ($3, $4) order by key_version, arn limit $5`,
+    [keyId, belowVersion, after?.keyVersion ?? 0, after?.row[0] ?? "", limit],
+  );
+  return rows.map((row) => ({
+    table: "functions",
+    row: [row.arn],
+    createdAt: row.created_at,
+    keyVersion: row.key_version,
+    wrappedDataKey: row.wrapped_data_key,
+    context: { FunctionARN: row.arn },
+  }));
+}
+
 /** Puts a data key that was wrapped anew in the place of the old one, unless that is another one by now. */
 export async function replaceDataKey(
   tx: Sql,
   { table, row, wrappedDataKey: before }: StoredDataKey,
   { wrappedDataKey, keyId, keyVersion }: { wrappedDataKey: Uint8Array; keyId: string; keyVersion: number },
 ): Promise<void> {
-  const place = table === "versions" ? "secret_id = $5 and version_id = $6" : "id = $5";
+  const places = { versions: "secret_id = $5 and version_id = $6", access_keys: "id = $5", functions: "arn = $5" };
   await tx.query(
-    `update ${table} set wrapped_data_key = $1, key_id = $2, key_version = $3 where wrapped_data_key = $4 and ${place}`,
+    `update ${table} set wrapped_data_key = $1, key_id = $2, key_version = $3 where wrapped_data_key = $4 and ${places[table]}`,
     [wrappedDataKey, keyId, keyVersion, before, ...row],
   );
 }

@@ -118,7 +118,10 @@ export async function startLambdaEndpoint(): Promise<LambdaEndpoint> {
 }
 
 function send({ error, functionError, log, payload = null }: LambdaAnswer, response: ServerResponse): void {
-  if (error) return refuse(response, error.status, error.name, error.message);
+  if (error) {
+    refuse(response, error.status, error.name, error.message);
+    return;
+  }
   response.writeHead(200, {
     "Content-Type": "application/json",
     "X-Amz-Executed-Version": "$LATEST",

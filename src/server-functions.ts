@@ -59,8 +59,6 @@ export interface ServerFunctionParts extends StoreParts {
 
 /** Registered functions, as operations and the engine use them. */
 export interface ServerFunctions extends FunctionDirectory, Pick<Functions, "noteRead" | "close"> {
-  /** A function that runs one of our rotators: built in, or declared for an HTTP API. */
-  rotator(functionArn: string): ReturnType<EngineParts["findFunction"]>;
   /** A function that answers rotation events; `undefined` for every other ARN. */
   invoked(functionArn: string): Promise<InvokedFunction | undefined>;
   /** A function that is a declaration, e.g. of an HTTP API; `undefined` for every other ARN. */
@@ -112,12 +110,6 @@ export function createServerFunctions(config: Config, parts: ServerFunctionParts
       if (record?.kind !== "http-api") return undefined;
       const { kind, declaration } = record;
       return { kind, strategy: "issuer", declaration, refusal: (secret) => refusal(functionArn, secret) };
-    },
-    async rotator(functionArn) {
-      const builtin = builtinFunction(functionArn);
-      const record = builtin ? undefined : await findFunction(sql, functionArn);
-      if (record?.kind !== "http-api") return builtin;
-      return { kind: "http-api", strategy: "issuer", declaration: record.declaration };
     },
     async invoked(functionArn) {
       const record = await findFunction(sql, functionArn);

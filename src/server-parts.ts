@@ -14,6 +14,7 @@ import { Envelope } from "./crypto/envelope.ts";
 import { openRootKey } from "./crypto/key-provider.ts";
 import { type KeyRing, openKeyRing } from "./crypto/key-ring.ts";
 import { type EngineParts, engineDefaults } from "./engine/parts.ts";
+import { builtinFunction } from "./functions/builtin.ts";
 import type { Api } from "./http/dispatch.ts";
 import { checkAccount, isInitialised } from "./initialise.ts";
 import { makeDataFolder, openStore } from "./open-store.ts";

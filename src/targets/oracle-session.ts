@@ -82,7 +82,6 @@ async function connect(login: DatabaseLogin, options: SessionOptions, sockets: S
   const timer = setTimeout(() => {
     late = true;
     interrupted.reject(new Error("deadline"));
-    for (const socket of sockets) socket.destroy();
   }, leftMs());
   const answered = async <R>(call: Promise<R>): Promise<R> => {
     try {

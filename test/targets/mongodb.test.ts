@@ -124,20 +124,20 @@ describe("mongodb on a wire fake", () => {
 
   test("single user: whichever version is in force is used; a superuser where none is, or it may not", async () => {
     const name = freshName("versions");
-    const current = newUser(server, name, "v1");
+    const current = newUser(server, name, "canary-1");
     const version = (password: string) => ({ ...current, password });
     const set = async (inForce: string, roles: object[], admin?: DatabaseCredential) => {
       server.addUser({ ...ordinaryUser(name), roles: roles as never }, inForce);
-      const versions = { current: version("v1"), pending: version("v2"), previous: version("v0"), admin };
+      const versions = { current: version("canary-1"), pending: version("canary-2"), previous: version("canary-0"), admin };
       await mongodb.set(versions, "single-user", tools());
-      assert.equal(await mongodb.probe(version("v2"), tools()), "ok");
+      assert.equal(await mongodb.probe(version("canary-2"), tools()), "ok");
     };
     const { roles } = ordinaryUser();
-    for (const inForce of ["v1", "v2", "v0"]) await set(inForce, roles);
+    for (const inForce of ["canary-1", "canary-2", "canary-0"]) await set(inForce, roles);
     assert.equal(await failure(set("changed-by-hand", roles)), "refused");
     await set("changed-by-hand", roles, adminOf(server));
-    assert.equal(await failure(set("v1", [])), "denied");
-    await set("v1", [], adminOf(server));
+    assert.equal(await failure(set("canary-1", []), "canary-1", "canary-2"), "denied");
+    await set("canary-1", [], adminOf(server));
   });
 
   test("check tells beforehand which right is missing", async () => {
@@ -188,6 +188,7 @@ describe("mongodb on a wire fake", () => {
     const next = await mongodb.create(versions.current, "alternating-users", tools());
     const named = tools();
     await mongodb.set({ ...versions, pending: next }, "alternating-users", named);
+    assert.equal(server.stalled(), 0, "ended before, not by its own deadline");
     assert.equal(await stalled, "unknown");
     assert.equal(await mongodb.probe(next, tools()), "ok");
     assert.ok([...server.applications].some((application) => application.includes(named.rotationId)));

@@ -151,6 +151,7 @@ describe("oracle at its driver's boundary, its own cases", () => {
     const set = (changed: object) =>
       failure(rotator.set({ ...versions, ...changed }, "alternating-users", tools()), 'x" account lock');
     assert.equal(await set({ pending: { ...versions.pending, password: 'x" account lock' } }), "invalid");
+    assert.ok(!double.log().includes("account lock"), "the statement is not even sent");
     const probe = (changed: object) => rotator.probe({ ...current, ...changed }, tools());
     assert.equal(await probe({ username: 'a"b' }), "invalid");
     assert.equal(await probe({ host: "db)(PORT=1" }), "invalid");

@@ -69,6 +69,9 @@ export class RotatorError extends Error {
   }
 }
 
+/** The target's rules refuse this very credential, as too simple or used before: nothing was changed, and another one may do. */
+export class UnfitCredential extends RotatorError {}
+
 /** The program will not start: every problem at once, each naming its setting and the allowed range. */
 export class ConfigError extends Error {
   override readonly name = "ConfigError";

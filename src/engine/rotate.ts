@@ -1,11 +1,12 @@
 import type { OutcomeClass } from "../core/error.ts";
-import { RotatorError, ServiceError } from "../core/error.ts";
+import { RotatorError, ServiceError, UnfitCredential } from "../core/error.ts";
 import { type Decision, decide, mustProbe, probed, type StepOutcome } from "../core/rotation.ts";
 import { isPending, type Secret, withoutTestCopy } from "../core/secret.ts";
 import type { Claim } from "../store/rotation-claims.ts";
 import type { AnyCredential } from "../targets/index.ts";
 import { SilentTarget } from "./breaker.ts";
 import { finishSecret } from "./finish.ts";
+import { startAnew } from "./fresh-candidate.ts";
 import { HeldRotation, Superseded } from "./held-rotation.ts";
 import { invokeSteps, StepFailed } from "./invoke.ts";
 import { isGivenUp, issuedCredential } from "./issue.ts";
@@ -54,8 +55,10 @@ async function failed(held: HeldRotation, error: unknown): Promise<void> {
     return held.postpone(500 + 1_000 * held.parts.random(), "the same account was being changed already");
   }
   if (error instanceof Later) return held.postpone(error.byMs, error.message, error.remedy);
+  const isUnfit = error instanceof UnfitCredential;
+  if (isUnfit && (await startAnew(held, error))) return;
   const outcome = toOutcome(held, error);
-  await held.fail(outcome, isGivenUp(held, outcome));
+  await held.fail(outcome, isUnfit || isGivenUp(held, outcome));
 }
 
 function toOutcome({ parts, rotation }: HeldRotation, error: unknown): StepOutcome {

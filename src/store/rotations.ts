@@ -59,6 +59,15 @@ async function lastTo(
   return row;
 }
 
+/** Rotations of the secret that were given up within the window that ends then. */
+export async function countAbandoned(sql: Sql, secretId: string, windowEndsAt: number): Promise<number> {
+  const rows = await sql.query(
+    "select 1 as one from rotations where secret_id = $1 and state = 'abandoned' and window_ends_at = $2 limit 100",
+    [secretId, windowEndsAt],
+  );
+  return rows.length;
+}
+
 /** The running rotation is tried again at once, whatever pause its last failure asked for. */
 export async function hastenRotation(tx: Sql, secretId: string, nowMs: number): Promise<void> {
   // Not one whose claim ended without a word: a function that it called may be at work until then.

@@ -79,6 +79,9 @@ export function withoutStatement(error: unknown): unknown {
   return errno === undefined ? error : Object.assign(new Error(`error ${errno}`), { code: codeOf(error), errno, sqlState: "" });
 }
 
+/** The policy or the reuse policy refuses the new password: another one may do. */
+export const isUnfit = (error: unknown): boolean => [1819, 3638].includes(numberOf(error) ?? 0);
+
 /** The password that REPLACE names is not the primary one. Source: MySQL Error Message Reference. */
 export const incorrectCurrentPassword = 3891;
 

@@ -1,10 +1,10 @@
 import { isIP, connect as openSocket, type Socket } from "node:net";
 import type { Connection as Driver, RowDataPacket, SslOptions } from "mysql2";
 import mysql from "mysql2";
-import { RotatorError } from "../core/error.ts";
+import { RotatorError, UnfitCredential } from "../core/error.ts";
 import { readAuthorities } from "./authorities.ts";
 import type { DatabaseLogin } from "./database-secret.ts";
-import { classify, describe, saysNoTls, withoutStatement } from "./mysql-errors.ts";
+import { classify, describe, isUnfit, saysNoTls, withoutStatement } from "./mysql-errors.ts";
 
 export interface Session {
   /** What `version()` says, e.g. `10.11.19-MariaDB-0+deb12u1` or `8.4.3`. */
@@ -96,9 +96,9 @@ async function connect(login: DatabaseLogin, deadlineAt: number, ssl: SslOptions
     } catch (error) {
       if (error instanceof RotatorError) throw error;
       const outcome = classify(error, { changing, late });
-      throw new RotatorError(outcome, `user ${login.username} at ${place(login)}: ${describe(error, outcome)}`, {
-        cause: withoutStatement(error),
-      });
+      const message = `user ${login.username} at ${place(login)}: ${describe(error, outcome)}`;
+      const options = { cause: withoutStatement(error) };
+      throw isUnfit(error) ? new UnfitCredential(outcome, message, options) : new RotatorError(outcome, message, options);
     }
   };
   const close = async (): Promise<void> => {

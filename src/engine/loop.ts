@@ -13,6 +13,7 @@ import { Retirements } from "./retirements.ts";
 import { Rewrapping } from "./rewrap.ts";
 import { rotate } from "./rotate.ts";
 import { startDueRotations } from "./start-due.ts";
+import { ZoneRules } from "./zone-rules.ts";
 
 /** Longest without looking, since other nodes and processes cannot wake this one. */
 const longestSleepMs = 1_000;
@@ -68,9 +69,11 @@ export function startEngine(parts: EngineParts): Engine {
   };
 
   const quarantine = new QuarantineWatch(parts);
+  const zoneRules = new ZoneRules(parts);
   const rewrapping = new Rewrapping(parts);
   const history = new History(parts);
   const kinds = [
+    () => zoneRules.page(),
     () => startDueRotations(parts),
     () => claimMore().then(() => false),
     () => jobs.begin(),

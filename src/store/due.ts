@@ -9,6 +9,30 @@ export async function secretsDueForRotation(sql: Sql, nowMs: number, limit: numb
   return rows.map(({ id }) => id);
 }
 
+const zoneRulesKey = "zone_rules";
+
+/** Version of the time zones' rules by which moments in the store were computed. */
+export async function usedZoneRules(sql: Sql): Promise<string | undefined> {
+  const [row] = await sql.query<{ value: string }>("select value from meta where key = $1", [zoneRulesKey]);
+  return row?.value;
+}
+
+export async function writeZoneRules(sql: Sql, version: string): Promise<void> {
+  await sql.query("insert into meta (key, value) values ($1, $2) on conflict (key) do update set value = excluded.value", [
+    zoneRulesKey,
+    version,
+  ]);
+}
+
+/** Secrets with a policy, which may name a zone, after one of them. */
+export async function secretsInZones(sql: Sql, after: string, limit: number): Promise<string[]> {
+  const rows = await sql.query<{ id: string }>(
+    "select id from secrets where rotation_policy is not null and id > $1 order by id limit $2",
+    [after, limit],
+  );
+  return rows.map(({ id }) => id);
+}
+
 export interface Purged {
   readonly id: string;
   readonly arn: string;

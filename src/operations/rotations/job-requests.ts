@@ -1,7 +1,9 @@
 import { ServiceError } from "../../core/error.ts";
 import { rotationPrincipal } from "../../core/rotation-principal.ts";
 import type { Secret } from "../../core/secret.ts";
+import { findQuarantine } from "../../store/quarantine.ts";
 import { changeSecret } from "../../store/secrets.ts";
+import type { Sql } from "../../store/sql.ts";
 import { countOpenJobs, insertJob, isRotating, type JobData, type JobKind } from "../../store/target-jobs.ts";
 import type { Call } from "../operation.ts";
 import { notFound, requireUsable } from "../secrets/secret-resource.ts";
@@ -20,6 +22,7 @@ export async function requestJob(call: Call, secret: Secret, kind: JobKind, inpu
     const locked = await changeSecret(tx, secret.id, (before) => before, secret);
     if (!locked) throw notFound();
     requireUsable(locked);
+    await requireNoQuarantine(tx);
     if (kind === "rollback") await requireQuiet(await isRotating(tx, secret.id), locked.name);
     if ((await countOpenJobs(tx, secret.id, kind)) >= maxOpen)
       throw new ServiceError("LimitExceededException", `${maxOpen} such jobs wait for this secret already.`);
@@ -31,6 +34,12 @@ export async function requestJob(call: Call, secret: Secret, kind: JobKind, inpu
     throw new ServiceError("InvalidRequestException", "A rollback of this secret is under way: wait for its end.");
   call.services.wakeEngine();
   return { JobId: id };
+}
+
+/** It would be left waiting until whoever asked has gone. */
+async function requireNoQuarantine(tx: Sql): Promise<void> {
+  if (await findQuarantine(tx))
+    throw new ServiceError("InvalidRequestException", "This store is quarantined after a restore: see rekey quarantine plan.");
 }
 
 async function requireQuiet(rotating: boolean, name: string): Promise<void> {

@@ -32,6 +32,7 @@ export const migration = {
     "create index secrets_by_heartbeat on secrets (heartbeat_due_at) where heartbeat_due_at is not null",
     "create index secrets_by_heartbeat_outcome on secrets (heartbeat_outcome, id) where heartbeat_outcome is not null",
     "create index secrets_by_failing_heartbeat on secrets (id) where heartbeat_outcome <> 'ok'",
+    "create index secrets_with_policy on secrets (id) where rotation_policy is not null",
     "create index secrets_by_purge on secrets (purge_at) where purge_at is not null",
     // The orders of lists; by name there is the unique key. An order without index would sort all secrets for every page.
     "create index secrets_by_created on secrets (region, created_at, id)",

@@ -1,12 +1,11 @@
 // The kill campaign: `npm run crash -- --kills 1000 --seed 7`. SIGKILL at points of a rotation and at moments, against real
 // targets; ends with 1 when anything was lost, or when a planted hole was not found.
-import { cpSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { type Report, runScenario } from "../test/crash/campaign/campaign.ts";
-import { type Hole, holes, plant } from "../test/crash/campaign/holes.ts";
-import { type Scenario, scenarios } from "../test/crash/campaign/scenarios.ts";
+import { findHole } from "../test/crash/campaign/find-hole.ts";
+import { type Hole, holes } from "../test/crash/campaign/holes.ts";
+import { scenarios } from "../test/crash/campaign/scenarios.ts";
 
 const help = `npm run crash -- [options]
   --kills N          kills in all, shared among the scenarios (default 400)
@@ -71,26 +70,11 @@ async function campaign(kills: number, seed: number): Promise<number> {
 async function findHoles(planted: readonly Hole[], kills: number, seed: number): Promise<number> {
   let missed = 0;
   for (const hole of planted) {
-    const scenario = scenarios.find(({ name }) => name === hole.scenario);
-    if (!scenario) throw new Error(`hole ${hole.name} names no scenario`);
-    const found = await findHole(hole, scenario, kills, seed);
+    const found = await findHole(hole, { root, kills, seed });
     if (found === undefined) missed += 1;
     console.log(`${found === undefined ? "MISSED" : "found "}  ${hole.name} (${hole.about})${found ? `: ${found}` : ""}`);
   }
   return missed === 0 ? 0 : 1;
-}
-
-async function findHole(hole: Hole, scenario: Scenario, kills: number, seed: number): Promise<string | undefined> {
-  const copy = mkdtempSync(join(tmpdir(), "rekey-hole-"));
-  try {
-    for (const part of ["src", "test", "package.json"]) cpSync(join(root, part), join(copy, part), { recursive: true });
-    symlinkSync(join(root, "node_modules"), join(copy, "node_modules"));
-    plant(hole, copy);
-    const { violations } = await runScenario(scenario, { kills, seed, root: copy, untilFound: true });
-    return violations[0];
-  } finally {
-    rmSync(copy, { recursive: true, force: true });
-  }
 }
 
 function say(text: string, code: number): number {

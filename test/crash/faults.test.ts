@@ -36,6 +36,8 @@ describe("a network that fails once", { concurrency: 2 }, () => {
       while (connections < most && (await place.survives({ fault: "refuse", connection: connections + 1, message: 1 })))
         connections += 1;
       let met = connections;
+      for (const connection of upTo(connections))
+        met += Number(await place.survives({ fault: "outage", connection, message: 1 }));
       for (const [fault, connection] of others.flatMap((one) => upTo(connections).map((nth) => [one, nth] as const)))
         met += await messagesSurvived(place, fault, connection);
       context.diagnostic(`${met} faults`);
@@ -44,7 +46,7 @@ describe("a network that fails once", { concurrency: 2 }, () => {
   }
 });
 
-const others = faults.filter((fault) => fault !== "refuse");
+const others = faults.filter((fault) => fault !== "refuse" && fault !== "outage");
 const upTo = (count: number) => Array.from({ length: count }, (_, index) => index + 1);
 
 /** The fault at each message that a connection sends; how many there are. */

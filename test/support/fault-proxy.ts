@@ -3,20 +3,23 @@ import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 
 /**
- * `refuse`: closed before the server hears of it; `cut`: what is said is not passed on, the connection broken; `lose`: it is
+ * `refuse`: closed before the server hears of it; `outage`: so are the next ones; `cut`: what is said is not passed on, the connection broken; `lose`: it is
  * passed on and the answer lost, the connection broken; `hang`: passed on, and no answer ever; `half-close`: the client is
  * told that the server will say no more, and hears nothing.
  */
-export const faults = ["refuse", "cut", "lose", "hang", "half-close"] as const;
+export const faults = ["refuse", "outage", "cut", "lose", "hang", "half-close"] as const;
 export type Fault = (typeof faults)[number];
 
 export interface Plan {
   readonly fault: Fault;
   /** Of the connections from now on, counted from 1. */
   readonly connection: number;
-  /** Of the messages that the client sends on it, counted from 1; no matter for `refuse`. */
+  /** Of the messages that the client sends on it, counted from 1; no matter for `refuse` and `outage`. */
   readonly message: number;
 }
+
+/** Connections that an outage refuses: more than one try makes. */
+const outageConnections = 4;
 
 export interface FaultProxy extends AsyncDisposable {
   readonly port: number;
@@ -63,8 +66,10 @@ export async function startFaultProxy(to: { readonly host: string; readonly port
   const server = createServer({ allowHalfOpen: true }, (near) => {
     keep(near);
     connections += 1;
-    const plan = planned?.connection === connections ? planned : undefined;
-    if (plan?.fault !== "refuse") return pass(near, plan);
+    const nth = planned ? connections - planned.connection : -1; // counted from 0
+    const isRefused =
+      planned?.fault === "outage" ? nth >= 0 && nth < outageConnections : planned?.fault === "refuse" && nth === 0;
+    if (!isRefused) return pass(near, nth === 0 ? planned : undefined);
     happened = true;
     near.resetAndDestroy();
   });

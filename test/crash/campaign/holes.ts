@@ -5,8 +5,8 @@ import { join } from "node:path";
 export interface Hole {
   readonly name: string;
   readonly about: string;
-  /** In which scenario it must be found. */
-  readonly scenario: string;
+  /** What must find it: the kills of a scenario, or a test file and the names of its tests. */
+  readonly by: { readonly scenario: string } | { readonly test: string; readonly pattern: string };
   readonly changes: readonly Change[];
 }
 
@@ -17,7 +17,182 @@ interface Change {
   readonly to: string;
 }
 
-export const holes: readonly Hole[] = [];
+const rotate = "src/engine/rotate.ts";
+const commitOfPending = "  await commitPending(held, turn, made ? undefined : value, hold);\n";
+const commitOfIssued =
+  "  held.stepDone();\n  await commitPending(held, turn, credentialValue(issued), (unchanged) => unchanged);\n";
+
+export const holes: readonly Hole[] = [
+  {
+    name: "value-in-memory",
+    about: "the target is told before the new value is stored",
+    by: { scenario: "postgres/single-user" },
+    changes: [
+      {
+        file: rotate,
+        from: commitOfPending,
+        to: `  if (strategy === "single-user")
+    await rotator.set({ pending, current, previous: undefined, admin: undefined }, strategy, await held.tools());\n${commitOfPending}`,
+      },
+    ],
+  },
+  {
+    name: "value-anew",
+    about: "a repeated step makes another value and sets that one",
+    by: { scenario: "mariadb/single-user" },
+    changes: [
+      {
+        file: rotate,
+        from: '  const pending = suitable(rotator, parseCredential(value, "the pending value"), "the pending value");\n',
+        to: `  const again = made && held.rotation.step !== "createSecret";
+  const pending = again ? await rotator.create(current, strategy, await held.tools())
+    : suitable(rotator, parseCredential(value, "the pending value"), "the pending value");\n`,
+      },
+      // Without a look at what is in force.
+      { file: rotate, from: 'doubtful ? await probe(held, turn, pending) : "set"', to: 'doubtful && !probe ? "proceed" : "set"' },
+    ],
+  },
+  {
+    name: "label-before-test",
+    about: "a new key is current before anybody tried it",
+    by: { scenario: "aws-iam/issuer" },
+    changes: [
+      {
+        file: rotate,
+        from: '  if (held.rotation.step === "testSecret") {\n',
+        to: '  if (held.rotation.step === "testSecret" && turn.strategy === "issuer") held.stepDone();\n  if (held.rotation.step === "testSecret") {\n',
+      },
+    ],
+  },
+  {
+    name: "label-before-set",
+    about: "the label moves first, then the password",
+    by: { scenario: "postgres/alternating-users" },
+    changes: [
+      {
+        file: rotate,
+        from: "  await finishSecret(held, turn);\n",
+        to: `  if (turn.strategy !== "alternating-users") await finishSecret(held, turn);\n`,
+      },
+      {
+        file: rotate,
+        from: "  } else await putInForce(held, turn, pending, { doubtful, barrier });\n",
+        to: `  } else if (turn.strategy === "alternating-users") {
+    const before = { ...held.rotation };
+    held.rotation = { ...before, step: "finishSecret" };
+    await finishSecret(held, turn);
+    held.rotation = before;
+    return setSecret(held, turn, pending, { decision: "set", barrier });
+  } else await putInForce(held, turn, pending, { doubtful, barrier });\n`,
+      },
+    ],
+  },
+  {
+    name: "no-fence",
+    about: "whoever lost its claim still writes",
+    by: { test: "test/crash/split-brain.test.ts", pattern: "postgres/alternating-users" },
+    changes: [
+      {
+        file: "src/store/rotation-claims.ts",
+        from: "and fence = $2 and state = 'running' returning id`,\n    [\n      after.id,",
+        to: "and $2 = $2 returning id`,\n    [\n      after.id,",
+      },
+    ],
+  },
+  {
+    name: "unreachable-is-refused",
+    about: "a target that is down counts as one that refuses the password",
+    by: { test: "test/crash/faults.test.ts", pattern: "postgres/single-user" },
+    changes: [{ file: "src/targets/postgres-errors.ts", from: 'ECONNRESET: "unreachable"', to: 'ECONNRESET: "refused"' }],
+  },
+  {
+    name: "delete-oldest-key",
+    about: "where the target is full, the oldest key goes, whatever it is",
+    by: { scenario: "aws-iam/issuer, kept" },
+    changes: [
+      {
+        file: "src/engine/issue-room.ts",
+        from: "  const nowMs = held.parts.now();\n",
+        to: `  const nowMs = held.parts.now();
+  const [oldest] = [...listed].sort((a, b) => (a.createdAt ?? 0) - (b.createdAt ?? 0));
+  if (oldest) {
+    await issuer.delete(oldest.id, access, await held.tools());
+    return oldest.id;
+  }\n`,
+      },
+    ],
+  },
+  {
+    name: "strays-forgotten",
+    about: "a key that was made and not stored is never looked for",
+    by: { scenario: "aws-iam/issuer" },
+    changes: [
+      {
+        file: "src/engine/issued.ts",
+        from: "if (mayDelete(id, named, now()))",
+        to: "if (mayDelete(id, named, now()) && id === '')",
+      },
+    ],
+  },
+  {
+    name: "slot-emptied",
+    about: "a second password drives out the one that is in use",
+    by: { scenario: "redis/dual-slot" },
+    changes: [
+      {
+        file: "src/targets/redis.ts",
+        from: "hash !== wanted && hash !== inForce",
+        to: "hash !== wanted && hash !== inForce?.slice(1)",
+      },
+    ],
+  },
+  {
+    name: "retired-early",
+    about: "old credentials end at once, whatever their grace period",
+    by: { scenario: "redis/dual-slot" },
+    changes: [
+      {
+        file: "src/engine/finish.ts",
+        from: "const dueAt = createdAt + (retireAfterMs(strategy, secret) ?? 0);",
+        to: "const dueAt = createdAt;",
+      },
+    ],
+  },
+  {
+    name: "event-apart",
+    about: "what happened is told after the commit",
+    by: { scenario: "postgres/alternating-users" },
+    changes: [
+      {
+        file: "src/engine/held-rotation.ts",
+        from: "      if (event !== undefined) await this.#addEvent(tx, event, secret);\n      return secret;\n    });\n",
+        to: `      return secret;
+    });
+    const told = this.#secret;
+    if (event !== undefined && told) await sql.transaction((tx) => this.#addEvent(tx, event, told));\n`,
+      },
+    ],
+  },
+  {
+    name: "value-in-log",
+    about: "the log shows the new credential",
+    by: { scenario: "postgres/alternating-users" },
+    changes: [{ file: rotate, from: commitOfPending, to: `  parts.log.info({ pending }, "made");\n${commitOfPending}` }],
+  },
+  {
+    name: "intent-after",
+    about: "what is to be asked for is noted when it was answered",
+    by: { scenario: "aws-iam/issuer" },
+    changes: [
+      {
+        file: "src/engine/issue.ts",
+        from: "  await commitPending(held, turn, undefined, (unchanged) => unchanged);\n  const issued",
+        to: "  const issued",
+      },
+      { file: "src/engine/issue.ts", from: commitOfIssued, to: commitOfIssued },
+    ],
+  },
+];
 
 /** @throws Error when the program has changed and the hole does not fit any more. */
 export function plant({ name, changes }: Hole, root: string): void {

@@ -17,6 +17,9 @@ interface Seen {
   readonly values: ReadonlyMap<string, AnyCredential>;
 }
 
+/** As long as a login may take. */
+const graceMs = 300;
+
 const sides = ["AWSCURRENT", "AWSPENDING", "AWSPREVIOUS"] as const;
 
 export class Inspector {
@@ -46,6 +49,7 @@ export class Inspector {
       this.#labels(seen, found);
       await this.#inForce(seen, found);
       await this.#stored(seen, found);
+      await this.#grace(world, seen, found);
       this.#history(seen, found);
     }
     await this.#accounts(world, where);
@@ -133,6 +137,20 @@ export class Inspector {
   /** I3: what the target takes is stored, or a rotation that runs will find it. */
   async #stored(seen: Seen, found: (invariant: string, what: string) => void): Promise<void> {
     if (seen.running.length === 0) await this.#noOrphans(seen, found, false);
+  }
+
+  /** I10: what waits for its end is in force until its deadline. */
+  async #grace({ sql }: World, { secret, values }: Seen, found: (invariant: string, what: string) => void): Promise<void> {
+    const open = await sql.query<{ version_id: string; due_at: number }>(
+      "select version_id, due_at from retirements where secret_id = $1 and what = 'credential' and ended_at is null",
+      [secret.id],
+    );
+    for (const { version_id, due_at } of open) {
+      const value = values.get(version_id);
+      if (!value) found("I10", "what waits for its end has no value any more");
+      else if (due_at > Date.now() + graceMs && (await this.#target.logsIn(value)) !== "ok")
+        found("I10", "an old credential ended before its deadline");
+    }
   }
 
   async #noOrphans({ secret, values }: Seen, found: (invariant: string, what: string) => void, one: boolean): Promise<void> {

@@ -199,4 +199,14 @@ export const scenarios: readonly Scenario[] = [
     retireAfterSeconds: 0,
     start: startIamTarget,
   },
+  {
+    name: "aws-iam/issuer, kept",
+    functionName: "RekeyIAMAccessKeyRotation",
+    strategy: "issuer",
+    skip: false,
+    overlap: true,
+    // Shorter than what a rotation waits for room at the target.
+    retireAfterSeconds: 4,
+    start: startIamTarget,
+  },
 ];

@@ -29,6 +29,9 @@ export interface Session {
   modifyUnicodePwd(dn: string, password: string, old?: string): Promise<void>;
 }
 
+/** Of all answers of a session. */
+const maxAnswerBytes = 1024 * 1024;
+
 export const passwordModifyOid = "1.3.6.1.4.1.4203.1.11.1";
 
 /**
@@ -65,14 +68,15 @@ async function connect(login: LdapLogin, tls: ConnectionOptions | undefined, dea
   // The client would connect anew by itself, and go on as nobody.
   const once = <S extends Socket>(opened: () => S): S => {
     if (socket) throw new Error("the connection has ended");
-    const made = opened();
+    const made = bounded(opened());
     socket = made;
     return made;
   };
   const client = new Client({
     url: login.tls === "implicit" ? "ldaps://target" : "ldap://target",
     createConnection: () => once(() => openSocket({ host, port })),
-    ...(login.tls === "implicit" && { createSecureConnection: () => once(() => openTls({ ...tls, host, port })) }),
+    createSecureConnection: ((options: ConnectionOptions) =>
+      login.tls === "implicit" ? once(() => openTls({ ...tls, host, port })) : bounded(openTls(options))) as typeof openTls,
   });
   const interrupted = Promise.withResolvers<never>();
   interrupted.promise.catch(() => undefined);
@@ -127,6 +131,13 @@ async function connect(login: LdapLogin, tls: ConnectionOptions | undefined, dea
     await close();
     throw error;
   }
+}
+
+/** Whoever writes a secret chooses the server: what it says is not kept without end. */
+function bounded<S extends Socket>(socket: S): S {
+  return socket.on("data", () => {
+    if (socket.bytesRead > maxAnswerBytes) socket.destroy(new Error("the server says too much"));
+  });
 }
 
 /** Source: RFC 3062, section 2, `PasswdModifyRequestValue`. */

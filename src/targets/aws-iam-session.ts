@@ -133,7 +133,7 @@ export class IamSession {
     boundAnswers(client);
     const abortSignal = AbortSignal.timeout(restMs);
     try {
-      return await endedBy(abortSignal, call(client, { abortSignal }));
+      return await call(client, { abortSignal });
     } catch (error) {
       // Not kept as the cause: the SDK's errors hold the answer, which may be a new key.
       throw new CallFailed(name, readFailure(error, { changing, late: abortSignal.aborted }));
@@ -165,18 +165,6 @@ type Call<C, T> = (client: C, options: { abortSignal: AbortSignal }) => Promise<
 
 const nothing = (): void => undefined;
 const silent = { trace: nothing, debug: nothing, info: nothing, warn: nothing, error: nothing };
-
-/** The SDK's own check of the signal ends with the answer's headers. */
-async function endedBy<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
-  const { promise, reject } = Promise.withResolvers<never>();
-  const end = (): void => reject(signal.reason);
-  signal.addEventListener("abort", end, { once: true });
-  try {
-    return await Promise.race([work, promise]);
-  } finally {
-    signal.removeEventListener("abort", end);
-  }
-}
 
 /** The secret's writer chooses the endpoint, so that its answers may be of any size. */
 function boundAnswers(client: IAMClient | STSClient): void {

@@ -144,7 +144,8 @@ export async function startIamEndpoint(account = "123456789012"): Promise<IamEnd
 
   function authorize({ arn, user, policy }: Caller, action: string, target: string): void {
     const own = user?.actions.includes(action) && (user.on === "everybody" || user.name === target);
-    const bySession = user === undefined && (policy === undefined || (policy.includes(action) && policy.includes(`/${target}"`)));
+    const about = users.get(target);
+    const bySession = user === undefined && (policy === undefined || (about && allows(policy, action, arnOf(about))));
     if (own || bySession) return;
     throw new Refusal(403, "AccessDenied", `User: ${arn} is not authorized to perform: ${action} on resource: user ${target}`);
   }
@@ -296,6 +297,16 @@ function refuse(response: ServerResponse, { status, code, message }: Refusal): v
   response.end(
     `<ErrorResponse><Error><Type>Sender</Type><Code>${code}</Code><Message>${text}</Message></Error><RequestId>r</RequestId></ErrorResponse>`,
   );
+}
+
+/** Whether a session policy of one statement allows an action. */
+function allows(policy: string, action: string, arn: string): boolean {
+  const { Statement: statements } = JSON.parse(policy) as { Statement: { Action: string[]; Resource: string[] }[] };
+  const matches = (pattern: string): boolean => {
+    const pieces = pattern.split("*").map((piece) => piece.replaceAll(/[.+^${}()|[\]\\]/g, "\\$&"));
+    return new RegExp(`^${pieces.join(".*")}$`).test(arn);
+  };
+  return statements.some(({ Action, Resource }) => Action.includes(action) && Resource.some(matches));
 }
 
 function randomText(length: number, characters: string): string {

@@ -179,9 +179,13 @@ test("without rights it is denied, and the check says which", async () => {
 test("a role is taken on, with its external id, for the user's keys only", async () => {
   const roleArn = aws.addRole("key-manager", "rekey-1");
   const admin = { ...newAdmin(), roleArn, externalId: "rekey-1" };
+  for (const path of ["/", "/apps/ci/"]) {
+    const current = newUser({ actions: [], path });
+    const pending = await issuer.issue({ current, admin }, tools());
+    await awsIam.test(pending, tools());
+    await issuer.delete(current.accessKeyId, { current: pending, admin }, tools());
+  }
   const current = newUser({ actions: [] });
-  const pending = await issuer.issue({ current, admin }, tools());
-  await awsIam.test(pending, tools());
   assert.match(aws.calls.findLast(({ action }) => action === "CreateAccessKey")?.accessKeyId ?? "", /^ASIA/);
   assert.equal(await failure(issuer.issue({ current, admin: { ...admin, externalId: "other" } }, tools())), "denied");
 });
@@ -195,6 +199,7 @@ test("attack: a secret that names another user gets no key of that user", async 
   assert.equal(await awsIam.probe(claims, tools()), "invalid");
   assert.equal(await failure(issuer.issue({ current: claims, admin }, tools())), "invalid");
   assert.equal(aws.keysOf(victim.username).length, 1);
+  assert.equal(await failure(awsIam.test({ ...attacker, account: "210987654321" }, tools())), "invalid");
 });
 
 test("attack: a superuser of another AWS account makes no key", async () => {
@@ -245,6 +250,8 @@ test("attack: the server's own AWS identity and settings are never used", async 
       aws.calls.slice(seen).map(({ accessKeyId }) => accessKeyId),
       [current.accessKeyId, current.accessKeyId],
     );
+    const nowhere: IamCredential = { ...newUser(), endpoint: undefined, region: "xx-nowhere-1" };
+    assert.equal(await awsIam.probe(nowhere, tools()), "unreachable");
     assert.equal(other.calls.length, 0);
   } finally {
     for (const [name, value] of Object.entries(saved)) {

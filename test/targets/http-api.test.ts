@@ -89,7 +89,10 @@ test("without its superuser a request is not made with another key", async () =>
   const { issuer } = world.rotatorOf();
   const { current } = world.newAccess();
   const seen = world.api.seen.length;
-  assert.equal(await failure(issuer.issue({ current, admin: undefined }, tools())), "invalid");
+  await assert.rejects(issuer.issue({ current, admin: undefined }, tools()), {
+    outcome: "invalid",
+    message: /masterarn names none/,
+  });
   assert.equal(world.api.seen.length, seen);
 });
 

@@ -112,6 +112,20 @@ test("a repeatable request carries the rotation and nothing random; a list needs
   assert.match(problems({ ...good, list, create: { ...good.create, json: {} } }), /create: must mark what it makes/);
 });
 
+test("a field that steers the superuser's key is part of the account, and proven by the test", () => {
+  const create = { ...good.create, path: "/users/{{current.user}}/keys" };
+  const account = "{{current.user}}";
+  const proven = { ...good.test, expect: { json: { user: "{{current.user}}" } } };
+  assert.equal(problems({ ...good, create, account, test: proven }), "");
+  for (const change of [{ account }, { test: proven }, { account: "all", test: proven }]) {
+    assert.match(problems({ ...good, create, ...change }), /create: \{\{current.user\}\} steers the superuser's key/);
+  }
+  const half = { ...good.test, expect: { json: { user: "x{{current.user}}" } } };
+  assert.match(problems({ ...good, create, account, test: half }), /steers/);
+  const own = { ...create, as: "current" };
+  assert.equal(problems({ ...good, create: own }), "");
+});
+
 test("plain http is for this machine, or for who says so", () => {
   for (const origin of ["http://127.0.0.1:8080", "http://localhost", "http://[::1]:1"])
     assert.equal(problems({ ...good, origin }), "");

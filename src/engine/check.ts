@@ -1,4 +1,4 @@
-import { type OutcomeClass, RotatorError, ServiceError } from "../core/error.ts";
+import { RotatorError, ServiceError } from "../core/error.ts";
 import { loginAdvice } from "../core/login-outcome.ts";
 import { planRotation } from "../core/rotation-schedule.ts";
 import { isPending, type Secret, versionWith } from "../core/secret.ts";
@@ -165,15 +165,12 @@ async function findForCheck(held: HeldJob, secret: Secret, notes: Notes): Promis
 async function checkTarget(held: HeldJob, target: OpenTarget, notes: Notes): Promise<void> {
   const { rotator, strategy, current, account } = target;
   await checkAccount(held, target, notes);
-  const created = "Shorten the name, or correct the value, as the reason says.";
-  if (strategy !== "issuer") {
-    await notes.during("createSecret", created, async () => rotator.create(current, strategy, await held.tools()));
-  }
-  const works =
-    strategy === "generator" || (await checkLogin(held, rotator, { credential: current, who: "the current credential" }, notes));
+  const made = strategy === "issuer" || (await checkCreate(held, target, notes));
+  const login = { credential: current, who: "the current credential", earliest: asksBefore(target) };
+  const works = strategy === "generator" || (await checkLogin(held, rotator, login, notes));
   const admin = await checkAdmin(held, target, notes);
   await checkEndpoints(held, target, works, notes);
-  if (!works || admin === "unusable" || !rotator.check) return;
+  if (!made || !works || admin === "unusable" || !rotator.check) return;
   const access = { current, admin };
   const unanswered = `What the rest of the rotation needs at ${account} is not known: see the reason.`;
   await notes.during("setSecret", unanswered, async () => {
@@ -181,6 +178,17 @@ async function checkTarget(held: HeldJob, target: OpenTarget, notes: Notes): Pro
     notes.findings.push(...found);
     if (found.length === 0) notes.passed.push(`nothing at ${rotator.kind} stands against a rotation`);
   });
+}
+
+/** The name may be too long, or the value wrong within. What is made here is thrown away. */
+async function checkCreate(held: HeldJob, { rotator, strategy, current }: OpenTarget, notes: Notes): Promise<boolean> {
+  const remedy = "Shorten the name, or correct the value, as the reason says.";
+  return notes.during("createSecret", remedy, async () => rotator.create(current, strategy, await held.tools()));
+}
+
+/** Some are asked what they can do, or to issue, before anything is set: there a login that fails is met first. */
+function asksBefore({ rotator, strategy }: OpenTarget): Step {
+  return strategy === "issuer" || (strategy === "single-user" && rotator.prefer) ? "createSecret" : "setSecret";
 }
 
 async function checkAccount({ parts, job }: HeldJob, { account, secret }: OpenTarget, notes: Notes): Promise<void> {
@@ -198,12 +206,14 @@ async function checkAccount({ parts, job }: HeldJob, { account, secret }: OpenTa
 interface Login {
   readonly credential: AnyCredential;
   readonly who: string;
+  /** The step at which it is logged in with first; a refusal counts with setSecret only. */
+  readonly earliest: Step;
 }
 
 async function checkLogin(
   held: HeldJob,
   rotator: Rotator<AnyCredential>,
-  { credential, who }: Login,
+  { credential, who, earliest }: Login,
   notes: Notes,
 ): Promise<boolean> {
   const failed = await failedLogin(held, rotator, credential);
@@ -211,11 +221,10 @@ async function checkLogin(
     notes.passed.push(`${who} logs in`);
     return true;
   }
-  notes.fail("setSecret", `${who} does not log in: ${failed.reason}`, remedyFor(failed.outcome));
+  const step = failed.outcome === "refused" ? "setSecret" : earliest;
+  notes.fail(step, `${who} does not log in: ${failed.reason}`, loginAdvice(failed.outcome).remedy);
   return false;
 }
-
-const remedyFor = (outcome: Exclude<OutcomeClass, "ok">): string => loginAdvice(outcome).remedy;
 
 /** The superuser's credential; `unusable` when there should be one that works. */
 async function checkAdmin(held: HeldJob, target: OpenTarget, notes: Notes): Promise<AnyCredential | "unusable" | undefined> {
@@ -238,7 +247,9 @@ async function checkAdmin(held: HeldJob, target: OpenTarget, notes: Notes): Prom
     notes.fail("setSecret", problem, "Give both the same host and port.");
     return "unusable";
   }
-  return (await checkLogin(held, rotator, { credential: admin, who: "the superuser's credential" }, notes)) ? admin : "unusable";
+  return (await checkLogin(held, rotator, { credential: admin, who: "the superuser's credential", earliest: "setSecret" }, notes))
+    ? admin
+    : "unusable";
 }
 
 const targetOf = (account: string): string => account.slice(0, account.lastIndexOf("/"));

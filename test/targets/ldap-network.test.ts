@@ -131,12 +131,13 @@ test("ldap over TLS: from the first byte or by StartTLS, verified or not at all"
   assert.notEqual(await probe({ port: server.tlsPort, ssl: false }), "ok");
 });
 
-const ldapaddSkip = slapdSkip || unlessCi(existsSync("/usr/bin/ldapadd") ? false : "no ldapadd: install Debian's ldap-utils");
+const ldapadd = "/usr/bin/ldapadd";
+const ldapaddSkip = slapdSkip || unlessCi(existsSync(ldapadd) ? false : "no ldapadd: install Debian's ldap-utils");
 test("the entries and rights of the documentation are enough, and no more than that", { skip: ldapaddSkip }, async () => {
   const page = join(import.meta.dirname, "../../docs/targets.md");
   await using server = await startSlapd({ access: pastedLines(page, "slapd") });
   const add = ["-x", "-H", `ldap://${server.host}:${server.port}`, "-D", server.rootDn, "-w", server.rootPassword];
-  execFileSync("ldapadd", add, { input: `${pastedLines(page, "ldif").join("\n")}\n`, stdio: ["pipe", "pipe", "pipe"] });
+  execFileSync(ldapadd, add, { input: `${pastedLines(page, "ldif").join("\n")}\n`, stdio: ["pipe", "pipe", "pipe"] });
   const place = { engine: "ldap", host: server.host, port: server.port, ssl: false };
   const usernames = ["", "-b"].map((end) => `cn=orders${end},ou=services,${suffix}`);
   const admin = { ...place, username: `cn=rekey,${suffix}`, password: "a-long-password-for-rekey" };

@@ -77,6 +77,9 @@ export function classify(error: unknown, { changing, late }: { changing: boolean
   return byCode[code] ?? (/^(ORA-12[15]\d\d|NJS-5\d\d)$/.test(code) ? "unreachable" : "unknown");
 }
 
+/** A policy refuses the new password: another one may do. */
+export const isUnfit = (error: unknown): boolean => ["ORA-28003", "ORA-28007", "ORA-28219"].includes(codeOf(error) ?? "");
+
 export const describe = (error: unknown, outcome: Failure): string => failureWords(outcome, codeOf(error));
 
 function codeOf(error: unknown): string | undefined {

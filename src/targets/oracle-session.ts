@@ -1,11 +1,11 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { subscribe } from "node:diagnostics_channel";
 import type { Socket } from "node:net";
-import { RotatorError } from "../core/error.ts";
+import { RotatorError, UnfitCredential } from "../core/error.ts";
 import { readAuthorities } from "./authorities.ts";
 import type { DatabaseLogin } from "./database-secret.ts";
 import { loadDriver } from "./driver.ts";
-import { classify, describe } from "./oracle-errors.ts";
+import { classify, describe, isUnfit } from "./oracle-errors.ts";
 
 /** What Rekey uses of a connection of node-oracledb. */
 export interface OracleConnection {
@@ -89,7 +89,8 @@ async function connect(login: DatabaseLogin, options: SessionOptions, sockets: S
     } catch (error) {
       const outcome = classify(error, { changing, late });
       // No cause: the driver's errors keep the server's texts, which may quote the statement.
-      throw new RotatorError(outcome, `user ${login.username} at ${place(login)}: ${describe(error, outcome)}`);
+      const message = `user ${login.username} at ${place(login)}: ${describe(error, outcome)}`;
+      throw isUnfit(error) ? new UnfitCredential(outcome, message) : new RotatorError(outcome, message);
     }
   };
   let connection: OracleConnection | undefined;

@@ -77,6 +77,9 @@ export function classify(error: unknown, { changing, late, numbers }: Moment): F
   return byCode[errorCode(error) ?? ""] ?? systemFailure(error);
 }
 
+/** A policy refuses the new password: another one may do. Not 15114, which asks for patience. */
+export const isUnfit = (numbers: readonly number[]): boolean => numbers.some((number) => number >= 15_115 && number <= 15_120);
+
 export const describe = (error: unknown, outcome: Failure, numbers: readonly number[]): string =>
   failureWords(outcome, mainNumber(numbers) ?? errorCode(error));
 

@@ -1,9 +1,9 @@
 import type { Connection as Driver } from "tedious";
-import { RotatorError } from "../core/error.ts";
+import { RotatorError, UnfitCredential } from "../core/error.ts";
 import { readAuthorities } from "./authorities.ts";
 import type { DatabaseLogin } from "./database-secret.ts";
 import { loadDriver } from "./driver.ts";
-import { classify, describe } from "./sqlserver-errors.ts";
+import { classify, describe, isUnfit } from "./sqlserver-errors.ts";
 
 export interface SessionOptions {
   /** Shown by the server as the session's program; at most 128 characters. */
@@ -94,7 +94,8 @@ async function connect(login: DatabaseLogin, { appName, deadlineAt }: SessionOpt
       const outcome = classify(error, { changing, late, numbers });
       const words = describe(error, outcome, numbers);
       // No cause: the driver's errors keep the server's texts, which may quote the statement.
-      throw new RotatorError(outcome, `login ${login.username} at ${place(login)}: ${words}`);
+      const message = `login ${login.username} at ${place(login)}: ${words}`;
+      throw isUnfit(numbers) ? new UnfitCredential(outcome, message) : new RotatorError(outcome, message);
     }
   };
   const query = (text: string) =>

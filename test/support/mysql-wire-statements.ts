@@ -185,12 +185,20 @@ function requireCreateUser(accounts: Accounts, self: User): void {
     throw new Refusal(1227, "Access denied; you need the CREATE USER privilege for this operation");
 }
 
+function requireRoleAdmin(accounts: Accounts, self: User): void {
+  if (!accounts.may(self, "ROLE_ADMIN")) throw new Refusal(1227, "Access denied; you need the ROLE_ADMIN privilege");
+}
+
 function createUser(read: Reader, accounts: Accounts, { self }: Caller): undefined {
   requireCreateUser(accounts, self);
   const { user, host } = read.account();
   read.expect("identified", "by");
   const made = accounts.add(user, host, read.text());
-  if (read.try("default", "role")) made.defaultRole = read.account().user;
+  if (read.try("default", "role")) {
+    requireRoleAdmin(accounts, self);
+    made.defaultRole = read.account().user;
+    made.roles.push(made.defaultRole); // the server grants it by itself
+  }
   if (read.try("require")) read.expect("none");
   if (read.try("password", "expire")) made.expired = !read.try("default");
   if (read.try("account", "lock")) made.locked = true;
@@ -242,7 +250,7 @@ function grant(read: Reader, accounts: Accounts, { self }: Caller): undefined {
   const target = accounts.require(words[to + 1] ?? "", words[to + 3] ?? "%", "GRANT");
   const option = words.slice(to + 4).join(" ") === "WITH GRANT OPTION";
   if (on < 0) {
-    if (!accounts.may(self, "ROLE_ADMIN")) throw new Refusal(1227, "Access denied; you need the ROLE_ADMIN privilege");
+    requireRoleAdmin(accounts, self);
     target.roles.push((words[0] ?? "").replace(/^`|`$/g, ""));
     return;
   }

@@ -2,7 +2,19 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import type { OutcomeClass } from "../../src/core/error.ts";
-import { advance, decide, maxAttempts, mustProbe, pauseMs, type Rotation, type StepOutcome } from "../../src/core/rotation.ts";
+import {
+  advance,
+  decide,
+  maxAttempts,
+  maxProbes,
+  maxTries,
+  mustProbe,
+  pauseMs,
+  probed,
+  quickProbes,
+  type Rotation,
+  type StepOutcome,
+} from "../../src/core/rotation.ts";
 
 const classes: readonly OutcomeClass[] = [
   "ok",
@@ -136,4 +148,26 @@ test("nothing is forced at a target that any version could not ask", () => {
       assert.equal(decide({ ...probes, admin }), "wait");
     }),
   );
+});
+
+test("the last tries are kept, with when, step, outcome and reason; a success of the step keeps them", () => {
+  let rotation: Rotation = { ...begun, windowEndsAt: Number.MAX_SAFE_INTEGER };
+  for (let n = 0; n < maxTries + 5; n++) rotation = advance(rotation, { class: "timeout", error: `try ${n}` }, n, 0);
+  assert.equal(rotation.tries.length, maxTries);
+  assert.deepEqual(rotation.tries[0], { at: 5, step: "createSecret", outcome: "timeout", reason: "try 5" });
+  assert.deepEqual(advance(rotation, { class: "ok" }, 99, 0).tries, rotation.tries);
+});
+
+test("logins that the target answered with no are counted and become few; a target that is away counts none", () => {
+  let rotation: Rotation = { ...begun, windowEndsAt: Number.MAX_SAFE_INTEGER };
+  for (const outcome of ["unreachable", "timeout", "tls", "unknown", "ok"] as const) rotation = probed(rotation, outcome);
+  assert.equal(rotation.failedProbes, 0);
+  const pause = (outcome: OutcomeClass) => advance(rotation, { class: outcome }, 0, 0).runAt;
+  for (let n = 0; n < quickProbes; n++) {
+    assert.equal(pause("locked"), 0);
+    rotation = probed(rotation, "locked");
+  }
+  assert.deepEqual([pause("locked"), pause("refused"), pause("unreachable")], [900_000, 900_000, 0]);
+  while (rotation.failedProbes < maxProbes) rotation = probed(rotation, "refused");
+  assert.equal(advance(rotation, { class: "locked" }, 0, 0).state, "failed");
 });

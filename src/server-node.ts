@@ -24,6 +24,7 @@ import type { Listen } from "./setting.ts";
 import { openAudit } from "./store/audit.ts";
 import { countHeartbeats } from "./store/heartbeats.ts";
 import { LastReads } from "./store/last-reads.ts";
+import { countSilentTargets } from "./store/rotation-waits.ts";
 import { countRotations } from "./store/rotations.ts";
 import type { Sql } from "./store/sql.ts";
 import { createNotes, createNotesListener, saveNoted } from "./worker-notes.ts";
@@ -148,7 +149,12 @@ function renewCertificate({ tlsCert, tlsKey }: Config, front: Front, log: Logger
 /** Rotations are counted once among several processes. */
 function metricsOf({ engine }: Config, { role, metrics }: Part, sql: Sql): Metrics {
   const counts = metrics === undefined || (engine && role !== "reader");
-  return createMetrics(counts ? { rotations: () => countRotations(sql), heartbeats: () => countHeartbeats(sql) } : undefined);
+  if (!counts) return createMetrics();
+  return createMetrics({
+    rotations: () => countRotations(sql),
+    heartbeats: () => countHeartbeats(sql),
+    targets: async () => new Map([["silent", await countSilentTargets(sql)]]),
+  });
 }
 
 const socketsIn = (folder: string) => ({ requests: join(folder, "requests"), notes: join(folder, "notes") });

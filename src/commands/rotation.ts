@@ -44,6 +44,7 @@ const details: Columns = {
   "Failed tries": "failedTries",
   Reason: "reason",
   Remedy: "remedy",
+  "Waits for": "waitsFor",
   Begun: "startedDate",
   Ended: "endedDate",
   "Next try": "nextTryDate",

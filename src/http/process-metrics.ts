@@ -11,6 +11,8 @@ export interface StoreCounts {
   rotations(): Promise<ReadonlyMap<string, number>>;
   /** Secrets by what the last try of their credential came to. */
   heartbeats(): Promise<ReadonlyMap<string, number>>;
+  /** Targets that rotations wait for: `silent` ones. */
+  targets(): Promise<ReadonlyMap<string, number>>;
 }
 
 /** Pauses and lags are measured from now on. */
@@ -21,6 +23,8 @@ export function createProcessMetrics(counts?: StoreCounts): ProcessMetrics {
     addCounts(registry, { name: "rekey_rotations", help: "Rotations on record, by state.", label: "state" }, counts.rotations);
     const help = "Secrets by what the last heartbeat of their credential came to.";
     addCounts(registry, { name: "rekey_heartbeats", help, label: "outcome" }, counts.heartbeats);
+    const about = "Targets that do not answer and that rotations wait for.";
+    addCounts(registry, { name: "rekey_targets", help: about, label: "state" }, counts.targets);
   }
   return { text: () => registry.metrics() };
 }

@@ -3,9 +3,11 @@ import { test } from "node:test";
 import { addRootCredentials } from "../../src/initialise.ts";
 import { findAccessKey, findToken, saveLastUses } from "../../src/store/credentials.ts";
 import { outdatedDataKeys } from "../../src/store/data-keys.ts";
-import { anyDue, nextDueAt, purgeDueSecrets, removeHistory, secretsDueForRotation } from "../../src/store/due.ts";
+import { anyDue, nextDueAt, purgeDueSecrets, removeHistory, secretsDueForRotation, secretsInZones } from "../../src/store/due.ts";
+import { callOffRetirements, findWaiting, giveUpIssuing, lastEventId } from "../../src/store/quarantine.ts";
 import { dueReplicas } from "../../src/store/replicas.ts";
 import { claimDue } from "../../src/store/rotation-claims.ts";
+import { countSilentTargets, wakeWaiting } from "../../src/store/rotation-waits.ts";
 import { searchSecrets } from "../../src/store/secret-search.ts";
 import type { Row, Sql, SqlValue } from "../../src/store/sql.ts";
 import { dataFolder } from "../support/audit.ts";
@@ -111,6 +113,13 @@ async function askWatch(sql: Sql): Promise<void> {
   await dueReplicas(sql, 1, 10);
   await sql.transaction((tx) => purgeDueSecrets(tx, 1, 10));
   await removeHistory(sql, 1, 10);
+  await wakeWaiting(sql, "target", 1);
+  await countSilentTargets(sql);
+  await secretsInZones(sql, "", 10);
+  await lastEventId(sql);
+  await findWaiting(sql, 1, 10);
+  await sql.transaction((tx) => callOffRetirements(tx, 1, 10));
+  await sql.transaction((tx) => giveUpIssuing(tx, 1, 10));
   await sql.transaction((tx) => claimDue(tx, { node: "a", nowMs: 1, untilMs: 2, limit: 1 }));
   for (const table of ["versions", "access_keys"] as const)
     await outdatedDataKeys(sql, { table, keyId: "id", belowVersion: 2, after: undefined, limit: 10 });

@@ -58,6 +58,7 @@ test("metrics are for this machine, also when the rotations cannot be counted", 
     createMetrics({
       rotations: () => Promise.reject(new Error("no store")),
       heartbeats: () => Promise.reject(new Error("no store")),
+      targets: () => Promise.reject(new Error("no store")),
     }),
   );
   const ask = (remoteAddress: string, headers = {}) => app.inject({ url: "/metrics", remoteAddress, headers });

@@ -77,6 +77,7 @@ function shown(rotation: ListedRotation) {
     StartedDate: new Date(rotation.startedAt),
     EndedDate: dateOf(rotation.endedAt),
     LastTryDate: dateOf(rotation.lastStepAt),
+    WaitsFor: rotation.waitsFor,
     NextTryDate: running ? new Date(rotation.runAt) : undefined,
     WindowEndsDate: running ? new Date(rotation.windowEndsAt) : undefined,
     ClaimedBy: rotation.claimedBy,

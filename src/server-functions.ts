@@ -99,7 +99,11 @@ export function createServerFunctions(config: Config, parts: ServerFunctionParts
   };
   return {
     refusal,
-    check: (record) => functions.check(record).catch(asServiceError),
+    async check(record) {
+      if (builtinFunction(record.arn)) throw new ServiceError("InvalidParameterException", `${record.name} is built in.`);
+      await functions.check(record).catch(asServiceError);
+    },
+    policyOf: async (functionArn) => (await findFunction(sql, functionArn))?.policy,
     call: functions.call,
     seal: functions.seal,
     forget: functions.forget,

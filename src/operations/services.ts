@@ -14,6 +14,8 @@ import type { Sql } from "../store/sql.ts";
 export interface FunctionDirectory {
   /** Whether the service may invoke it for this secret: undefined when it may; else the refusal for the caller. */
   refusal(functionArn: string, secret: Secret): Promise<ServiceError | undefined>;
+  /** The function's own policy: who may invoke it. */
+  policyOf(functionArn: string): Promise<string | undefined>;
   /** @throws ServiceError InvalidParameterException when this server could not run it. */
   check(record: FunctionRecord): Promise<void>;
   /** Calls it once; `secretArn`: the secret that the call is about. */

@@ -129,9 +129,7 @@ describe("attacks on and by functions", () => {
     assert.equal(await attempt("listSecrets", {}), denied);
     assert.equal(await attempt("getRandomPassword", {}), "done");
     // From the moment that the secret names it, that one and no other.
-    await world
-      .rotate(own.SecretId, arn, { RotateImmediately: false, RotationRules: { AutomaticallyAfterDays: 30 } })
-      .catch(() => undefined);
+    await world.rotate(own.SecretId, arn, { RotateImmediately: false, RotationRules: { AutomaticallyAfterDays: 30 } });
     assert.equal(await attempt("getSecretValue", { SecretId: own.SecretId }), "done");
     assert.equal(await attempt("getSecretValue", { SecretId: others.SecretId }), denied);
     await world.ask("functions/policy", { functionName: name });
@@ -224,6 +222,20 @@ describe("attacks on and by functions", () => {
     );
   });
 
+  it("a function's policy may keep a caller from rotating with it, whatever else that one may do", async () => {
+    const { name, arn } = await world.create({ file: "rotate.mjs" });
+    const user = await newUser(world.server, newName("user"), allow("secretsmanager:*", "lambda:*"));
+    const { SecretId } = await world.newSecret({ password: "first" });
+    const { policy } = await world.ask("functions/get", { functionName: name });
+    const { Statement } = JSON.parse(String(policy));
+    Statement.push({ Effect: "Deny", Principal: { AWS: user.arn }, Action: "lambda:InvokeFunction", Resource: "*" });
+    await world.ask("functions/put-policy", { functionName: name, policy: JSON.stringify({ Version: "2012-10-17", Statement }) });
+    const asked = world.secretsAs(user).rotateSecret({ SecretId, RotationLambdaARN: arn });
+    await refused(asked, "AccessDeniedException", /lambda:InvokeFunction .*with an explicit deny in a resource-based policy/);
+    await world.rotate(SecretId, arn);
+    assert.equal((await world.rotationOf(SecretId)).state, "succeeded");
+  });
+
   it("a role that does not trust functions, or is gone, gives none of its rights", async () => {
     const { name, role } = await world.create({ file: "curious.mjs" });
     const foreign = { Effect: "Allow", Principal: { AWS: world.server.credentials.account }, Action: "sts:AssumeRole" };
@@ -239,7 +251,8 @@ describe("attacks on and by functions", () => {
   it("credentials, values and tokens are cut out of logs and reasons, and never on record", async () => {
     const secret = await world.newSecret({ username: "app", password: "pass'word\"with\\signs" });
     const reader = await world.create({ file: "curious.mjs", environment: { SETTING: "value-of-a-variable" } });
-    await world.rotate(secret.SecretId, reader.arn, { RotateImmediately: false }).catch(() => undefined);
+    await world.rotate(secret.SecretId, reader.arn, { RotateImmediately: false });
+    assert.equal((await world.rotationOf(secret.SecretId)).state, "failed", "it is no rotation function");
     const { key, secret: secretKey, token } = JSON.parse((await world.invoke(reader.name, { credentials: true })).payload);
     await world.invoke(reader.name, { print: { SecretId: secret.SecretId } });
     world.write(

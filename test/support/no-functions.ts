@@ -7,6 +7,7 @@ const none = (): never => {
 /** Of a server that has none, and where every function that is named may be invoked. */
 export const noFunctions: FunctionDirectory = {
   refusal: async () => undefined,
+  policyOf: async () => undefined,
   check: none,
   call: none,
   seal: none,

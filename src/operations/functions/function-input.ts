@@ -70,8 +70,6 @@ export function existing({ record, arn }: FunctionResource): FunctionRecord {
 /** @throws ServiceError InvalidParameterException for names that none may have. */
 export function requireName(name: string): void {
   if (!functionNamePattern.test(name)) throw invalid("FunctionName must have 1 to 64 letters, digits, - and _.");
-  if (name.startsWith("SecretsManager"))
-    throw invalid("Names that begin with SecretsManager are those of the built-in functions.");
 }
 
 /** How it does its work, as given; `undefined` when nothing is. @throws ServiceError InvalidParameterException */

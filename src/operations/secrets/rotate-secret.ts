@@ -244,6 +244,10 @@ export async function checkFunction(secret: Secret, call: Call): Promise<void> {
       "InvalidParameterException",
       "Invalid rotation Lambda ARN. Ensure the ARN matches format arn:aws:lambda:<region>:<account>:function:<functionName>.",
     );
+  // The function's own policy may deny the caller what policies of its own allow.
+  const policy = await call.services.functions.policyOf(arn);
+  const denied = policy && call.may("lambda:InvokeFunction", { ...functionResource(arn, secret.arn), policy });
+  if (denied) throw denied;
   const refusal = await call.services.functions.refusal(arn, secret);
   if (refusal) throw refusal;
 }

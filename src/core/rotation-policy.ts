@@ -29,7 +29,7 @@ export interface RotationPolicy {
   readonly maxPerTarget?: number | undefined;
 }
 
-export interface PolicyEndpoint {
+interface PolicyEndpoint {
   readonly host: string;
   /** Absent: as in the credential. */
   readonly port?: number | undefined;

@@ -15,7 +15,7 @@ export interface Limits {
 const longestBusyMs = 10_000;
 
 /** What one rotation at a time may touch belongs to a target, which others share. */
-export function targetOf(account: string): string {
+function targetOf(account: string): string {
   return account.slice(0, account.lastIndexOf("/"));
 }
 

@@ -4,7 +4,7 @@ import { RotatorError } from "../core/error.ts";
 import { type DatabaseCredential, databaseSecret, outcomeOf, withFirstAccepted } from "./database-secret.ts";
 import { type Session, withSession } from "./postgres-session.ts";
 import { isMarked, markStatements, newUserStatements } from "./redshift-users.ts";
-import type { Rotator, RotatorTools } from "./target.ts";
+import type { Finding, Rotator, RotatorTools } from "./target.ts";
 
 const secret = databaseSecret({
   scheme: "redshift",
@@ -57,7 +57,43 @@ export const redshift: Rotator<DatabaseCredential> = {
     if ((await redshift.probe(old, tools)) === "refused") return;
     await open(admin, old, tools, (db) => change(db, old, `${randomBytes(32).toString("base64url")}aA1`));
   },
+
+  async check({ current, admin }, strategy, tools) {
+    if (strategy === "single-user") return open(current, current, tools, async (db) => checkSecrecy(db));
+    if (!admin) return [];
+    const { username } = await secret.create(current, strategy, tools);
+    return open(admin, current, tools, async (db) => [
+      ...checkSecrecy(db),
+      ...(await checkSuperuser(db, admin.username)),
+      ...(await checkOther(db, username, current.username)),
+    ]);
+  },
 };
+
+function checkSecrecy({ confidential }: Session): Finding[] {
+  if (confidential) return [];
+  const problem = "Redshift must be told the new password itself, and the connection is not verified TLS";
+  return [{ step: "setSecret", problem, remedy: "Set ssl to true, and sslrootcert if its authority is not the system's." }];
+}
+
+async function checkSuperuser(db: Session, username: string): Promise<Finding[]> {
+  const [user] = await db.read<{ superuser: boolean }>("select usesuper as superuser from pg_user where usename = current_user");
+  if (user?.superuser) return [];
+  const problem = `user ${username}, whose secret masterarn names, is no superuser`;
+  return [{ step: "setSecret", problem, remedy: `alter user ${pg.escapeIdentifier(username)} createuser` }];
+}
+
+async function checkOther(db: Session, name: string, inUse: string): Promise<Finding[]> {
+  try {
+    await mayChange(db, name, inUse);
+    return [];
+  } catch (error) {
+    if (!(error instanceof RotatorError && error.outcome === "invalid")) throw error;
+    return [
+      { step: "setSecret", problem: error.message, remedy: "Do what the problem says, or name another user in usernames." },
+    ];
+  }
+}
 
 const mark = (credential: DatabaseCredential): string =>
   createHash("sha256").update(secret.account(credential, "alternating-users")).digest("hex").slice(0, 16);

@@ -126,15 +126,30 @@ describe("Redshift's dialect over a PostgreSQL", { skip: postgresTlsSkip }, () =
     assert.equal(await failure(turn(clone)), "invalid", "its name alone is no proof");
   });
 
+  test("a check says what stands against a rotation", async () => {
+    const current = await newUser(freshName("checked"), "First-0ne");
+    const problems = async (admin: DatabaseCredential | undefined, strategy: "single-user" | "alternating-users") =>
+      ((await redshift.check?.({ current, admin }, strategy, tools())) ?? []).map(({ problem }) => problem);
+    assert.deepEqual(await problems(undefined, "single-user"), []);
+    assert.deepEqual(await problems(admin(), "alternating-users"), []);
+    await newUser(`${current.username}_clone`, "Second-0ne");
+    const [superuser, other] = await problems(current, "alternating-users");
+    assert.match(superuser ?? "", /is no superuser$/);
+    assert.match(other ?? "", /nothing says that it alternates/);
+  });
+
   test("passwords are told over verified TLS only, and are within Redshift's limits", async () => {
     const name = freshName("plain");
     await run(`set password_encryption to 'scram-sha-256'; create user ${name} password 'First-0ne'`); // proves itself without TLS
-    const current = { ...at(server), username: name, password: "First-0ne" };
+    const current: DatabaseCredential = { ...at(server), username: name, password: "First-0ne" };
     const pending = await redshift.create(current, "single-user", tools());
     const plain = { current: { ...current, ssl: false }, pending: { ...pending, ssl: false } };
     const set = redshift.set({ ...plain, previous: undefined, admin: undefined }, "single-user", tools());
     assert.equal(await failure(set, pending.password, "First-0ne"), "invalid");
     assert.equal(await redshift.probe(current, tools()), "ok");
+    const access = { current: { ...current, ssl: false }, admin: undefined };
+    const [finding] = (await redshift.check?.(access, "single-user", tools())) ?? [];
+    assert.match(finding?.problem ?? "", /is not verified TLS$/);
     const long = { ...tools(), generatePassword: () => "x".repeat(65) };
     assert.equal(await failure(redshift.create(current, "single-user", long)), "invalid");
   });

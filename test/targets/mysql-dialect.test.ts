@@ -274,3 +274,16 @@ test("MySQL's dialect over TLS: the password goes over verified TLS only", {
   assert.equal(await probe(current), "tls", "TLS that cannot be verified is not given up silently");
   await rotated("dual-slot", { ...current, sslrootcert: cert });
 });
+
+test("MySQL's dialect without TLS to another machine: no password goes out, in clear or under the server's key", async () => {
+  for (const plugin of ["caching_sha2_password", "mysql_native_password"] as const) {
+    await using wire = await startMySqlWire({ plugin });
+    const current = { ...newUser(wire, "far", "first", [own]), host: "0.0.0.0" }; // this machine, by a name that does not say so
+    const outcome = plugin === "mysql_native_password" ? "ok" : "invalid";
+    assert.equal(await probe(current), outcome, "its answer proves the password, and does not tell it");
+    assert.equal(await failure(rotated("single-user", current), "first"), "invalid");
+    assert.equal(await failure(rotated("dual-slot", current), "first"), "invalid");
+    assert.deepEqual(userOf(wire, "far").known, [], "nobody logged in with the password itself");
+    assert.doesNotMatch(wire.log(), /alter user/);
+  }
+});

@@ -8,15 +8,16 @@ export interface FaultyTcp extends AsyncDisposable {
   open(): number;
 }
 
-/** Accepts connections, and then says nothing at all, hangs up, or answers all that comes with `answer`. */
+/** Accepts connections, and then says nothing at all, hangs up, or answers the first that comes with these bytes, and then nothing. */
 export async function startFaultyTcp(does: "silence" | "hang up" | Buffer): Promise<FaultyTcp> {
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
     sockets.add(socket);
     socket.on("close", () => sockets.delete(socket));
     socket.on("error", () => undefined);
-    if (does === "hang up") socket.destroy();
-    else socket.on("data", () => does !== "silence" && socket.write(does));
+    if (does === "hang up") return socket.destroy();
+    socket.once("data", () => does instanceof Buffer && socket.write(does));
+    socket.resume();
   }).listen(0, "127.0.0.1");
   await once(server, "listening");
   return {

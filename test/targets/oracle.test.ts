@@ -282,6 +282,18 @@ describe("oracle with its real driver, against no database", () => {
     assert.equal(await oracle.probe(at(port, { host: "no-such-host.invalid" }), tools()), "unreachable");
   });
 
+  test("a login that is never answered ends with the deadline, though the driver would wait for ever", async () => {
+    const accept = Buffer.alloc(48);
+    accept.writeUInt16BE(accept.length, 0);
+    accept.writeUInt8(2, 4); // accepted
+    accept.writeUInt16BE(318, 8); // version of the protocol
+    for (const unit of [32, 36]) accept.writeUInt32BE(8192, unit);
+    accept.writeUInt8(12, 23); // no more services to agree on
+    await using database = await startFaultyTcp(accept);
+    assert.equal(await oracle.probe(at(database.port), { ...tools(), deadlineAt: Date.now() + 400 }), "timeout");
+    while (database.open() > 0) await delay(10);
+  });
+
   test("a listener that does not know the service now is unreachable", async () => {
     const text = Buffer.from("(DESCRIPTION=(TMP=)(VSNNUM=0)(ERR=12514)(ERROR_STACK=(ERROR=(CODE=12514)(EMFI=4))))");
     const head = Buffer.from([0, 12 + text.length, 0, 0, 4, 0, 0, 0, 34, 0, 0, text.length]);

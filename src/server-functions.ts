@@ -11,7 +11,7 @@ import type { Principal } from "./core/principal.ts";
 import type { Secret } from "./core/secret.ts";
 import type { SessionTokens } from "./core/session.ts";
 import type { InvokedFunction } from "./engine/invoke.ts";
-import type { EngineParts, RotatorFunction } from "./engine/parts.ts";
+import type { RotatorFunction } from "./engine/parts.ts";
 import { builtinFunction, cannotInvoke, templateRefusal } from "./functions/builtin.ts";
 import { createFunctions, type Functions } from "./functions/functions.ts";
 import type { RoleSession } from "./functions/process-pool.ts";

@@ -1,6 +1,7 @@
 // Functions that run here as processes rotate secrets through the AWS Lambda Runtime API.
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
+import { newName } from "../support/aws.ts";
 import { functionWorld, nodeRotation } from "../support/function-world.ts";
 
 type World = Awaited<ReturnType<typeof functionWorld>>;
@@ -25,5 +26,38 @@ describe("process functions", () => {
     assert.notEqual((await world.value(SecretId)).password, "first-password");
     const log = await world.logs(name);
     for (const step of ["createSecret", "setSecret", "testSecret", "finishSecret"]) assert.match(log, new RegExp(`step ${step}`));
+  });
+
+  it("under a customer key it needs the key as well, for its own secrets only", async () => {
+    const { arn: keyArn } = await world.ask("keys/create", { alias: "alias/rotated" });
+    const { name, arn } = await world.create({ file: "rotate/index.mjs" });
+    const secret = { Name: newName("db"), SecretString: '{"password":"first"}', KmsKeyId: "alias/rotated" };
+    await world.root.createSecret(secret);
+    await world.rotate(secret.Name, arn);
+    const failed = await world.rotationOf(secret.Name, ({ failedTries }) => failedTries > 0);
+    assert.match(String(failed.reason), /AccessDeniedException/);
+    const least = await world.ask("functions/policy", { functionName: name, keyArns: [keyArn] });
+    const policyArn = `arn:aws:iam::${world.server.credentials.account}:policy/${name}-policy`;
+    await world.ask("policies/create-version", {
+      policyArn,
+      policyDocument: least.leastRolePolicy as string,
+      setAsDefault: true,
+    });
+    assert.equal((await world.rotationOf(secret.Name)).state, "succeeded", await world.logs(name));
+  });
+});
+
+describe("process functions of a server with several processes", () => {
+  it("rotate, and are called through any of them", async () => {
+    await using world = await functionWorld({ flags: ["--processes", "2"] });
+    world.write("rotate.mjs", nodeRotation);
+    const { name, arn } = await world.create({ file: "rotate.mjs" });
+    const { SecretId } = await world.newSecret({ password: "first" });
+    await world.rotate(SecretId, arn);
+    assert.equal((await world.rotationOf(SecretId)).state, "succeeded", await world.logs(name));
+    const calls = await Promise.all(
+      [1, 2, 3, 4].map(() => world.invoke(name, { SecretId, Step: "none", ClientRequestToken: "none" })),
+    );
+    for (const { reason } of calls) assert.match(String(reason), /no such version/);
   });
 });

@@ -43,13 +43,10 @@ async function endingVersions(held: HeldRotation, turn: Turn): Promise<SecretVer
   return ending;
 }
 
-/**
- * Whoever writes a secret could name anybody's credential in it, and have a superuser delete that: only one that a rotation
- * made, or that logs in, is the secret's own. @throws RotatorError while that cannot be known
- */
+/** One that a rotation made, or that logs in. @throws RotatorError while that cannot be known */
 async function isOwnCredential(held: HeldRotation, turn: Turn, version: SecretVersion): Promise<boolean> {
   const { secret, rotator, current, account } = turn;
-  if (current.masterarn === undefined || (await wasRotatedTo(held.parts.sql, secret.id, version))) return true;
+  if (await wasRotatedTo(held.parts.sql, secret.id, version)) return true;
   if (rotator.issuer?.idUnproven) return false;
   const answer = await rotator.probe(current, await held.tools());
   if (answer === "unreachable" || answer === "timeout" || answer === "tls" || answer === "unknown") {

@@ -1,8 +1,9 @@
 import { RotatorError } from "../core/error.ts";
 import { mayDelete } from "../core/retirement.ts";
 import { versionOf } from "../core/secret.ts";
+import { wasIssued } from "../store/retirements.ts";
 import type { AnyCredential } from "../targets/index.ts";
-import type { Issuer } from "../targets/target.ts";
+import type { Access, Issuer } from "../targets/target.ts";
 import type { HeldRetirement } from "./held-retirement.ts";
 import { deleteStrays, namedBy, takeInventory } from "./issued.ts";
 import { suitable } from "./job-target.ts";
@@ -10,6 +11,7 @@ import { accessFor, accountOf, Blocked, Later, superuserForOwn, type Turn } from
 import { credentialOf } from "./values.ts";
 
 const namedPauseMs = 15 * 60_000;
+const byHand = "End it at the target by hand, then call this off: rekey rotation keep SECRET VERSION";
 
 /** Deletes what rotations had made at the target and no version holds. @throws RotatorError */
 export async function endStrays(held: HeldRetirement, turn: Turn): Promise<void> {
@@ -41,7 +43,6 @@ export async function endOld(held: HeldRetirement, turn: Turn): Promise<void> {
 async function oldCredential(held: HeldRetirement, turn: Turn): Promise<AnyCredential> {
   const { secret, rotator, strategy, account } = turn;
   const { versionId } = held.retirement;
-  const byHand = "End it at the target by hand, then call this off: rekey rotation keep SECRET VERSION";
   const value = await credentialOf(held.parts, secret, versionOf(secret, versionId), `the value of version ${versionId}`);
   if (!value) throw new Blocked("invalid", "the version has no value any more", byHand);
   const old = suitable(rotator, value, `the value of version ${versionId}`);
@@ -63,7 +64,23 @@ async function deleteIssued(held: HeldRetirement, turn: Turn, issuer: Issuer<Any
       "Take the labels of that version away, or wait for its own end.",
     );
   }
-  await issuer.delete(id, await accessFor(held, turn), await held.tools());
+  const access = await accessFor(held, turn);
+  if (await isOwn(held, { id, issuer, access, account: turn.account })) await issuer.delete(id, access, await held.tools());
+}
+
+/**
+ * Whoever writes a secret could name anybody's credential in it, and have a superuser delete that: so it deletes what a
+ * rotation of the secret made, and else only what the target says to be of the same account. False when that has none of this id. @throws Blocked
+ */
+async function isOwn(
+  held: HeldRetirement,
+  { id, issuer, access, account }: { id: string; issuer: Issuer<AnyCredential>; access: Access<AnyCredential>; account: string },
+): Promise<boolean> {
+  const { secretId, versionId } = held.retirement;
+  if (!access.admin || (await wasIssued(held.parts.sql, secretId, versionId, id))) return true;
+  const listed = await issuer.list(access, await held.tools());
+  if (listed) return listed.some((each) => each.id === id);
+  throw new Blocked("denied", `${id} was put by hand, and the target cannot say whether it is of ${account}`, byHand);
 }
 
 /** Of two slots or users: what it refuses already has ended, and whatever took its place is left alone. */

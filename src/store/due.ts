@@ -50,7 +50,7 @@ export async function purgeDueSecrets(tx: Sql, nowMs: number, limit: number): Pr
   return due;
 }
 
-/** Removes old history, at most `limit` of each kind: ended rotations (blocked ones stay, for somebody to see) and events. */
+/** Removes old history, at most `limit` of each kind: rotations and retirements that ended (blocked ones stay, for somebody to see) and events. */
 export async function removeHistory(sql: Sql, beforeMs: number, limit: number): Promise<number> {
   const old = "ended_at <= $1 and state <> 'blocked'";
   const [rotation] = await sql.query(`select 1 as due from rotations where ${old} limit 1`, [beforeMs]);
@@ -58,7 +58,8 @@ export async function removeHistory(sql: Sql, beforeMs: number, limit: number): 
     "select id, at from events where id = (select min(id) from events)",
   );
   const [first, at] = [oldest?.id ?? 0, oldest?.at ?? Number.POSITIVE_INFINITY];
-  if (!rotation && at > beforeMs) return 0;
+  const [retirement] = await sql.query("select 1 as due from retirements where ended_at <= $1 limit 1", [beforeMs]);
+  if (!rotation && !retirement && at > beforeMs) return 0;
   return sql.transaction(async (tx) => {
     const ended = `select id from rotations where ${old} order by ended_at limit $2`;
     const rotations = await tx.query(`delete from rotations where id in (${ended}) returning id`, [beforeMs, limit]);
@@ -67,7 +68,12 @@ export async function removeHistory(sql: Sql, beforeMs: number, limit: number): 
       first + limit, // they come in the order of time
       beforeMs,
     ]);
-    return Math.max(rotations.length, events.length);
+    const retirements = await tx.query(
+      `delete from retirements where (secret_id, version_id, what) in (select secret_id, version_id, what from retirements
+         where ended_at <= $1 order by ended_at limit $2) returning version_id`,
+      [beforeMs, limit],
+    );
+    return Math.max(rotations.length, events.length, retirements.length);
   });
 }
 

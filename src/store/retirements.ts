@@ -52,6 +52,15 @@ export async function retireGivenUp(tx: Sql, secretId: string, versionId: string
   await insertRetirement(tx, { secretId, versionId, strategy: "issuer", functionArn: issued.function_arn, ...times });
 }
 
+/** Whether the target gave the version's rotation this very id. */
+export async function wasIssued(sql: Sql, secretId: string, versionId: string, id: string): Promise<boolean> {
+  const rows = await sql.query<{ intent: string }>(
+    "select intent from rotations where secret_id = $1 and version_id = $2 and intent is not null order by started_at desc limit 100",
+    [secretId, versionId],
+  );
+  return rows.some(({ intent }) => JSON.parse(intent).issuedId === id);
+}
+
 const open = "ended_at is null";
 
 /** Calls off the end of a version's credential: it is in use again. True when there was one. */

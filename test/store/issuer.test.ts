@@ -1,8 +1,9 @@
 // Credentials that a target issues, against a service on loopback that loses answers, is late, full or forgetful.
 import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
 import { test } from "node:test";
 import { detach, versionWith } from "../../src/core/secret.ts";
-import { abandonRotation, cancelRotation } from "../../src/store/rotations.ts";
+import { abandonRotation, cancelRotation, insertRotation } from "../../src/store/rotations.ts";
 import { openKeyWorld } from "../support/key-world.ts";
 import { forEachStore } from "../support/stores.ts";
 
@@ -204,5 +205,37 @@ forEachStore((_dialect, open) => {
     place.aheadMs = 30 * 86_400_000;
     await place.until(async () => (await place.states(secret)).every((state) => state === "done"));
     assert.ok(place.live(secret).includes(victim));
+  });
+
+  test("nor with a key of its own beside the id of another account's, and a superuser that is named only later", async () => {
+    for (const lists of [true, false]) {
+      await using place = await openKeyWorld(await open(), "issuer", { lists });
+      const other = await place.newSecret();
+      const [victim] = place.live(other);
+      const secret = await place.newSecret({ id: victim });
+      assert.equal((await place.rotate(secret)).state, "succeeded");
+      await place.world.put(secret, { ...(await place.value(secret)), ...(await place.superuser()) });
+      place.aheadMs = 2 * 86_400_000;
+      await place.until(async () => (await place.states(secret))[0] === (lists ? "done" : "blocked"));
+      assert.deepEqual(place.live(other), [victim]);
+    }
+  });
+
+  test("a rotation that is asked for again goes on with the key that was made, and issues no other", async () => {
+    await using place = await openKeyWorld(await open(), "issuer", { settlesWithinMs: 60_000 });
+    place.service.delay = 3;
+    const secret = await place.newSecret();
+    const { versionId, functionArn, id, state } = await place.rotate(secret, 0);
+    assert.equal(state, "failed");
+    const retry = randomUUID();
+    const at = Date.now();
+    const more = { versionId, functionArn, origin: "retry", testOnly: false, generation: 1, principal: "p" } as const;
+    const times = { runAt: at, startedAt: at, windowEndsAt: at + 60_000 };
+    assert.equal(await place.versionId(secret, "AWSPENDING"), versionId, "not given up: it had no time to become known");
+    await place.world.sql.transaction((tx) => insertRotation(tx, { id: retry, secretId: secret.id, ...more, ...times }));
+    const done = await place.world.ended(retry);
+    assert.equal(done.state, "succeeded", done.error);
+    assert.notEqual(id, retry);
+    assert.equal(place.asked, 1);
   });
 });

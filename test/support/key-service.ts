@@ -161,10 +161,11 @@ export interface Features {
   readonly most?: number;
   readonly marks?: boolean;
   readonly lists?: boolean;
+  readonly settlesWithinMs?: number;
 }
 
 /** The rotator, for a service that has these features. */
-export function keyRotator({ most, marks = false, lists = true }: Features = {}): Rotator<AnyCredential> {
+export function keyRotator({ most, marks = false, lists = true, settlesWithinMs }: Features = {}): Rotator<AnyCredential> {
   const manage = ({ current, admin: by }: Access<KeyCredential, Admin>) => by?.masterKey ?? current.key;
   const base = ({ url, account }: KeyCredential) => `${url}/accounts/${account}`;
   const test = async ({ url, key, account }: KeyCredential) => {
@@ -181,6 +182,7 @@ export function keyRotator({ most, marks = false, lists = true }: Features = {})
     issuer: {
       ...(most !== undefined && { most }),
       marks,
+      settlesWithinMs,
       id: ({ id }) => id,
       async list(access) {
         if (!lists) return undefined;

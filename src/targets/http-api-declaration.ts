@@ -59,7 +59,7 @@ const declaration = z.strictObject({
     .max(20)
     .default([]),
   caFile: z.string().min(1).optional(),
-  timeoutSeconds: z.number().int().min(1).max(30).default(8),
+  timeoutSeconds: z.number().int().min(1).max(8).default(8),
   propagationSeconds: z.number().int().min(0).max(3_600).default(0),
   most: z.number().int().min(2).max(1_000).optional(),
   id: field,

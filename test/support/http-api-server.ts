@@ -15,7 +15,7 @@ export interface ApiKey {
   readonly createdAt: number;
 }
 
-export interface Seen {
+interface Seen {
   readonly method: string;
   readonly url: string;
   readonly headers: IncomingMessage["headers"];

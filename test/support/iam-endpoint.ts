@@ -39,7 +39,7 @@ interface Session {
   readonly policy: string | undefined;
 }
 
-export interface Call {
+interface Call {
   readonly action: string;
   readonly accessKeyId: string;
   readonly region: string;

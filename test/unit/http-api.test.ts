@@ -57,7 +57,7 @@ test("a declaration is refused by field and rule", () => {
     ["origin", "https://[fe80::1]", /origin: .* metadata/],
     ["origin", "https://0.0.0.0", /origin: .* metadata/],
     ["allowAddresses", ["10.0.0.0/99"], /allowAddresses.0: must be an address/],
-    ["timeoutSeconds", 31, /timeoutSeconds/],
+    ["timeoutSeconds", 9, /timeoutSeconds/],
     ["id", "key id", /id: must be the name of a field/],
     ["id", "other", /create.extract: must give other/],
     ["auth.current.token", "fixed", /auth.current: must name a field/],

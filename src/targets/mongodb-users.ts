@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import type { Document } from "mongodb";
 import { RotatorError } from "../core/error.ts";
 import type { Session } from "./mongodb-session.ts";
@@ -48,12 +49,25 @@ export async function setAlternate(db: Session, { database, name, inUse, isClone
       `user ${name} has the role ${excess.role} of ${excess.db} that ${inUse} lacks: give it to both or to none`,
     );
   }
-  if (!(isClone && from)) return setPassword(db, database, name, password);
-  const { roles, mechanisms, customData, authenticationRestrictions } = from;
-  const like = { roles, ...(authenticationRestrictions?.length ? { authenticationRestrictions } : {}) };
-  if (to) return db.change(database, { updateUser: name, pwd: password, ...like, ...durable });
+  if (isClone && from && !to) return createClone(db, database, name, password, from);
+  if (isClone && from && to) await match(db, database, name, from, to);
+  await setPassword(db, database, name, password);
+}
+
+async function createClone(db: Session, database: string, name: string, password: string, from: User): Promise<void> {
+  const { roles, mechanisms, customData, authenticationRestrictions: only } = from;
   const born = { ...(mechanisms ? { mechanisms } : {}), ...(customData ? { customData } : {}) };
-  await db.change(database, { createUser: name, pwd: password, ...like, ...born, ...durable });
+  const restricted = only?.length ? { authenticationRestrictions: only } : {};
+  await db.change(database, { createUser: name, pwd: password, roles, ...born, ...restricted, ...durable });
+}
+
+/** What the original was given since. Whoever may grant roles may not always replace them, as `updateUser` would. */
+async function match(db: Session, database: string, name: string, from: User, to: User): Promise<void> {
+  const missing = from.roles.filter((wanted) => !to.roles.some((held) => sameRole(wanted, held)));
+  if (missing.length > 0) await db.change(database, { grantRolesToUser: name, roles: missing, ...durable });
+  const only = from.authenticationRestrictions ?? [];
+  if (isDeepStrictEqual(only, to.authenticationRestrictions ?? [])) return;
+  await db.change(database, { updateUser: name, authenticationRestrictions: only, ...durable });
 }
 
 const sameRole = (a: Role, b: Role): boolean => a.role === b.role && a.db === b.db;

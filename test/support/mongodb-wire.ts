@@ -33,7 +33,7 @@ interface Operation {
 type Fault = "cut-before" | "cut-after" | "stall";
 
 const rights: Readonly<Record<string, readonly string[]>> = {
-  root: ["viewUser", "createUser", "grantRole", "changePassword", "inprog", "killop"],
+  root: ["viewUser", "createUser", "grantRole", "changePassword", "setAuthenticationRestriction", "inprog", "killop"],
   userAdmin: ["viewUser", "createUser", "grantRole", "changePassword"],
   changeOwn: ["changeOwnPassword"],
 };
@@ -165,6 +165,12 @@ export async function startMongoDbWire(options: WireOptions = {}): Promise<Mongo
     };
   }
 
+  function found(db: string, name: string): Stored {
+    const user = users.get(keyOf(db, name));
+    if (!user) throw new Refusal(11, "UserNotFound", `User ${name}@${db} not found`);
+    return user;
+  }
+
   /** Runs under the faults and for as long as maxTimeMS allows. */
   async function change(client: Client, command: Document, effect: () => void): Promise<Document> {
     if (options.primary === false) throw new Refusal(10107, "NotWritablePrimary", "not primary");
@@ -210,12 +216,18 @@ export async function startMongoDbWire(options: WireOptions = {}): Promise<Mongo
       return change(client, command, () => addUser({ user: name, db, roles, customData, authenticationRestrictions }, pwd));
     },
     updateUser(client, db, command) {
-      const { updateUser: name, pwd, roles } = command;
-      if (roles) need(client, "grantRole");
-      need(client, "changePassword", keyOf(db, name));
-      const user = users.get(keyOf(db, name));
-      if (!user) throw new Refusal(11, "UserNotFound", `User ${name}@${db} not found`);
-      return change(client, command, () => Object.assign(user, roles ? { roles } : {}, { verifier: verifierOf(pwd) }));
+      const { updateUser: name, pwd, roles, authenticationRestrictions: only } = command;
+      if (roles) need(client, "revokeRole");
+      if (only) need(client, "setAuthenticationRestriction");
+      if (pwd) need(client, "changePassword", keyOf(db, name));
+      const user = found(db, name);
+      const changes = { ...(pwd ? { verifier: verifierOf(pwd) } : {}), ...(only ? { authenticationRestrictions: only } : {}) };
+      return change(client, command, () => Object.assign(user, roles ? { roles } : {}, changes));
+    },
+    grantRolesToUser(client, db, { grantRolesToUser: name, roles }) {
+      need(client, "grantRole");
+      found(db, name).roles.push(...roles);
+      return {};
     },
     currentOp(client, _db, command) {
       if (!command.$ownOps) need(client, "inprog");

@@ -84,8 +84,10 @@ describe("mongodb on a wire fake", () => {
     assert.deepEqual(clone()?.customData, { team: "a" });
     assert.deepEqual(clone()?.authenticationRestrictions, restrictions);
     original?.roles.push({ role: "read", db: "more" });
+    Object.assign(original ?? {}, { authenticationRestrictions: [{ clientSource: ["127.0.0.0/8"] }] });
     await mongodb.set(versions, "alternating-users", tools());
     assert.deepEqual(clone()?.roles, original?.roles);
+    assert.deepEqual(clone()?.authenticationRestrictions, original?.authenticationRestrictions);
     assert.equal(await mongodb.probe(versions.pending, tools()), "ok");
   });
 

@@ -84,6 +84,15 @@ test("windows by the clock of a zone, through its changes", () => {
   assert.equal(shown("rate(10 days)", undefined, "2026-03-24T12:00"), "2026-04-02T22:00 2026-04-03T22:00");
 });
 
+test("asked in hours that come again, a window that was open does not open again", () => {
+  // From 3 o'clock back to 1 o'clock: 2 o'clock was at midnight UTC, and comes again at 2.
+  const troll = zoneOf("Antarctica/Troll");
+  const schedule = parse("cron(0 2 * * ? *)", "1h");
+  for (const after of ["2026-10-25T00:00", "2026-10-25T01:00", "2026-10-25T01:30", "2026-10-25T02:00"])
+    assert.equal(utcText(nextWindow(schedule, { afterMs: at(after) }, troll).startsAt), "2026-10-26T02:00");
+  assert.equal(utcText(nextWindow(schedule, { afterMs: at("2026-10-24T23:59") }, troll).startsAt), "2026-10-25T00:00");
+});
+
 /** Hours of a day at which a window opens. */
 const daily: [expression: string, duration: string | undefined, hours: number[]][] = [
   ["cron(0 0 * * ? *)", "1h", [0]],

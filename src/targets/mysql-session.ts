@@ -16,32 +16,38 @@ export interface Session {
   change(text: string): Promise<void>;
 }
 
+type Work<T> = (db: Session) => Promise<T>;
+
 /**
  * Logs in, works, logs out. The protocol proves nothing of the server: a password that nobody has must be refused first.
  * @throws RotatorError of the class that the failure means; `invalid` when the server takes any password.
  */
-export async function withSession<T>(login: DatabaseLogin, deadlineAt: number, work: (db: Session) => Promise<T>): Promise<T> {
-  const ssl = await tlsOptions(login);
-  try {
-    return await overConnection(login, deadlineAt, ssl, work);
-  } catch (error) {
-    if (login.ssl === undefined && error instanceof RotatorError && saysNoTls(error.cause)) {
-      return overConnection(login, deadlineAt, undefined, work);
-    }
-    throw error;
-  }
+export function withSession<T>(login: DatabaseLogin, deadlineAt: number, work: Work<T>): Promise<T> {
+  return overTls(login, async (ssl) => {
+    await using connection = await connect(login, deadlineAt, ssl);
+    await proveRefusal(login, deadlineAt, ssl);
+    await connection.logInAgain(); // else the refused login would stay in the account's count of failures
+    return await work(connection);
+  });
 }
 
-async function overConnection<T>(
-  login: DatabaseLogin,
-  deadlineAt: number,
-  ssl: SslOptions | undefined,
-  work: (db: Session) => Promise<T>,
-): Promise<T> {
-  await using connection = await connect(login, deadlineAt, ssl);
-  await proveRefusal(login, deadlineAt, ssl);
-  await connection.logInAgain(); // else the refused login would stay in the account's count of failures
-  return await work(connection);
+/** The same for a look at what decides nothing about passwords: of a server that takes any this says nothing. @throws RotatorError */
+export function withUnprovenSession<T>(login: DatabaseLogin, deadlineAt: number, work: Work<T>): Promise<T> {
+  return overTls(login, async (ssl) => {
+    await using connection = await connect(login, deadlineAt, ssl);
+    return await work(connection);
+  });
+}
+
+/** Verified TLS, or none where the server says that it has none and the secret does not ask for it. */
+async function overTls<T>(login: DatabaseLogin, attempt: (ssl: SslOptions | undefined) => Promise<T>): Promise<T> {
+  const ssl = await tlsOptions(login);
+  try {
+    return await attempt(ssl);
+  } catch (error) {
+    if (login.ssl === undefined && error instanceof RotatorError && saysNoTls(error.cause)) return attempt(undefined);
+    throw error;
+  }
 }
 
 async function proveRefusal(login: DatabaseLogin, deadlineAt: number, ssl: SslOptions | undefined): Promise<void> {

@@ -6,7 +6,7 @@ import { checkMysql } from "./mysql-check.ts";
 import { accountOf, addOwnPassword, addPassword, discardOldPassword, endOldPassword, mayRetain } from "./mysql-dual.ts";
 import { type Pair, setAll, setAlternate } from "./mysql-pair.ts";
 import { compareMysql } from "./mysql-parity.ts";
-import { type Session, withSession } from "./mysql-session.ts";
+import { type Session, withSession, withUnprovenSession } from "./mysql-session.ts";
 import type { Access, Rotator, RotatorTools, Versions } from "./target.ts";
 
 const secret = databaseSecret({
@@ -31,7 +31,7 @@ export const mysql: Rotator<DatabaseCredential> = {
   async prefer({ current, admin }, asked, tools) {
     if (asked !== "single-user") return asked;
     const may = (login: DatabaseCredential, whose: "own" | "any") =>
-      withSession(secret.login(login), tools.deadlineAt, (db) => mayRetain(db, whose));
+      withUnprovenSession(secret.login(login), tools.deadlineAt, (db) => mayRetain(db, whose));
     try {
       return (await may(current, "own")) || (admin && (await may(admin, "any"))) ? "dual-slot" : asked;
     } catch (error) {

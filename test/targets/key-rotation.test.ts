@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { ServiceError } from "../../src/core/error.ts";
 import type { Secret } from "../../src/core/secret.ts";
 import { type Engine, startEngine } from "../../src/engine/loop.ts";
 import { builtinFunction } from "../../src/functions/builtin.ts";
@@ -17,12 +18,15 @@ describe("rotation of keys through the engine", () => {
   let world: World;
   let engine: Engine;
   let declaration: unknown;
+  let refused: ServiceError | undefined;
   before(async () => {
     const sql = openSqlite(":memory:");
     await migrate(sql);
     world = await openWorld(sql, { settings: { callMs: 2_000 } });
     const findFunction = async (arn: string) =>
-      arn.endsWith(":api-keys") ? ({ kind: "http-api", strategy: "issuer", declaration } as const) : builtinFunction(arn);
+      arn.endsWith(":api-keys")
+        ? ({ kind: "http-api", strategy: "issuer", declaration, refusal: async () => refused } as const)
+        : builtinFunction(arn);
     engine = startEngine({ ...world.parts, findFunction });
     declaration = declarationAt(http.api.url);
   });
@@ -116,5 +120,36 @@ describe("rotation of keys through the engine", () => {
     assert.notEqual(newMaster?.apiKey, admin?.apiKey);
     await rotate(secret, "api-keys");
     await until(() => http.keysOf(user).length === 1);
+  });
+
+  test("attack: an id that no login proves deletes no key that somebody made by hand", async () => {
+    const victim = http.newAccess();
+    const { user, current, admin } = http.newAccess();
+    const master = await world.newSecret("api/unproven-master", { engine: "http-api", ...admin });
+    const claims = { ...current, keyId: victim.current.keyId, masterarn: master.arn };
+    const secret = await world.newSecret("api/unproven", claims, atOnce);
+    const proven = declarationAt(http.api.url);
+    declaration = { ...proven, test: { ...proven.test, expect: { json: { user: "{{current.user}}" } } } };
+    await rotate(secret, "api-keys");
+    const second = await world.credential(secret, "AWSCURRENT");
+    await rotate(secret, "api-keys");
+    const third = await world.credential(secret, "AWSCURRENT");
+    await until(() => !http.keysOf(user).includes(String(second?.keyId)));
+    declaration = proven;
+    assert.deepEqual(http.keysOf(user).sort(), [String(current.keyId), String(third?.keyId)].sort());
+    assert.deepEqual(http.keysOf(victim.user), [victim.current.keyId]);
+  });
+
+  test("a function that the service may not invoke any more rotates nothing", async () => {
+    const { user, current, admin } = http.newAccess();
+    const master = await world.newSecret("api/refused-master", { engine: "http-api", ...admin });
+    const secret = await world.newSecret("api/refused", { ...current, masterarn: master.arn });
+    refused = new ServiceError("AccessDeniedException", "the function's policy does not allow this");
+    const id = await world.begin(secret, { functionName: "api-keys", windowMs: 500 });
+    engine.wake();
+    const { state, outcome } = await world.ended(id);
+    refused = undefined;
+    assert.deepEqual([state, outcome], ["failed", "denied"]);
+    assert.deepEqual(http.keysOf(user), [current.keyId]);
   });
 });

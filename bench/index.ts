@@ -13,6 +13,7 @@ import { stopServers } from "./rekey.ts";
 import { type Amount, measureRequests } from "./requests.ts";
 import { measureRotations } from "./rotation.ts";
 import { measureStart } from "./start.ts";
+import { measureSwitches } from "./switch.ts";
 
 /** In the order in which they run; `--only` takes their names. */
 const parts: Readonly<Record<string, (amount: Amount) => Promise<Figure[]>>> = {
@@ -21,6 +22,7 @@ const parts: Readonly<Record<string, (amount: Amount) => Promise<Figure[]>>> = {
   put: (amount) => measureRequests("put", amount),
   peer: measurePeer,
   rotation: measureRotations,
+  switch: measureSwitches,
   claims: measureClaims,
   start: measureStart,
   p99: measureInterference,

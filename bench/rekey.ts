@@ -21,6 +21,9 @@ export interface ServerOptions {
   /** Kept by the caller; absent: a new one that goes with the server. */
   readonly dataFolder?: string;
   readonly processes?: number;
+  /** Default 0. */
+  readonly settleMs?: number;
+  readonly moreFlags?: readonly string[];
   /** What its log says while it runs. */
   onLog?(text: string): void;
 }
@@ -29,7 +32,7 @@ export interface ServerOptions {
 const env = Object.fromEntries(
   Object.entries(process.env).map(([name, value]) => [name, name.startsWith("REKEY_") ? undefined : value]),
 );
-const flags = ["--settle-ms", "0", "--max-requests-per-second", "1000000", "--log-level", "info"];
+const flags = ["--max-requests-per-second", "1000000", "--log-level", "info"];
 
 const running = new Set<RekeyServer>();
 
@@ -52,13 +55,19 @@ function compile(): string {
 }
 
 /** The real program on an embedded store on disk. */
-export async function startServer({ dataFolder, processes = 1, onLog }: ServerOptions = {}): Promise<BenchServer> {
+export async function startServer({
+  dataFolder,
+  processes = 1,
+  settleMs = 0,
+  moreFlags = [],
+  onLog,
+}: ServerOptions = {}): Promise<BenchServer> {
   const folder = dataFolder ?? newFolder();
   program ??= compile();
   const server = await startRekey({
     program,
     dataFolder: folder,
-    flags: [...flags, "--processes", String(processes)],
+    flags: [...flags, "--settle-ms", String(settleMs), "--processes", String(processes), ...moreFlags],
     env,
     ...(onLog && { onLog }),
   });

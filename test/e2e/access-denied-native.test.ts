@@ -12,6 +12,7 @@ const trust = JSON.stringify({
   Version: "2012-10-17",
   Statement: [{ Effect: "Allow", Principal: { AWS: server.credentials.account }, Action: "sts:AssumeRole" }],
 });
+const rotationLambdaArn = `arn:aws:lambda:us-east-1:${server.credentials.account}:function:SecretsManagerRDSMySQLRotationSingleUser`;
 const tags = [{ key: "a", value: "b" }];
 const iam = `arn:aws:iam::${server.credentials.account}`;
 
@@ -25,10 +26,19 @@ interface Names {
   readonly tokenId: string;
   readonly provider: string;
   readonly secret: string;
+  readonly job: string;
 }
 
 const membersOf = (the: Names): Readonly<Record<string, object>> => ({
+  "events/list": {},
+  "rotations/adopt": { secretId: the.secret, rotationLambdaArn },
+  "rotations/apply-adoption": { jobId: the.job },
+  "rotations/check": { secretId: the.secret },
+  "rotations/get-job": { jobId: the.job },
+  "rotations/heartbeats": { secretId: the.secret },
   "rotations/list": { secretId: the.secret },
+  "rotations/parity": { secretId: the.secret },
+  "rotations/rollback": { secretId: the.secret },
   "retirements/list": { secretId: the.secret },
   "retirements/run-now": { secretId: the.secret, versionId: "00000000-0000-4000-8000-000000000001" },
   "retirements/cancel": { secretId: the.secret, versionId: "00000000-0000-4000-8000-000000000001" },
@@ -91,7 +101,18 @@ async function there(): Promise<Names> {
   await nativeOk(server, "secrets/create", { name: secret });
   const { accessKeyId } = await nativeOk(server, "access-keys/create", { userName: user });
   const { tokenId } = await nativeOk(server, "tokens/create", { userName: user, name: "t" });
-  return { user, role, policy, key, provider, secret, accessKey: String(accessKeyId), tokenId: String(tokenId) };
+  const { jobId } = await nativeOk(server, "rotations/adopt", { secretId: secret, rotationLambdaArn });
+  return {
+    user,
+    role,
+    policy,
+    key,
+    provider,
+    secret,
+    job: String(jobId),
+    accessKey: String(accessKeyId),
+    tokenId: String(tokenId),
+  };
 }
 
 const nowhere: Names = {
@@ -103,6 +124,7 @@ const nowhere: Names = {
   tokenId: "00000000-0000-4000-8000-000000000000",
   provider: "https://nowhere.example",
   secret: "nothing",
+  job: "00000000-0000-4000-8000-000000000001",
 };
 
 it("every operation of the native API beside those of secrets is refused, whether its object is there or not", async () => {

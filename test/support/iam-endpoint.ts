@@ -17,6 +17,7 @@ export interface FakeKey {
   status: "Active" | "Inactive";
   /** Calls to STS, by region, that still do not know the key. */
   readonly unknownFor: Map<string, number>;
+  unlistedFor: number;
 }
 
 interface User {
@@ -68,8 +69,8 @@ export interface IamEndpoint extends AsyncDisposable {
   delay: number;
   /** Faults to come, the next first, by action. */
   readonly faults: Map<string, Fault[]>;
-  /** Keys that ListAccessKeys does not show yet. */
-  readonly unlisted: Set<string>;
+  /** Calls to ListAccessKeys that do not show a new key yet. */
+  listDelay: number;
   addUser(name: string, rights?: { actions?: readonly string[]; on?: "itself" | "everybody"; path?: string }): FakeKey;
   addRole(name: string, externalId?: string): string;
   keysOf(user: string): FakeKey[];
@@ -99,11 +100,11 @@ export async function startIamEndpoint(account = "123456789012"): Promise<IamEnd
   const sessions = new Map<string, Session>();
   const keys = new Map<string, FakeKey>();
 
-  const newKey = (user: string, delay: number): FakeKey => {
+  const newKey = (user: string, delay: number, unlistedFor = 0): FakeKey => {
     const id = `AKIA${randomText(16, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")}`;
     const secret = randomBytes(30).toString("base64");
     const unknownFor = new Map(["us-east-1", "eu-west-1", "ap-south-1"].map((region) => [region, delay]));
-    const key: FakeKey = { id, secret, user, createdAt: Date.now(), status: "Active", unknownFor };
+    const key: FakeKey = { id, secret, user, createdAt: Date.now(), status: "Active", unknownFor, unlistedFor };
     keys.set(id, key);
     return key;
   };
@@ -167,13 +168,13 @@ export async function startIamEndpoint(account = "123456789012"): Promise<IamEnd
       if (keysOf(user).length >= 2) {
         throw new Refusal(409, "LimitExceeded", "Cannot exceed quota for AccessKeysPerUser: 2");
       }
-      const key = newKey(user, endpoint.delay);
+      const key = newKey(user, endpoint.delay, endpoint.listDelay);
       return `<AccessKey><UserName>${user}</UserName><AccessKeyId>${key.id}</AccessKeyId><Status>Active</Status><SecretAccessKey>${key.secret}</SecretAccessKey></AccessKey>`;
     },
     ListAccessKeys(caller, form) {
       const user = targetOf(form, caller, "iam:ListAccessKeys");
       const members = keysOf(user)
-        .filter(({ id }) => !endpoint.unlisted.has(id))
+        .filter((key) => key.unlistedFor-- <= 0)
         .map(({ id, status, createdAt }) => {
           const made = new Date(createdAt).toISOString();
           return `<member><UserName>${user}</UserName><AccessKeyId>${id}</AccessKeyId><Status>${status}</Status><CreateDate>${made}</CreateDate></member>`;
@@ -219,7 +220,7 @@ export async function startIamEndpoint(account = "123456789012"): Promise<IamEnd
     calls: [],
     delay: 0,
     faults: new Map(),
-    unlisted: new Set(),
+    listDelay: 0,
     addUser(name, { actions: allowed = selfService, on = "itself", path = "/" } = {}) {
       users.set(name, { name, path, actions: allowed, on });
       return newKey(name, 0);

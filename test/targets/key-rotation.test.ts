@@ -94,6 +94,20 @@ describe("rotation of keys through the engine", () => {
     }
   });
 
+  test("IAM: a lost key that is not listed at first takes the second place, until it is listed and deleted", async () => {
+    await using aws = await startIamEndpoint();
+    const { id, secret: secretAccessKey } = aws.addUser("late");
+    const first = { engine: "aws-iam", username: "late", accessKeyId: id, secretAccessKey, endpoint: aws.url };
+    const secret = await world.newSecret("iam/late", first);
+    aws.faults.set("CreateAccessKey", ["lost"]);
+    aws.listDelay = 2;
+    await rotate(secret, iam);
+    const current = await world.credential(secret, "AWSCURRENT");
+    const live = aws.keysOf("late").map((key) => key.id);
+    assert.deepEqual(live.sort(), [id, String(current?.accessKeyId)].sort());
+    assert.ok(aws.calls.filter(({ action }) => action === "CreateAccessKey").length >= 3);
+  });
+
   test("HTTP API: a lost key is found by its mark and deleted; the old one after its grace period; the master key too", async () => {
     const { user, current, admin } = http.newAccess();
     const master = await world.newSecret("api/master", { engine: "http-api", ...admin });

@@ -213,7 +213,9 @@ async function databasePermissions(db: Session, { database, name }: NamedUser): 
        left join ${sys}.all_columns c on p.class = 1 and p.minor_id > 0 and c.object_id = p.major_id and c.column_id = p.minor_id
      where u.name = ${literal(name)}`,
   );
-  return rows.map((row) => permissionRight(row, database));
+  // What was taken back of a column comes after what was given of its table.
+  const taken = rows.filter(({ state }) => state === "REVOKE");
+  return [...rows.filter((row) => !taken.includes(row)), ...taken].map((row) => permissionRight(row, database));
 }
 
 function permissionRight(row: Permission, database: string | undefined): Right {
@@ -222,10 +224,11 @@ function permissionRight(row: Permission, database: string | undefined): Right {
     const words = `${row.permission} on a ${row.class.toLowerCase()} cannot be given to a clone by Rekey`;
     throw new RotatorError("invalid", `${words}: give it to a role that both are members of`);
   }
-  const verb = row.state === "DENY" ? "deny" : "grant";
+  const verb = row.state === "DENY" ? "deny" : row.state === "REVOKE" ? "revoke" : "grant";
+  const preposition = verb === "revoke" ? "from" : "to";
   const option = row.state === "GRANT_WITH_GRANT_OPTION" ? " with grant option" : "";
   const right = `${verb} ${row.permission}${where}`;
-  return { database, words: `${right}${option}`, statement: (to) => `${right} to ${quotedName(to)}${option}` };
+  return { database, words: `${right}${option}`, statement: (to) => `${right} ${preposition} ${quotedName(to)}${option}` };
 }
 
 /** `undefined` for kinds of things that are named in other ways, e.g. certificates. Source: sys.database_permissions, `class_desc`. */

@@ -345,7 +345,7 @@ export function createCatalog({ lockAfter = Number.POSITIVE_INFINITY }: CatalogO
     ],
     [
       new RegExp(
-        `^(grant|deny) ([A-Z ]+?)(?: on schema::${name}| on object::${name}\\.${name}(?: \\(${name}\\))?)? to ${name}( with grant option)?$`,
+        `^(grant|deny|revoke) ([A-Z ]+?)(?: on schema::${name}| on object::${name}\\.${name}(?: \\(${name}\\))?)? (?:to|from) ${name}( with grant option)?$`,
       ),
       (match, state) => grant(state, match),
     ],

@@ -80,8 +80,10 @@ describe("sqlserver on a wire fake", () => {
     const permissions = [
       connect,
       { state: "GRANT", permission: "SELECT", class: "OBJECT_OR_COLUMN", schema: "s", object: "o]'t", column: "c" },
+      { state: "GRANT", permission: "SELECT", class: "OBJECT_OR_COLUMN", schema: "s", object: "t" },
       { state: "DENY", permission: "DELETE", class: "OBJECT_OR_COLUMN", schema: "s", object: "t" },
       { state: "GRANT_WITH_GRANT_OPTION", permission: "EXECUTE", class: "SCHEMA", schema: "s" },
+      { state: "REVOKE", permission: "SELECT", class: "OBJECT_OR_COLUMN", schema: "s", object: "t", column: "secret" },
     ];
     const user = { login: name, schema: "s", roles: new Set(["db_datareader"]), permissions };
     server.catalog.databases.set("app]'s", new Map([["somebody", user]]));

@@ -97,6 +97,22 @@ describe("mysql on MariaDB", { skip: mariadbSkip }, () => {
     assert.deepEqual(await shown(clone, "%"), await shown(name, "%"), "what was granted since");
   });
 
+  test("who makes the clone need not be a superuser: what the documentation names suffices", async () => {
+    const current = await newUser(server, freshName("managed"), "old-password");
+    await run(server, "create database if not exists managed");
+    await run(server, `grant select on managed.* to ${current.username}`);
+    const manager = await newUser(server, freshName("manager"), "its-password");
+    for (const grant of ["create user on *.*", "select on mysql.*"]) await run(server, `grant ${grant} to ${manager.username}`);
+    await run(server, `grant select on managed.* to ${manager.username} with grant option`);
+    let [before, user] = [undefined as DatabaseCredential | undefined, current];
+    for (let turn = 0; turn < 3; turn++) {
+      const pending = await mysql.create(user, "alternating-users", tools());
+      await mysql.set({ current: user, pending, previous: before, admin: manager }, "alternating-users", tools());
+      assert.deepEqual([await mysql.probe(user, tools()), await mysql.probe(pending, tools())], ["ok", "ok"]);
+      [before, user] = [user, pending];
+    }
+  });
+
   test("a user that only bears the clone's name and may do more is not taken over", async () => {
     const name = freshName("foreign");
     const current = await newUser(server, name, "old-password");

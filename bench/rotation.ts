@@ -51,9 +51,17 @@ export class RotationLog {
 }
 
 const functionName = "SecretsManagerRDSPostgreSQLRotationSingleUser";
-const mostAtOnce = 8;
+/** How many at once, and what is to be reached: wall time over that of the SQL by hand. */
+const compared = new Map([
+  [1, 1.1],
+  [8, 1.1],
+  [32, 1.15],
+]);
+/** While it starts, a server takes half of what it may. */
+const limits = ["--rotations-at-once", "80", "--rotations-per-target", "80"];
+const mostAtOnce = 32;
 /** Many take turns, as a secret has at most 100 versions of one day. */
-const users = 32;
+const users = 64;
 const warmUpWaves = 16;
 
 /** A PostgreSQL with users, each with its password in a secret; `rotate` rotates the next `count` and waits for the end. */
@@ -100,11 +108,13 @@ function next(logins: Login[], count: number): Login[] {
 
 export async function measureRotations(amount: Amount): Promise<Figure[]> {
   await using opened = new AsyncDisposableStack();
-  const { postgres, rotate } = await rotationWorld(opened, async (log) => opened.use(await startServer({ onLog: log.read })));
+  const { postgres, rotate } = await rotationWorld(opened, async (log) =>
+    opened.use(await startServer({ onLog: log.read, moreFlags: limits })),
+  );
   const byHand = await newUsers(postgres, "by_hand");
   await warmUp(byHand, rotate);
   const figures: Figure[] = [];
-  for (const atOnce of [1, mostAtOnce]) figures.push(...(await compare(atOnce, byHand, rotate, amount)));
+  for (const [atOnce, goal] of compared) figures.push(...(await compare({ atOnce, goal }, byHand, rotate, amount)));
   const version = await onConnection(postgresLogin(postgres), (client) =>
     client.query<{ server_version: string }>("show server_version"),
   );
@@ -121,7 +131,7 @@ async function warmUp(byHand: Login[], rotate: (count: number) => Promise<void>)
 }
 
 async function compare(
-  atOnce: number,
+  { atOnce, goal }: { atOnce: number; goal: number },
   byHand: Login[],
   rotate: (count: number) => Promise<void>,
   amount: Amount,
@@ -142,7 +152,8 @@ async function compare(
   return [
     { name: `${name} SQL by hand`, measured: median(hand), unit: "ms", rounds: hand },
     { name: `${name} by the engine`, measured: median(engine), unit: "ms", rounds: engine },
-    { name: `${name} engine over SQL by hand`, measured: median(ratios), unit: "x", goal: atMost(1.1), rounds: ratios },
+    { name: `${name} by the engine`, measured: median(engine.map((ms) => 1000 / ms)), unit: "/s" },
+    { name: `${name} engine over SQL by hand`, measured: median(ratios), unit: "x", goal: atMost(goal), rounds: ratios },
   ];
 }
 

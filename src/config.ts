@@ -55,6 +55,11 @@ export const settings = {
     about: "days for which ended rotations and events are kept",
   }),
   rotationsAtOnce: count("N", 1, 256, { parts: ["server"], default: "8", about: "most rotations at the same time" }),
+  rotationsPerTarget: count("N", 1, 256, {
+    parts: ["server"],
+    default: "10",
+    about: "most rotations at the same time at one target",
+  }),
   settleMs: count("MS", 0, 10_000, { parts: ["server"], default: "100", about: "wait before a password is switched" }),
   readBarrierMs: count("MS", 0, 10_000, { parts: ["server"], default: "1000", about: "longest wait of a read during a switch" }),
   drainSeconds: count("N", 0, 600, { parts: ["server"], default: "20", about: "longest wait for open requests when stopping" }),

@@ -126,6 +126,7 @@ export function engineParts(config: Config, { services, authorize }: Api, functi
       settleMs: config.settleMs,
       readBarrierMs: config.readBarrierMs,
       concurrency: config.rotationsAtOnce,
+      perTarget: config.rotationsPerTarget,
       historyDays: config.historyDays,
       epochFile: join(config.data, "epoch"),
     },

@@ -86,7 +86,8 @@ function checkFunction({ job }: HeldJob, notes: Notes): void {
   const { functionRefusal } = job.input;
   if (typeof functionRefusal === "string") {
     notes.fail("createSecret", functionRefusal, "Name a function that is there, and let the service invoke it for this secret.");
-  } else if (job.input.functionArn !== undefined) notes.passed.push("the function is there and may be invoked");
+  } else if (job.input.functionArn !== undefined && job.input.functionPlanned !== true)
+    notes.passed.push("the function is there and may be invoked");
 }
 
 async function checkKey({ parts }: HeldJob, secret: Secret, notes: Notes): Promise<void> {
@@ -139,13 +140,19 @@ async function openForCheck(held: HeldJob, secret: Secret, notes: Notes): Promis
   let current: AnyCredential | undefined;
   const remedy = "Put a value with the keys that the function reads.";
   await notes.during("createSecret", remedy, async () => {
-    const credential = await readCredential(held, target, version);
+    const credential = withSuperuser(held, await readCredential(held, target, version));
     const account = credential && accountOf(target, credential); // a value of the right shape may still be wrong within
     if (account !== undefined) current = credential;
   });
   if (!current) return undefined;
   notes.passed.push(`the current value has the shape that ${target.rotator.kind} needs`);
   return { ...target, current, account: accountOf(target, current) };
+}
+
+/** As if the value named this superuser: setting a rotation up is looked at before anything is changed. */
+function withSuperuser({ job }: HeldJob, credential: AnyCredential | undefined): AnyCredential | undefined {
+  const { superuserArn } = job.input;
+  return credential && typeof superuserArn === "string" ? { ...credential, masterarn: superuserArn } : credential;
 }
 
 async function findForCheck(held: HeldJob, secret: Secret, notes: Notes): Promise<JobTarget | undefined> {

@@ -75,7 +75,10 @@ export function suitable(rotator: Rotator<AnyCredential>, value: AnyCredential, 
 /** The superuser's credential that `masterarn` names, in its own shape. @throws RotatorError */
 export async function readAdmin(held: HeldJob, target: OpenTarget): Promise<AnyCredential | undefined> {
   const { secret, rotator, current } = target;
-  const value = await readSuperuser({ parts: held.parts, rotation: { id: held.job.id } }, secret, current);
+  const { superuserAddress } = held.job.input;
+  const asked = { parts: held.parts, rotation: { id: held.job.id } };
+  const address = typeof superuserAddress === "string" ? superuserAddress : undefined;
+  const value = await readSuperuser(asked, secret, current, address);
   if (!value) return undefined;
   const { data, error } = (rotator.admin ?? rotator.credential).safeParse(value);
   if (data) return data;

@@ -6,14 +6,22 @@ import type { EngineParts } from "./parts.ts";
 import { credentialOf } from "./values.ts";
 
 /**
+ * Tag of a superuser's secret whose value has no host, as those that RDS manages: `host:port` of the server that it is for.
+ * The rotated secret cannot say it: whoever writes that could have the superuser's password sent anywhere.
+ */
+const addressTag = "rekey:address";
+
+/**
  * The credential that `masterarn` names, read with the rights of the principal that configured the rotation, as they are now:
  * else whoever writes a secret could have Rekey use any other. `undefined` when the credential names none.
+ * `address`: in place of the tag, where the caller itself vouches for it.
  * @throws RotatorError `denied`, in the same words whether the secret is there or not.
  */
 export async function readSuperuser(
   held: { readonly parts: EngineParts; readonly rotation: { readonly id: string } },
   secret: Pick<Secret, "region" | "arn" | "rotationPrincipal">,
   current: AnyCredential,
+  address?: string,
 ): Promise<AnyCredential | undefined> {
   const { masterarn: arn } = current;
   if (arn === undefined) return undefined;
@@ -45,5 +53,14 @@ export async function readSuperuser(
   // It may be in the middle of a switch itself.
   const credential = await credentialOf(parts, found, currentInForce(found), "the superuser's value");
   if (!credential) throw new RotatorError("invalid", "the superuser's secret has no current value");
-  return credential;
+  return atAddress(credential, address ?? found.tags?.[addressTag]);
+}
+
+/** A value with a host stays as it is. */
+function atAddress(credential: AnyCredential, address: string | undefined): AnyCredential {
+  if (credential.host !== undefined || address === undefined) return credential;
+  const at = address.lastIndexOf(":");
+  return at < 0
+    ? { ...credential, host: address }
+    : { ...credential, host: address.slice(0, at), port: credential.port ?? address.slice(at + 1) };
 }

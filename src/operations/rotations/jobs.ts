@@ -10,7 +10,20 @@ import { parameterContext, requireWritable, SecretResource, secretResource, usab
 import { requestJob } from "./job-requests.ts";
 
 const functionArn = z.string().min(1).max(2048).optional();
-const checkInput = z.object({ SecretId: secretId, RotationLambdaARN: functionArn });
+const checkInput = z.object({
+  SecretId: secretId,
+  RotationLambdaARN: functionArn,
+  /** As if the value named this superuser's secret in `masterarn`. */
+  SuperuserSecretArn: z
+    .string()
+    .max(2048)
+    .regex(/^arn:aws:secretsmanager:[^*?\s]+$/)
+    .optional(),
+  /** `host:port` for a superuser's value that has no host. */
+  SuperuserAddress: z.string().min(1).max(300).optional(),
+  /** The function is still to be made: whether it may be invoked is not asked. */
+  FunctionPlanned: z.boolean().optional(),
+});
 
 /** Who may have a secret rotated by a function may have its rotation looked at: the same is read and logged in to. */
 export function rotationPermissions(given: string | undefined, found: SecretResource): Permission[] {
@@ -36,10 +49,15 @@ const checkRotation = defineOperation<z.infer<typeof checkInput>, SecretResource
   input: checkInput,
   resource: (request, call) => secretResource(request, call, parameterContext({ RotationLambdaARN: request.RotationLambdaARN })),
   permissions: ({ RotationLambdaARN }, found) => rotationPermissions(RotationLambdaARN, found),
-  async run({ RotationLambdaARN }, found, call) {
+  async run({ RotationLambdaARN, SuperuserSecretArn, SuperuserAddress, FunctionPlanned = false }, found, call) {
     const secret = usable(found);
     requireWritable(secret);
-    return requestJob(call, secret, "check", await functionInput(secret, RotationLambdaARN, call));
+    const planned = { functionArn: RotationLambdaARN ?? "", functionPlanned: true };
+    return requestJob(call, secret, "check", {
+      ...(FunctionPlanned ? planned : await functionInput(secret, RotationLambdaARN, call)),
+      ...(SuperuserSecretArn !== undefined && { superuserArn: SuperuserSecretArn }),
+      ...(SuperuserAddress !== undefined && { superuserAddress: SuperuserAddress }),
+    });
   },
 });
 

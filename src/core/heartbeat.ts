@@ -14,13 +14,16 @@ export interface Heartbeat {
 /** Targets lock accounts after some failed logins: what is refused again is not tried more often than that. */
 const refusedPauseMs = 15 * 60_000;
 
-/** The secret with its next heartbeat planned: anywhere in its first interval, so that many do not come at once. */
+/** Whoever asked for heartbeats wants to see one. */
+const firstWithinMs = 5_000;
+
+/** The secret with its next heartbeat planned, or without any, as its policy says. `seed` in [0, 1) spreads the first ones. */
 export function planHeartbeat(secret: Secret, nowMs: number, seed: number): Secret {
   const { heartbeatSeconds } = secret.rotationPolicy ?? {};
   if (heartbeatSeconds === undefined) return { ...secret, heartbeatDueAt: undefined };
   const latest = nowMs + heartbeatSeconds * 1_000;
   if (secret.heartbeatDueAt !== undefined && secret.heartbeatDueAt <= latest) return secret;
-  return { ...secret, heartbeatDueAt: Math.floor(nowMs + seed * heartbeatSeconds * 1_000) };
+  return { ...secret, heartbeatDueAt: Math.floor(nowMs + seed * firstWithinMs) };
 }
 
 /** When the next try is due; `undefined` without a policy that asks for one. `seed` in [0, 1) spreads by a tenth. */

@@ -167,6 +167,20 @@ forEachStore((_dialect, open) => {
     await place.until(() => place.live(secret).length === 2);
   });
 
+  test("while an old credential is being ended, no rotation takes the account", async () => {
+    await using place = await openKeyWorld(await open(), "issuer");
+    const secret = await place.newSecret();
+    assert.equal((await place.rotate(secret)).state, "succeeded");
+    const account = `keys://${new URL(place.service.url).host}/${secret.name}`;
+    await place.world.sql.query("update retirements set target_account = $1", [account]);
+    const twin = await place.world.newSecret(`twin-${secret.name}`, await place.value(secret));
+    const id = await place.begin(twin);
+    await place.until(async () => ((await place.world.rotationOf(id)).error ?? "").includes("being changed already"));
+    assert.equal(place.asked, 1);
+    await place.world.sql.query("update retirements set target_account = null");
+    assert.equal((await place.world.ended(id)).state, "succeeded");
+  });
+
   test("a version stays stored until its retirement has ended", async () => {
     await using place = await openKeyWorld(await open(), "issuer");
     const secret = await place.newSecret();

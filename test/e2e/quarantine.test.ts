@@ -142,6 +142,9 @@ describe("quarantine", { skip: postgresSkip }, () => {
     );
     assert.match(plan, /\nscheduled +schedule +\d{4}.* +rotated, or recorded as missed/);
     assert.match(server.log(), /"level":40.*quarantined: nothing is done at any target before rekey quarantine release/);
+    const check = await cli().run("rotation check user_1");
+    assert.match(check.err, /InvalidRequestException: This store is quarantined after a restore/);
+    assert.equal(connections(), before);
     const doctor = await run(["doctor", "--data", restored], { cwd: folder });
     assert.equal(doctor.code, 0, doctor.out);
     assert.match(doctor.out, /advice +store +quarantined: a backup was restored/);

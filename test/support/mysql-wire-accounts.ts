@@ -37,7 +37,7 @@ export interface Rules {
   readonly passwordHistory: number;
 }
 
-export const quoted = (name: string): string => `\`${name.replaceAll("`", "``")}\``;
+const quoted = (name: string): string => `\`${name.replaceAll("`", "``")}\``;
 export const accountText = ({ user, host }: Pick<User, "user" | "host">): string => `${quoted(user)}@${quoted(host)}`;
 
 export class Accounts {

@@ -96,7 +96,7 @@ const u16 = (value: number) => Buffer.from([value & 255, value >> 8]);
 const nul = Buffer.alloc(1);
 
 /** A text with its length before it; `null` as the server writes it. */
-export function field(value: string | number | null): Buffer {
+function field(value: string | number | null): Buffer {
   if (value === null) return Buffer.from([0xfb]);
   const text = Buffer.from(String(value));
   const length = text.length < 251 ? Buffer.from([text.length]) : Buffer.concat([Buffer.from([0xfc]), u16(text.length)]);

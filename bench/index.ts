@@ -3,6 +3,7 @@
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { measureClaims } from "./claims.ts";
+import { measureDue } from "./due.ts";
 import { type Figure, isMet, table } from "./figures.ts";
 import { measureInterference } from "./interference.ts";
 import { Void } from "./load.ts";
@@ -23,6 +24,7 @@ const parts: Readonly<Record<string, (amount: Amount) => Promise<Figure[]>>> = {
   peer: measurePeer,
   rotation: measureRotations,
   switch: measureSwitches,
+  due: measureDue,
   claims: measureClaims,
   start: measureStart,
   p99: measureInterference,

@@ -19,7 +19,7 @@ export interface MySqlWireOptions extends Partial<Rules> {
 }
 
 /** What happens to a statement: the connection ends before it is done, or after it was and before the answer. */
-export type Fault = "before" | "after" | undefined;
+type Fault = "before" | "after" | undefined;
 
 export interface MySqlWire extends AsyncDisposable {
   readonly host: string;

@@ -81,6 +81,9 @@ export function createServerFunctions(config: Config, parts: ServerFunctionParts
     openSession: (record, seconds) => openSession(record, seconds, account, parts),
   });
 
+  const registered = async (functionArn: string): Promise<FunctionRecord | undefined> =>
+    builtinFunction(functionArn) ? undefined : findFunction(sql, functionArn);
+
   /** Whether the function's own policy lets the service invoke it for the secret. */
   const serviceRefusal = (record: FunctionRecord | undefined, secret: Secret): ServiceError | undefined => {
     if (!record?.policy) return cannotInvoke();
@@ -103,7 +106,7 @@ export function createServerFunctions(config: Config, parts: ServerFunctionParts
       if (builtinFunction(record.arn)) throw new ServiceError("InvalidParameterException", `${record.name} is built in.`);
       await functions.check(record).catch(asServiceError);
     },
-    policyOf: async (functionArn) => (await findFunction(sql, functionArn))?.policy,
+    policyOf: async (functionArn) => (await registered(functionArn))?.policy,
     call: functions.call,
     seal: functions.seal,
     forget: functions.forget,
@@ -116,7 +119,7 @@ export function createServerFunctions(config: Config, parts: ServerFunctionParts
       return { kind, strategy: "issuer", declaration, refusal: (secret) => refusal(functionArn, secret) };
     },
     async invoked(functionArn) {
-      const record = await findFunction(sql, functionArn);
+      const record = await registered(functionArn);
       if (!record || record.kind === "http-api") return undefined;
       return {
         longestMs: functions.longestMs(record),

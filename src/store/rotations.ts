@@ -136,6 +136,8 @@ export interface ListedRotation extends Rotation {
   readonly secretName: string;
   /** Node that works on it now. */
   readonly claimedBy?: string | undefined;
+  /** Nobody else goes on with it before. */
+  readonly claimedUntil?: number | undefined;
 }
 
 export interface RotationQuery {
@@ -161,6 +163,7 @@ export async function listRotations(sql: Sql, { secretArn, state, limit, after }
     secretArn: row.secret_arn,
     secretName: row.secret_name,
     claimedBy: row.claim_until === null ? undefined : (row.claim_node ?? undefined),
+    claimedUntil: row.claim_until || undefined,
   }));
 }
 

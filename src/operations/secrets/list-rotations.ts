@@ -81,6 +81,7 @@ function shown(rotation: ListedRotation) {
     NextTryDate: running ? new Date(rotation.runAt) : undefined,
     WindowEndsDate: running ? new Date(rotation.windowEndsAt) : undefined,
     ClaimedBy: rotation.claimedBy,
+    ClaimedUntilDate: running ? dateOf(rotation.claimedUntil) : undefined,
     Tries: rotation.tries.map(({ at, step, outcome, reason }) => ({
       Date: new Date(at),
       Step: step,

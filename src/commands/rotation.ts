@@ -7,10 +7,12 @@ import { adopt } from "./rotation-adopt.ts";
 import { check, parity } from "./rotation-check.ts";
 import { policy } from "./rotation-policy.ts";
 import { keep, oldCredentialText, retire, retirements } from "./rotation-retire.ts";
+import { setup } from "./rotation-setup.ts";
 
 /** Commands on rotations. */
 export function addRotationCommands(program: Command): void {
   addNoun(program, "rotation", "How rotations stand, and how they ended", [
+    setup,
     status,
     check,
     adopt,
@@ -50,6 +52,7 @@ const details: Columns = {
   "Next try": "nextTryDate",
   "Gives up": "windowEndsDate",
   "Worked on by": "claimedBy",
+  "At the longest until": "claimedUntilDate",
   Function: "functionArn",
   "Old credential": "oldCredential",
 };

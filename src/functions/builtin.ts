@@ -49,6 +49,40 @@ const otherTemplates: ReadonlyMap<string, string> = new Map([
 /** Their names, for people. */
 export const builtinFunctionNames: readonly string[] = [...builtinFunctions.keys()];
 
+/** What their names begin with, by the `engine` key of the secrets that they are for. */
+const namesByEngine: Readonly<Record<string, readonly string[]>> = {
+  activedirectory: ["SecretsManagerActiveDirectory", "RekeyActiveDirectory"],
+  "aurora-mysql": ["SecretsManagerRDSMySQL"],
+  "aurora-postgresql": ["SecretsManagerRDSPostgreSQL"],
+  "aws-iam": ["RekeyIAMAccessKey"],
+  docdb: ["SecretsManagerMongoDB"],
+  "key-pair": ["RekeyKeyPair"],
+  ldap: ["RekeyLDAP"],
+  mariadb: ["SecretsManagerRDSMariaDB"],
+  mongo: ["SecretsManagerMongoDB"],
+  mongodb: ["SecretsManagerMongoDB"],
+  mssql: ["SecretsManagerRDSSQLServer"],
+  mysql: ["SecretsManagerRDSMySQL"],
+  openldap: ["RekeyLDAP"],
+  oracle: ["SecretsManagerRDSOracle"],
+  "oracle-ee": ["SecretsManagerRDSOracle"],
+  "oracle-se2": ["SecretsManagerRDSOracle"],
+  postgres: ["SecretsManagerRDSPostgreSQL"],
+  postgresql: ["SecretsManagerRDSPostgreSQL"],
+  random: ["RekeyRandom"],
+  redis: ["RekeyRedis"],
+  redshift: ["SecretsManagerRedshift"],
+  sqlserver: ["SecretsManagerRDSSQLServer"],
+  valkey: ["RekeyRedis"],
+};
+
+/** The built-in function for secrets with this `engine` key; the usual one when no strategy is asked for. */
+export function functionForEngine(engine: string, strategy?: Strategy): string | undefined {
+  const prefixes = Object.hasOwn(namesByEngine, engine) ? (namesByEngine[engine] ?? []) : [];
+  const names = prefixes.flatMap((prefix) => builtinFunctionNames.filter((name) => name.startsWith(`${prefix}Rotation`)));
+  return names.find((name) => strategy === undefined || builtinFunctions.get(name)?.strategy === strategy);
+}
+
 /** The built-in function that an ARN names in its region and account; `undefined` for any other. */
 export function builtinFunction(functionArn: string): BuiltinFunction | undefined {
   return builtinFunctions.get(functionArn.split(":")[6] ?? "");

@@ -27,7 +27,7 @@ export interface Intent {
 }
 
 /** One try that failed. */
-export interface Try {
+interface Try {
   readonly at: number;
   readonly step: Step;
   readonly outcome: OutcomeClass;

@@ -14,7 +14,7 @@ import type { InvokedFunction } from "./engine/invoke.ts";
 import type { RotatorFunction } from "./engine/parts.ts";
 import { builtinFunction, cannotInvoke, templateRefusal } from "./functions/builtin.ts";
 import { createFunctions, type Functions } from "./functions/functions.ts";
-import type { RoleSession } from "./functions/process-pool.ts";
+import type { RoleSession } from "./functions/process-environment.ts";
 import type { FunctionDirectory } from "./operations/services.ts";
 import type { StoreParts } from "./server-parts.ts";
 import { findFunction } from "./store/functions.ts";

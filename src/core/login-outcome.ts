@@ -8,7 +8,7 @@ export interface LoginAdvice {
 
 /** For whoever waits for a function that did not answer in time. */
 export const functionTimeoutText =
-  "The function timed out. Usually it cannot reach the database: check its network, the security groups on both sides, and that its timeout is longer than the login takes.";
+  "The function timed out. Usually it cannot reach the database, or this server: check its network, the security groups on both sides, and that its timeout is longer than the login takes.";
 
 const networkRemedy =
   "Check host and port, the route between the two networks, the security groups or firewalls on both sides, and whether the target runs.";

@@ -1,4 +1,5 @@
 import type { CallFailure, CallResult, FunctionRecord } from "../core/function.ts";
+import { functionTimeoutText } from "../core/login-outcome.ts";
 import type { RuntimeAnswer } from "./runtime-api.ts";
 
 /** How a call ended, before secret values are cut out of it. */
@@ -17,7 +18,7 @@ export function timedOut({ name, timeoutSeconds }: Pick<FunctionRecord, "name" |
   return {
     outcome: "timeout",
     message: `function ${name} timed out after ${timeoutSeconds} s`,
-    remedy: `See that the function can reach both the database or service and the secrets endpoint: network route, security group or firewall, port, name resolution. Give it longer than ${timeoutSeconds} s if its work takes longer.`,
+    remedy: functionTimeoutText,
   };
 }
 

@@ -8,7 +8,7 @@ import { lambdaFailure } from "./lambda-failure.ts";
 export type LambdaFunction = FunctionRecord & { readonly kind: "lambda"; readonly lambda: LambdaSettings };
 
 /** What a call of AWS Lambda left behind. */
-export interface LambdaCall {
+interface LambdaCall {
   readonly end: CallEnd;
   /** The end of what the function wrote, as AWS gives it: up to 4 KiB. */
   readonly output: string;

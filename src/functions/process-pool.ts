@@ -1,19 +1,12 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { RotatorError } from "../core/error.ts";
-import type { CallFailure, FunctionRecord, ProcessSettings } from "../core/function.ts";
+import type { CallFailure, FunctionRecord } from "../core/function.ts";
 import { answered, type CallEnd, ended, notStarted, slowStart, stopped, timedOutEnd } from "./call-failure.ts";
 import { type FunctionProcess, startProcess } from "./function-process.ts";
+import { environmentOf, type ProcessFunction, type RoleSession } from "./process-environment.ts";
 import { findProgramFile, type ProgramFile } from "./program-file.ts";
 import type { RuntimeAnswer } from "./runtime-api.ts";
-
-/** Temporary credentials of a role. */
-export interface RoleSession {
-  readonly accessKeyId: string;
-  readonly secretAccessKey: string;
-  readonly sessionToken: string;
-  readonly expiresAt: number;
-}
 
 export interface PoolParts {
   /** Where the files of process functions lie; absent: none is run. */
@@ -28,9 +21,6 @@ export interface PoolParts {
   /** The function's variables. */
   environment(record: FunctionRecord): Promise<Readonly<Record<string, string>>>;
 }
-
-/** A process function with its settings. */
-export type ProcessFunction = FunctionRecord & { readonly kind: "process"; readonly process: ProcessSettings };
 
 /** What a call left behind, to be cleaned of values before anyone sees it. */
 export interface CallTrace {
@@ -168,7 +158,7 @@ export class ProcessPool {
       path,
       python,
       memoryMiB: record.memoryMiB,
-      environment: { ...(await environment(record)), ...givenEnvironment(record, session, await endpoint()) },
+      environment: { ...(await environment(record)), ...environmentOf(record, session, await endpoint()) },
     });
     const member: Member = { process, of, functionArn: record.arn, session };
     this.#alive.add(member);
@@ -255,31 +245,4 @@ function endOf(record: ProcessFunction, process: FunctionProcess, happened: Happ
 async function settled({ process }: Member): Promise<void> {
   await Promise.race([process.api.ready(), process.exited, sleep(200)]);
   await new Promise((resolve) => setImmediate(resolve));
-}
-
-/** Source: AWS Lambda Developer Guide, "Defined runtime environment variables". */
-function givenEnvironment(record: ProcessFunction, session: RoleSession, endpoint: string): Record<string, string> {
-  const { name, region, memoryMiB, process } = record;
-  return {
-    PATH: "/usr/local/bin:/usr/bin:/bin",
-    LANG: "C.UTF-8",
-    TZ: ":UTC",
-    PYTHONUNBUFFERED: "1",
-    PYTHONDONTWRITEBYTECODE: "1",
-    AWS_ACCESS_KEY_ID: session.accessKeyId,
-    AWS_SECRET_ACCESS_KEY: session.secretAccessKey,
-    AWS_SESSION_TOKEN: session.sessionToken,
-    AWS_REGION: region,
-    AWS_DEFAULT_REGION: region,
-    AWS_EC2_METADATA_DISABLED: "true",
-    AWS_LAMBDA_FUNCTION_NAME: name,
-    AWS_LAMBDA_FUNCTION_VERSION: "$LATEST",
-    AWS_LAMBDA_FUNCTION_MEMORY_SIZE: String(memoryMiB),
-    AWS_LAMBDA_FUNCTION_TIMEOUT: String(record.timeoutSeconds),
-    AWS_LAMBDA_INITIALIZATION_TYPE: "on-demand",
-    AWS_ENDPOINT_URL_SECRETS_MANAGER: endpoint,
-    AWS_ENDPOINT_URL_STS: endpoint,
-    SECRETS_MANAGER_ENDPOINT: endpoint,
-    _HANDLER: process.handler ?? "",
-  };
 }

@@ -19,7 +19,7 @@ const maxPathChars = 512;
 const handlerName = /^[A-Za-z_$][A-Za-z0-9_$]{0,127}$/;
 
 /** What is wrong with the settings as they stand, whatever the folder holds; `undefined`: nothing. */
-export function settingsProblem({ runtime, file, handler }: ProcessSettings): string | undefined {
+function settingsProblem({ runtime, file, handler }: ProcessSettings): string | undefined {
   if (file === "" || file.length > maxPathChars || file.includes("\0"))
     return `File must be a path of 1 to ${maxPathChars} characters`;
   if (isAbsolute(file) || file.split(/[\\/]/).includes("..")) return "File must be a path below the functions folder, without ..";

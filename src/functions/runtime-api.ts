@@ -4,7 +4,7 @@ import type { AddressInfo } from "node:net";
 import { functionLimits } from "../core/function.ts";
 
 /** One call as a function's process gets it. */
-export interface Invocation {
+interface Invocation {
   readonly requestId: string;
   readonly functionArn: string;
   /** Epoch ms. */

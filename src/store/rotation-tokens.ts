@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import type { Sql } from "./sql.ts";
 
 /** Random and long: a plain hash of it cannot be searched. */
-export function hashRotationToken(token: string): string {
+function hashRotationToken(token: string): string {
   return createHash("sha256").update(token).digest("hex");
 }
 

@@ -114,7 +114,7 @@ describe("functions of AWS Lambda", () => {
     const failed = (payload: object) => told({ functionError: "Unhandled", payload });
     assert.match(await failed({ errorType: "ValueError", errorMessage: "no" }), /^unknown: function .* failed: ValueError: no/);
     const late = { errorMessage: "2026-01-02T03:04:05.678Z 1c9d Task timed out after 3.00 seconds" };
-    assert.match(await failed(late), /^timeout: .* timed out .*\(.*network route, security group/);
+    assert.match(await failed(late), /^timeout: .* timed out .*\(.*network, the security groups/);
     aws.externalId = undefined;
   });
 

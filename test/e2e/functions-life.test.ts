@@ -66,7 +66,7 @@ describe("the life of process functions", () => {
     assert.match(call.payload, /Task timed out after 1\.00 seconds/);
     assert.equal(call.outcome, "timeout");
     assert.match(String(call.reason), /timed out after 1 s/);
-    for (const word of [/network/, /security group/, /longer than 1 s/]) assert.match(String(call.remedy), word);
+    for (const word of [/network/, /security group/, /timeout is longer/]) assert.match(String(call.remedy), word);
     await gone(Number(readFileSync(file, "utf8")));
   });
 

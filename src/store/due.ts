@@ -59,7 +59,8 @@ export async function removeHistory(sql: Sql, beforeMs: number, limit: number): 
   );
   const [first, at] = [oldest?.id ?? 0, oldest?.at ?? Number.POSITIVE_INFINITY];
   const [retirement] = await sql.query("select 1 as due from retirements where ended_at <= $1 limit 1", [beforeMs]);
-  if (!rotation && !retirement && at > beforeMs) return 0;
+  const [job] = await sql.query("select 1 as due from target_jobs where ended_at <= $1 limit 1", [beforeMs]);
+  if (!rotation && !retirement && !job && at > beforeMs) return 0;
   return sql.transaction(async (tx) => {
     const ended = `select id from rotations where ${old} order by ended_at limit $2`;
     const rotations = await tx.query(`delete from rotations where id in (${ended}) returning id`, [beforeMs, limit]);
@@ -73,7 +74,11 @@ export async function removeHistory(sql: Sql, beforeMs: number, limit: number): 
          where ended_at <= $1 order by ended_at limit $2) returning version_id`,
       [beforeMs, limit],
     );
-    return Math.max(rotations.length, events.length, retirements.length);
+    const jobs = await tx.query(
+      "delete from target_jobs where id in (select id from target_jobs where ended_at <= $1 order by ended_at limit $2) returning id",
+      [beforeMs, limit],
+    );
+    return Math.max(rotations.length, events.length, retirements.length, jobs.length);
   });
 }
 

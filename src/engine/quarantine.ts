@@ -1,4 +1,5 @@
-import { open, readFile, rename } from "node:fs/promises";
+import { mkdir, open, readFile, rename } from "node:fs/promises";
+import { dirname } from "node:path";
 import {
   findQuarantine,
   lastEventId,
@@ -85,6 +86,7 @@ export class QuarantineWatch {
   async #write(file: string, age: StoreAge): Promise<void> {
     const draft = `${file}.new`;
     try {
+      await mkdir(dirname(file), { recursive: true, mode: 0o700 });
       const handle = await open(draft, "w", 0o600);
       try {
         await handle.writeFile(`${JSON.stringify(age)}\n`);

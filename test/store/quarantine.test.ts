@@ -100,10 +100,12 @@ forEachStore((_name, open) => {
     await happened(sql);
     assert.equal(await pass(watch), false);
     assert.ok(world.log.some((line) => line.includes("the epoch file cannot be read")));
-    const nowhere = { ...parts, settings: { ...parts.settings, epochFile: join(folder, "no", "such") } };
+    const nowhere = { ...parts, settings: { ...parts.settings, epochFile: join(epochFile, "below", "a-file") } };
     assert.equal(await new QuarantineWatch(nowhere).holds(), false);
     assert.ok(world.log.some((line) => line.includes("the epoch file cannot be written")));
-    assert.ok(!existsSync(join(folder, "no")));
+    const fresh = join(folder, randomUUID(), "epoch");
+    assert.equal(await new QuarantineWatch({ ...parts, settings: { ...parts.settings, epochFile: fresh } }).holds(), false);
+    assert.ok(existsSync(fresh));
   });
 
   test("a restored backup is held back without any file", async () => {

@@ -3,7 +3,13 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { detach, moveLabel, type Secret } from "../../src/core/secret.ts";
 import { saveReads } from "../../src/store/last-reads.ts";
-import { hastenRetirement } from "../../src/store/retirements.ts";
+import {
+  claimRetirements,
+  hastenRetirement,
+  holdRetirementAccount,
+  recordRetirement,
+  renewRetirement,
+} from "../../src/store/retirements.ts";
 import { type KeyWorld, openKeyWorld } from "../support/key-world.ts";
 import { forEachStore } from "../support/stores.ts";
 
@@ -179,6 +185,31 @@ forEachStore((_dialect, open) => {
     assert.equal(place.asked, 1);
     await place.world.sql.query("update retirements set target_account = null");
     assert.equal((await place.world.ended(id)).state, "succeeded");
+  });
+
+  test("a claim is one node's until it ends; whoever comes later outdates what the first still writes", async () => {
+    await using place = await openKeyWorld(await open(), "issuer");
+    const { sql } = place.world;
+    const secret = await place.newSecret();
+    assert.equal((await place.rotate(secret)).state, "succeeded");
+    await place.stopEngine();
+    const nowMs = Date.now() + 2 * dayMs;
+    const claim = (node: string, at: number) =>
+      sql.transaction((tx) => claimRetirements(tx, { node, nowMs: at, untilMs: at + 20_000, limit: 5 }));
+    const both = (await Promise.all([claim("a", nowMs), claim("b", nowMs)])).flat();
+    const [first] = both;
+    assert.ok(first && both.length === 1);
+    assert.deepEqual(await claim("b", nowMs + 19_000), []);
+    const [second] = await claim("b", nowMs + 20_000);
+    assert.ok(second && second.fence > first.fence);
+    assert.equal(await renewRetirement(sql, first, nowMs + 60_000), false);
+    const account = "keys://host/account";
+    assert.equal(await sql.transaction((tx) => holdRetirementAccount(tx, first, account)), false);
+    assert.equal(await sql.transaction((tx) => holdRetirementAccount(tx, second, account)), true);
+    const done = { ...first.retirement, state: "done", endedAt: nowMs } as const;
+    assert.equal(await sql.transaction((tx) => recordRetirement(tx, first, done)), false);
+    assert.equal(await sql.transaction((tx) => recordRetirement(tx, second, done)), true);
+    assert.deepEqual(await claim("c", nowMs + 100_000), []);
   });
 
   test("a version stays stored until its retirement has ended", async () => {

@@ -247,6 +247,9 @@ export interface RetirementQuery {
     | undefined;
 }
 
+/** `$1` is the ARN, or empty: by index where it is given. */
+const ofSecret = (arn: string | undefined) => (arn ? "r.secret_id = (select id from secrets where arn = $1)" : "$1 = ''");
+
 /** Newest first. */
 export async function listRetirements(
   sql: Sql,
@@ -254,7 +257,7 @@ export async function listRetirements(
 ): Promise<ListedRetirement[]> {
   const rows = await sql.query<RetirementRow & { secret_arn: string; secret_name: string }>(
     `select r.*, s.arn as secret_arn, s.name as secret_name from retirements r join secrets s on s.id = r.secret_id
-     where ($1 = '' or s.arn = $1) and ($2 = '' or r.state = $2)
+     where ${ofSecret(secretArn)} and ($2 = '' or r.state = $2)
        and (r.created_at < $3 or (r.created_at = $3 and (r.secret_id, r.version_id, r.what) > ($4, $5, $6)))
      order by r.created_at desc, r.secret_id, r.version_id, r.what limit $7`,
     [

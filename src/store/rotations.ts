@@ -150,11 +150,14 @@ export interface RotationQuery {
   readonly after?: { readonly startedAt: number; readonly id: string } | undefined;
 }
 
+/** `$1` is the ARN, or empty: by index where it is given. */
+const ofSecret = (arn: string | undefined) => (arn ? "r.secret_id = (select id from secrets where arn = $1)" : "$1 = ''");
+
 /** Newest first. */
 export async function listRotations(sql: Sql, { secretArn, state, limit, after }: RotationQuery): Promise<ListedRotation[]> {
   const rows = await sql.query<RotationRow & { secret_arn: string; secret_name: string }>(
     `select r.*, s.arn as secret_arn, s.name as secret_name from rotations r join secrets s on s.id = r.secret_id
-     where ($1 = '' or s.arn = $1) and ($2 = '' or r.state = $2)
+     where ${ofSecret(secretArn)} and ($2 = '' or r.state = $2)
        and (r.started_at < $3 or (r.started_at = $3 and r.id > $4)) order by r.started_at desc, r.id limit $5`,
     [secretArn ?? "", state ?? "", after?.startedAt ?? Number.MAX_SAFE_INTEGER, after?.id ?? "", limit],
   );

@@ -6,8 +6,10 @@ import { outdatedDataKeys } from "../../src/store/data-keys.ts";
 import { anyDue, nextDueAt, purgeDueSecrets, removeHistory, secretsDueForRotation, secretsInZones } from "../../src/store/due.ts";
 import { callOffRetirements, findWaiting, giveUpIssuing, lastEventId } from "../../src/store/quarantine.ts";
 import { dueReplicas } from "../../src/store/replicas.ts";
+import { anyRetirementDue, claimRetirements, listRetirements, openRetirements, readsOf } from "../../src/store/retirements.ts";
 import { claimDue } from "../../src/store/rotation-claims.ts";
 import { countSilentTargets, wakeWaiting } from "../../src/store/rotation-waits.ts";
+import { listRotations } from "../../src/store/rotations.ts";
 import { searchSecrets } from "../../src/store/secret-search.ts";
 import type { Row, Sql, SqlValue } from "../../src/store/sql.ts";
 import { dataFolder } from "../support/audit.ts";
@@ -120,6 +122,14 @@ async function askWatch(sql: Sql): Promise<void> {
   await findWaiting(sql, 1, 10);
   await sql.transaction((tx) => callOffRetirements(tx, 1, 10));
   await sql.transaction((tx) => giveUpIssuing(tx, 1, 10));
+  await anyRetirementDue(sql, 1);
+  await openRetirements(sql, "id");
+  await readsOf(sql, "id", ["old", "now"]);
+  for (const secretArn of ["arn", undefined]) {
+    await listRetirements(sql, { secretArn, limit: 10 });
+    await listRotations(sql, { secretArn, limit: 10 });
+  }
+  await sql.transaction((tx) => claimRetirements(tx, { node: "a", nowMs: 1, untilMs: 2, limit: 1 }));
   await sql.transaction((tx) => claimDue(tx, { node: "a", nowMs: 1, untilMs: 2, limit: 1 }));
   for (const table of ["versions", "access_keys"] as const)
     await outdatedDataKeys(sql, { table, keyId: "id", belowVersion: 2, after: undefined, limit: 10 });

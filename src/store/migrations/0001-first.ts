@@ -69,6 +69,7 @@ export const migration = {
     "create index rotations_by_silent_target on rotations (waits_for, id) where state = 'running' and waits_for is not null",
     "create index rotations_by_end on rotations (ended_at) where ended_at is not null and state <> 'blocked'",
     "create index rotations_by_secret on rotations (secret_id, started_at)",
+    "create index rotations_by_start on rotations (started_at)",
 
     // Old credentials that are to be ended at their targets: the row is the queue entry, due at `run_at`, and with its deadline
     // past at `due_at`. `what`: credential (of a version) | strays (what a rotation may have had made without storing it).

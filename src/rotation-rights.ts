@@ -19,8 +19,10 @@ export interface RotationRights {
 }
 
 /** Built-in functions act with the rights of the principal that configured the rotation, never with more. */
-export function createRotationRights(services: Services, authorize: Authorize): RotationRights {
-  const { sql, account, now, keys } = services;
+export function createRotationRights(
+  { sql, account, now, keys }: Pick<Services, "sql" | "account" | "now" | "keys">,
+  authorize: Authorize,
+): RotationRights {
   const mayRead = async (configured: RotationPrincipal, secret: Secret): Promise<ServiceError | undefined> => {
     const principal = await findConfigured(sql, account, configured);
     if (!principal) return gone(configured);

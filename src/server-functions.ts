@@ -16,6 +16,7 @@ import { builtinFunction, cannotInvoke, templateRefusal } from "./functions/buil
 import { createFunctions, type Functions } from "./functions/functions.ts";
 import type { RoleSession } from "./functions/process-environment.ts";
 import type { FunctionDirectory } from "./operations/services.ts";
+import { createRotationRights } from "./rotation-rights.ts";
 import type { StoreParts } from "./server-parts.ts";
 import { findFunction } from "./store/functions.ts";
 import { findRole } from "./store/identity.ts";
@@ -93,12 +94,16 @@ export function createServerFunctions(config: Config, parts: ServerFunctionParts
     const refusal = authorize(rotationService, "lambda:InvokeFunction", resource, facts);
     return refusal && cannotInvoke(refusal);
   };
+  const { mayRead } = createRotationRights({ sql, keys, account, now: Date.now }, authorize);
   const refusal = async (functionArn: string, secret: Secret): Promise<ServiceError | undefined> => {
     const [, , , region, owner] = functionArn.split(":");
     if (region !== secret.region || owner !== account) return cannotInvoke();
     if (builtinFunction(functionArn)) return undefined;
     const record = await findFunction(sql, functionArn);
-    return (record ? undefined : templateRefusal(functionArn)) ?? serviceRefusal(record, secret);
+    const refused = (record ? undefined : templateRefusal(functionArn)) ?? serviceRefusal(record, secret);
+    if (refused || record?.kind !== "http-api") return refused;
+    // A declaration says where the value is sent: as good as reading it.
+    return secret.rotationPrincipal ? mayRead(secret.rotationPrincipal, secret) : cannotInvoke();
   };
   return {
     refusal,

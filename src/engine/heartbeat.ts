@@ -13,7 +13,7 @@ import type { AnyCredential } from "../targets/index.ts";
 import type { Rotator, Strategy } from "../targets/target.ts";
 import type { Caps } from "./caps.ts";
 import { suitable } from "./job-target.ts";
-import type { EngineParts } from "./parts.ts";
+import type { EngineParts, RotatorFunction } from "./parts.ts";
 import { readSuperuser } from "./superuser.ts";
 import { credentialOf } from "./values.ts";
 
@@ -103,7 +103,7 @@ async function openTried(parts: EngineParts, secretId: string): Promise<Tried | 
   const { rotationFunctionArn, rotationPrincipal, deletedAt } = secret ?? {};
   if (!secret || !version?.kind || deletedAt !== undefined || !rotationFunctionArn || !rotationPrincipal) return undefined;
   if (await parts.mayRun(rotationPrincipal)) return undefined;
-  const found = await parts.findFunction(rotationFunctionArn);
+  const found = await usableFunction(parts, secret, rotationFunctionArn);
   const rotator = found && (await parts.findRotator(found.kind, found.declaration));
   if (!found || !rotator || found.strategy === "generator") return undefined;
   try {
@@ -117,6 +117,12 @@ async function openTried(parts: EngineParts, secretId: string): Promise<Tried | 
     if (error instanceof RotatorError || (error instanceof ServiceError && error.status < 500)) return undefined;
     throw error;
   }
+}
+
+/** `undefined` when it may not be invoked for the secret as things stand. */
+async function usableFunction(parts: EngineParts, secret: Secret, functionArn: string): Promise<RotatorFunction | undefined> {
+  const found = await parts.findFunction(functionArn);
+  return (await found?.refusal?.(secret)) ? undefined : found;
 }
 
 function accountOf(secret: Secret, rotator: Rotator<AnyCredential>, current: AnyCredential, strategy: Strategy): string {

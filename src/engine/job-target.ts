@@ -30,6 +30,8 @@ export async function findTarget(held: HeldJob, secret: Secret): Promise<JobTarg
     throw new JobRefused(`no rotation function is configured for ${secret.name}: name one with --function`);
   }
   const found = await held.parts.findFunction(functionArn);
+  const refusal = await found?.refusal?.(secret);
+  if (refusal) throw new JobRefused(refusal.message);
   const rotator = found && (await held.parts.findRotator(found.kind, found.declaration));
   if (!found || !rotator) {
     throw new JobRefused(`${functionArn} is no function whose credentials Rekey can log in with by itself`);

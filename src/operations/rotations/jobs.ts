@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { ServiceError } from "../../core/error.ts";
+import { rotationPrincipal } from "../../core/rotation-principal.ts";
 import { type Secret, versionOf, versionWith } from "../../core/secret.ts";
 import { loadSecret } from "../../store/secrets.ts";
 import { findJob, type TargetJob } from "../../store/target-jobs.ts";
@@ -33,10 +34,14 @@ export function rotationPermissions(given: string | undefined, found: SecretReso
 }
 
 /** What a job needs to know of the function that the engine cannot ask: whether the service may invoke it. */
-export async function functionInput(secret: Secret, given: string | undefined, { services }: Call) {
+export async function functionInput(secret: Secret, given: string | undefined, { services, principal }: Call) {
   const arn = given ?? secret.rotationFunctionArn;
   if (arn === undefined) return {};
-  const refusal = await services.functions.refusal(arn, { ...secret, rotationFunctionArn: arn });
+  const refusal = await services.functions.refusal(arn, {
+    ...secret,
+    rotationFunctionArn: arn,
+    rotationPrincipal: rotationPrincipal(principal),
+  });
   return { functionArn: arn, ...(refusal && { functionRefusal: refusal.message }) };
 }
 

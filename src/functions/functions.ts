@@ -73,14 +73,18 @@ export function createFunctions(parts: FunctionParts): Functions {
     const startedAt = now();
     const called = parts.lambda
       ? await lambda.call(record as LambdaFunction, payload, signal)
-      : { end: await refusedHere(record), output: "" };
-    return { requestId: randomUUID(), ...called, cut: called.output !== "", secrets: [], startedAt, endedAt: now() };
+      : { end: await refusedHere(record), output: "", cut: false };
+    return { requestId: randomUUID(), ...called, secrets: [], startedAt, endedAt: now() };
   };
-  const refusedHere = (record: FunctionRecord): Promise<CallEnd> =>
-    check(record).then(
-      () => notStarted(record, { outcome: "invalid", message: "it is none that is called" }),
-      (error: Error) => notStarted(record, { outcome: "denied", message: error.message }),
-    );
+  const refusedHere = async (record: FunctionRecord): Promise<CallEnd> => {
+    try {
+      await check(record);
+    } catch (error) {
+      if (error instanceof RotatorError) return notStarted(record, { outcome: error.outcome, message: error.message });
+      throw error;
+    }
+    throw new Error(`a function of kind ${record.kind} is none that is called`);
+  };
 
   const keepLog = async (record: FunctionRecord, trace: CallTrace, secrets: readonly string[] | undefined): Promise<void> => {
     const { requestId, startedAt, endedAt, output, cut, end } = trace;

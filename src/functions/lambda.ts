@@ -12,6 +12,8 @@ interface LambdaCall {
   readonly end: CallEnd;
   /** The end of what the function wrote, as AWS gives it: up to 4 KiB. */
   readonly output: string;
+  /** It may begin in the middle. */
+  readonly cut: boolean;
 }
 
 export interface LambdaCaller {
@@ -25,6 +27,8 @@ export const lambdaMarginMs = 30_000;
 const connectMs = 5_000;
 const sessionSeconds = 3_600;
 const mostClients = 50;
+/** AWS gives the last 4 KiB; a little less may be the end of more. */
+const tailBytes = 4_000;
 
 /**
  * Calls AWS Lambda functions and waits for their answers. AWS's addresses may be others by AWS_ENDPOINT_URL_LAMBDA and
@@ -71,9 +75,10 @@ export function createLambdaCaller(): LambdaCaller {
           Payload: Buffer.from(payload),
         });
         const answer = await client.send(command, { abortSignal });
-        return { end: endOf(record, answer), output: Buffer.from(answer.LogResult ?? "", "base64").toString("utf8") };
+        const written = Buffer.from(answer.LogResult ?? "", "base64");
+        return { end: endOf(record, answer), output: written.toString("utf8"), cut: written.length >= tailBytes };
       } catch (error) {
-        return { end: failed(record, error, { late, signal }), output: "" };
+        return { end: failed(record, error, { late, signal }), output: "", cut: false };
       }
     },
     close() {

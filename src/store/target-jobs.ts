@@ -6,7 +6,7 @@ import type { Sql } from "./sql.ts";
 import { lockAccount } from "./target-accounts.ts";
 
 export type JobKind = "check" | "rollback" | "adopt" | "parity";
-export type JobState = "queued" | "running" | "done" | "failed";
+type JobState = "queued" | "running" | "done" | "failed";
 /** What goes in and comes out: names, ids, settings and words, never values. */
 export type JobData = Readonly<Record<string, unknown>>;
 

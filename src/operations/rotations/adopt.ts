@@ -6,7 +6,7 @@ import { addEvent } from "../../store/events.ts";
 import { changeSecret } from "../../store/secrets.ts";
 import { isRotating } from "../../store/target-jobs.ts";
 import { secretId } from "../input.ts";
-import { type Call, defineOperation, type Permission } from "../operation.ts";
+import { type Call, defineOperation } from "../operation.ts";
 import { checkFunction, configure, functionResource, newRules, rotateInput } from "../secrets/rotate-secret.ts";
 import {
   notFound,
@@ -17,7 +17,7 @@ import {
   usable,
 } from "../secrets/secret-resource.ts";
 import { requestJob } from "./job-requests.ts";
-import { functionInput, type JobResource, jobResource, noJob } from "./jobs.ts";
+import { functionInput, type JobResource, jobResource, noJob, rotationPermissions } from "./jobs.ts";
 
 const planInput = z.object({
   SecretId: secretId,
@@ -25,13 +25,6 @@ const planInput = z.object({
   RotationRules: rotateInput.shape.RotationRules,
 });
 type PlanInput = z.infer<typeof planInput>;
-
-function permissions({ RotationLambdaARN }: Pick<PlanInput, "RotationLambdaARN">, secret: SecretResource): Permission[] {
-  return [
-    { action: "secretsmanager:RotateSecret", resource: secret },
-    { action: "lambda:InvokeFunction", resource: functionResource(RotationLambdaARN, secret.arn) },
-  ];
-}
 
 /** The condition keys of the RotateSecret that adopting stands in for. */
 function contextOf({ RotationLambdaARN, RotationRules }: Pick<PlanInput, "RotationLambdaARN" | "RotationRules">) {
@@ -48,7 +41,7 @@ const planAdoption = defineOperation<PlanInput, SecretResource>({
     "Begins a plan for rotating an account that is there already, which changes nothing; GetJob shows it, ApplyAdoption configures it.",
   input: planInput,
   resource: (request, call) => secretResource(request, call, contextOf(request)),
-  permissions,
+  permissions: ({ RotationLambdaARN }, found) => rotationPermissions(RotationLambdaARN, found),
   async run(request, found, call) {
     const secret = usable(found);
     requireWritable(secret);

@@ -98,12 +98,28 @@ async function call(held: HeldRotation, secret: Secret, called: InvokedFunction,
   const watching = stopWhenSuperseded(held, endsAt, stopped, done.signal);
   try {
     const result = await called.call(JSON.stringify(event), { secretArn: secret.arn, signal: stopped.signal });
+    await record(held, secret, result);
     if (stopped.signal.aborted) throw new Superseded();
     if (result.failure) throw new StepFailed(step, result.failure);
   } finally {
     done.abort();
     await watching;
   }
+}
+
+/** That the service had the function do a step; what the function did with it is on record under its role. */
+async function record({ parts, rotation }: HeldRotation, { arn, region }: Secret, result: CallResult): Promise<void> {
+  await parts.audit.append({
+    requestId: result.requestId,
+    at: parts.now(),
+    principal: "secretsmanager.amazonaws.com",
+    action: "lambda:InvokeFunction",
+    resource: rotation.functionArn,
+    region,
+    sourceIp: "secretsmanager.amazonaws.com",
+    parameters: { Step: rotation.step, SecretId: arn, ClientRequestToken: rotation.versionId },
+    outcome: result.failure ? result.failure.outcome : "ok",
+  });
 }
 
 async function stopWhenSuperseded(

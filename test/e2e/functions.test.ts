@@ -25,6 +25,11 @@ describe("process functions", () => {
     assert.ok(secret.LastRotatedDate);
     assert.notEqual((await world.value(SecretId)).password, "first-password");
     const log = await world.logs(name);
+    const { records } = await world.ask("audit/search", { action: "lambda:InvokeFunction", resource: arn });
+    const invoked = (records as { principal: string; outcome: string }[]).map(
+      ({ principal, outcome }) => `${principal} ${outcome}`,
+    );
+    assert.deepEqual(invoked, Array(4).fill("secretsmanager.amazonaws.com ok"));
     for (const step of ["createSecret", "setSecret", "testSecret", "finishSecret"]) assert.match(log, new RegExp(`step ${step}`));
   });
 

@@ -20,7 +20,7 @@ export async function checkPostgres({ own, admin, pair, session }: Checked, stra
     return [...checkServer(server, own), ...of, ...checkRole(await readRole(db, own.username), own.username)];
   });
   if (strategy !== "alternating-users" || !admin) return findings;
-  const others = await withSession(admin, session, async (db) => [
+  const others = await withSession(admin, { ...session, serverNames: true }, async (db) => [
     ...checkWrites(await readServer(db), admin.username),
     ...(await checkAdmin(db, admin, pair)),
   ]);

@@ -11,6 +11,8 @@ export interface SessionOptions {
   readonly applicationName: string;
   /** Epoch ms. */
   readonly deadlineAt: number;
+  /** Names mean the server's own, whatever the database's owner has put in their place: else that owner gets the login's rights. */
+  readonly serverNames?: boolean;
 }
 
 export interface Session {
@@ -111,6 +113,7 @@ async function logIn(login: DatabaseLogin, options: SessionOptions, ssl: Connect
     user: login.username,
     database: login.dbname,
     application_name: options.applicationName,
+    ...(options.serverNames && { options: "-c search_path=pg_catalog" }),
     ssl,
     password: () => {
       if (check === "sent" && !ssl) {

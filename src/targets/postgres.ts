@@ -59,7 +59,7 @@ export const postgres: Rotator<DatabaseCredential> = {
     const [first = "", second = ""] = secret.isNamed(access.current) ? names.sort() : names;
     // In the database of the user, with whatever rights there are: catalogs can be read by everybody.
     const login = admin ? { ...admin, dbname: own.dbname } : own;
-    return withSession(login, options, (db) => comparePostgres(db, [first, second]));
+    return withSession(login, { ...options, serverNames: admin !== undefined }, (db) => comparePostgres(db, [first, second]));
   },
 };
 
@@ -85,10 +85,10 @@ function pairOf(current: DatabaseCredential, { username: name }: DatabaseCredent
 
 /** The user changes its own password, logged in with whichever version is in force; a superuser does it when none is. */
 async function setOwn(versions: Versions<DatabaseCredential>, verifier: Promise<string>, tools: RotatorTools): Promise<void> {
-  const { pending } = versions;
+  const { pending, admin } = versions;
   const change = (to: string) => `alter role ${pg.escapeIdentifier(pending.username)} password ${pg.escapeLiteral(to)}`;
   await withFirstAccepted(secret.loginsOf(versions), (candidate) =>
-    withSession(secret.login(candidate), session(pending, tools), async (db) => {
+    withSession(secret.login(candidate), session(pending, tools, candidate === admin), async (db) => {
       await db.change(`${endEarlierCalls(pending)}; ${change(await verifier)}`);
     }),
   );
@@ -98,7 +98,7 @@ async function setOwn(versions: Versions<DatabaseCredential>, verifier: Promise<
 async function setOther(versions: Versions<DatabaseCredential>, verifier: Promise<string>, tools: RotatorTools): Promise<void> {
   const { pending, current } = versions;
   const admin = secret.superuserOf(versions);
-  await withSession(secret.login(admin), session(pending, tools), async (db) => {
+  await withSession(secret.login(admin), session(pending, tools, true), async (db) => {
     await db.read(endEarlierCalls(pending));
     await setCloned(db, pairOf(current, pending), await verifier);
   });
@@ -112,7 +112,7 @@ async function retireOther(old: DatabaseCredential, access: Access<DatabaseCrede
   const admin = secret.superuserOf({ ...access, pending: old, previous: undefined });
   if ((await postgres.probe(old, tools)) === "refused") return;
   const verifier = await scramVerifier(randomBytes(32).toString("base64url"));
-  await withSession(secret.login(admin), session(old, tools), async (db) => {
+  await withSession(secret.login(admin), session(old, tools, true), async (db) => {
     await db.read(endEarlierCalls(old));
     await scramble(db, old.username, verifier);
   });
@@ -134,7 +134,8 @@ function mark(credential: DatabaseCredential): string {
   return `rekey ${createHash("sha256").update(account).digest("hex").slice(0, 16)} `;
 }
 
-const session = (credential: DatabaseCredential, { rotationId, deadlineAt }: RotatorTools) => ({
+const session = (credential: DatabaseCredential, { rotationId, deadlineAt }: RotatorTools, serverNames = false) => ({
   applicationName: `${mark(credential)}${rotationId}`.slice(0, maxNameBytes),
   deadlineAt,
+  serverNames,
 });

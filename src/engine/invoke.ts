@@ -54,6 +54,7 @@ export async function invokeSteps(held: HeldRotation, secret: Secret, called: In
     await call(held, secret, called, token);
     const after = await held.readSecret();
     if (!after) throw new Superseded();
+    if (!hasFinished(after, versionId) && !isPending(after, versionId)) return held.end("abandoned");
     requireHolds(step, after, versionId);
     if (step === "finishSecret") return finish(held);
     held.stepDone();
@@ -67,15 +68,13 @@ function hasFinished(secret: Secret, versionId: string): boolean {
 
 /** What a step leaves behind. @throws StepFailed */
 function requireHolds(step: Step, secret: Secret, versionId: string): void {
-  const current = hasFinished(secret, versionId);
-  if (!current && !isPending(secret, versionId)) throw new Superseded(); // somebody took the label away: the next look ends it
   if (versionOf(secret, versionId)?.kind === undefined)
     throw new StepFailed(step, {
       outcome: "invalid",
       message: "the function answered, but the version labelled AWSPENDING has no value",
       remedy: "createSecret must call PutSecretValue with its ClientRequestToken and VersionStages [AWSPENDING].",
     });
-  if (step === "finishSecret" && !current)
+  if (step === "finishSecret" && !hasFinished(secret, versionId))
     throw new StepFailed(step, {
       outcome: "invalid",
       message: "the function answered, but AWSCURRENT is not at the new version",

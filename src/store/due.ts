@@ -96,7 +96,7 @@ export async function nextDueAt(sql: Sql): Promise<number | undefined> {
   const [row] = await sql.query<{ at: number | null }>(
     `select min(at) as at from (
        select min(run_at) as at from rotations where state = 'running' and claim_until is null
-       union all select min(claim_until) from rotations where state = 'running' and claim_until is not null
+       union all select min(case when claim_until > run_at then claim_until else run_at end) from rotations where state = 'running' and claim_until is not null
        union all select min(run_at) from retirements where ended_at is null and claim_until is null
        union all select min(claim_until) from retirements where ended_at is null and claim_until is not null
        union all select min(rotation_due_at) from secrets where rotation_due_at is not null

@@ -1,7 +1,11 @@
 // Functions of AWS Lambda, called through an assumed role; AWS itself is a stand-in on loopback that keeps its wire form.
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { native, newName } from "../support/aws.ts";
 import { functionWorld } from "../support/function-world.ts";
 import { type LambdaAnswer, type LambdaEndpoint, type SeenInvocation, startLambdaEndpoint } from "../support/lambda-endpoint.ts";
@@ -137,20 +141,31 @@ describe("functions of AWS Lambda", () => {
       calls += 1;
       return calls === 1 ? "hang" : rotate(seen);
     };
-    const { arn } = await create({}, { timeout: 5 });
-    const { SecretId } = await world.newSecret({ password: "first" });
-    await world.rotate(SecretId, arn);
-    while (calls === 0) await new Promise((resolve) => setTimeout(resolve, 20));
-    const { rotations } = await world.ask("rotations/list", { secretId: SecretId });
+    const dataFolder = mkdtempSync(join(tmpdir(), "rekey-lambda-"));
+    const started = () => functionWorld({ dataFolder, flags: ["--functions-lambda"], env: aws.env });
+    await using first = await started();
+    await first.ask("functions/create", { functionName: "far", lambda: { functionArn: targetArn }, timeout: 5 });
+    const { leastFunctionPolicy } = await first.ask("functions/policy", { functionName: "far" });
+    await first.ask("functions/put-policy", { functionName: "far", policy: leastFunctionPolicy as string });
+    const { SecretId } = await first.newSecret({ password: "first" });
+    await first.rotate(SecretId, first.arnOf("far"));
+    while (calls === 0) await sleep(20);
+    await first.server.stop("SIGKILL");
+    await using again = await started();
+    await sleep(1_500);
+    const { rotations } = await again.ask("rotations/list", { secretId: SecretId });
     const [running] = rotations as { nextTryDate: string; startedDate: string }[];
     const waitMs = Date.parse(running?.nextTryDate ?? "") - Date.parse(running?.startedDate ?? "");
     assert.ok(waitMs >= 35_000 && waitMs < 90_000, String(waitMs));
     // Asking again does not hurry what may be under way.
     await assert.rejects(
-      world.root.rotateSecret({ SecretId, ClientRequestToken: randomUUID() }),
+      again.root.rotateSecret({ SecretId, ClientRequestToken: randomUUID() }),
       /previous rotation isn't complete/,
     );
+    await sleep(500);
     assert.equal(calls, 1);
-    await world.root.cancelRotateSecret({ SecretId });
+    await again.root.cancelRotateSecret({ SecretId });
+    await again.server.stop();
+    rmSync(dataFolder, { recursive: true });
   });
 });

@@ -2,9 +2,10 @@
 // targets; ends with 1 when anything was lost, or when a planted hole was not found.
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { type Report, runScenario } from "../test/crash/campaign/campaign.ts";
+import { type CampaignOptions, type Report, runScenario } from "../test/crash/campaign/campaign.ts";
 import { findHole } from "../test/crash/campaign/find-hole.ts";
 import { type Hole, holes } from "../test/crash/campaign/holes.ts";
+import { programScenarios, runProgram } from "../test/crash/campaign/program.ts";
 import { scenarios } from "../test/crash/campaign/scenarios.ts";
 
 const help = `npm run crash -- [options]
@@ -27,6 +28,18 @@ const { values } = parseArgs({
     help: { type: "boolean", default: false },
   },
 });
+interface Run {
+  readonly name: string;
+  readonly skip: string | false;
+  run(options: CampaignOptions): Promise<Report>;
+}
+
+/** The engine in a process that knows its points, and the whole program. */
+const runs: readonly Run[] = [
+  ...scenarios.map((one): Run => ({ name: one.name, skip: one.skip, run: (options) => runScenario(one, options) })),
+  ...programScenarios.map((one): Run => ({ name: one.name, skip: one.rotates.skip, run: (options) => runProgram(one, options) })),
+];
+
 process.exit(await main());
 
 async function main(): Promise<number> {
@@ -41,15 +54,15 @@ async function main(): Promise<number> {
 }
 
 async function campaign(kills: number, seed: number): Promise<number> {
-  const chosen = scenarios.filter(({ name }) => values.scenario?.some((part) => name.includes(part)) ?? true);
-  if (chosen.length === 0) return say(`crash: no such scenario; there are ${scenarios.map(({ name }) => name).join(", ")}`, 2);
+  const chosen = runs.filter(({ name }) => values.scenario?.some((part) => name.includes(part)) ?? true);
+  if (chosen.length === 0) return say(`crash: no such scenario; there are ${runs.map(({ name }) => name).join(", ")}`, 2);
   const reports: Report[] = [];
-  for (const scenario of chosen) {
-    if (scenario.skip !== false) {
-      console.error(`crash: ${scenario.name} left out: ${scenario.skip}`);
+  for (const { name, skip, run } of chosen) {
+    if (skip !== false) {
+      console.error(`crash: ${name} left out: ${skip}`);
       continue;
     }
-    const report = await runScenario(scenario, { kills: Math.ceil(kills / chosen.length), seed, root, say: console.error });
+    const report = await run({ kills: Math.ceil(kills / chosen.length), seed, root, say: console.error });
     reports.push(report);
     for (const violation of report.violations) console.error(`crash: ${report.scenario}: ${violation}`);
   }

@@ -6,12 +6,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { startEngine } from "../../src/engine/loop.ts";
+import type { EngineParts, RotatorFunction } from "../../src/engine/parts.ts";
 import { migrate } from "../../src/store/migrate.ts";
 import { openSqlite } from "../../src/store/sqlite.ts";
 import type { AnyCredential } from "../../src/targets/index.ts";
 import { openWorld, type World } from "../support/engine-world.ts";
 import { type FaultProxy, faults, type Plan, startFaultProxy } from "../support/fault-proxy.ts";
-import { type Scenario, scenarios, type Target } from "./campaign/scenarios.ts";
+import { type Scenario, scenarios } from "./campaign/scenarios.ts";
+import type { Target } from "./campaign/targets.ts";
 
 /** A call that hangs is given up after this long. */
 const callMs = 400;
@@ -21,6 +23,9 @@ const names = [
   "mariadb/single-user",
   "redis/dual-slot, retired",
   "aws-iam/issuer",
+  "ldap/single-user",
+  "mysql, wire fake/dual-slot",
+  "http-api/issuer",
 ];
 /** As many connections of a rotation, and messages of each, at most. */
 const most = 12;
@@ -67,7 +72,9 @@ async function openPlace(scenario: Scenario, target: Target): Promise<Place> {
   await migrate(sql);
   const world = await openWorld(sql, { settings: { callMs, claimMs: 4 * callMs + 4_000 } });
   // No pauses between tries.
-  const engine = startEngine({ ...world.parts, random: () => 0 });
+  let declared: RotatorFunction | undefined;
+  const findFunction: EngineParts["findFunction"] = async (arn) => declared ?? world.parts.findFunction(arn);
+  const engine = startEngine({ ...world.parts, random: () => 0, findFunction });
   let proxy: FaultProxy | undefined;
   let made = 0;
   return {
@@ -75,8 +82,9 @@ async function openPlace(scenario: Scenario, target: Target): Promise<Place> {
       made += 1;
       const direct = await target.newAccount(`user_${made}`);
       proxy ??= await startFaultProxy(addressOf(direct));
+      declared ??= target.declared?.(`http://127.0.0.1:${proxy.port}`);
       const master =
-        scenario.strategy === "alternating-users" && target.admin
+        scenario.strategy !== "single-user" && target.admin
           ? await world.newSecret(`master-${made}`, via(target.admin, proxy.port))
           : undefined;
       // A single user has no superuser: whoever believed that its password is refused would be stuck.
@@ -131,15 +139,17 @@ async function retired({ sql }: World): Promise<void> {
   }
 }
 
-function addressOf({ host, port, endpoint }: AnyCredential): { host: string; port: number } {
-  if (typeof endpoint !== "string") return { host: String(host), port: Number(port) };
-  const { hostname, port: at } = new URL(endpoint);
-  return { host: hostname, port: Number(at) };
+const addresses = ["endpoint", "stsEndpoint", "origin"] as const;
+
+function addressOf(credential: AnyCredential): { host: string; port: number } {
+  const url = addresses.map((key) => credential[key]).find((value) => typeof value === "string");
+  if (url === undefined) return { host: String(credential.host), port: Number(credential.port) };
+  const { hostname, port } = new URL(url);
+  return { host: hostname, port: Number(port) };
 }
 
 function via(credential: AnyCredential, port: number): AnyCredential {
-  if (typeof credential.endpoint !== "string") return { ...credential, port };
-  const url = new URL(credential.endpoint);
-  url.port = String(port);
-  return { ...credential, endpoint: url.origin, stsEndpoint: url.origin };
+  const urls = addresses.filter((key) => credential[key] !== undefined);
+  if (urls.length === 0) return { ...credential, port };
+  return { ...credential, ...Object.fromEntries(urls.map((key) => [key, `http://127.0.0.1:${port}`])) };
 }

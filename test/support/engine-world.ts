@@ -8,7 +8,7 @@ import type { Rotation } from "../../src/core/rotation.ts";
 import { addPending, addVersion, type RotationRules, type Secret, versionWith } from "../../src/core/secret.ts";
 import { Envelope } from "../../src/crypto/envelope.ts";
 import { openRootKey } from "../../src/crypto/key-provider.ts";
-import { openKeyRing } from "../../src/crypto/key-ring.ts";
+import { type KeyRing, openKeyRing } from "../../src/crypto/key-ring.ts";
 import { type EngineParts, engineDefaults } from "../../src/engine/parts.ts";
 import { openVersion, sealVersion } from "../../src/engine/values.ts";
 import { builtinFunction } from "../../src/functions/builtin.ts";
@@ -28,6 +28,7 @@ export const functionArn = (name: "SingleUser" | "MultiUser") => arnOfFunction(`
 export interface World {
   readonly sql: Sql;
   readonly parts: EngineParts;
+  readonly keys: KeyRing;
   /** ARNs of secrets that `owner` may not read. */
   readonly forbidden: Set<string>;
   /** JSON lines of the log. */
@@ -101,6 +102,7 @@ export async function openWorld(
   return {
     sql,
     parts,
+    keys,
     forbidden,
     log,
     rotationOf,

@@ -9,8 +9,12 @@ import type { RekeyServer } from "./rekey-server.ts";
 const program = join(import.meta.dirname, "../../src/cli.ts");
 
 /** Runs `rekey` to its end. */
-export async function runRekey(args: readonly string[]): Promise<{ code: number | null; out: string; err: string }> {
-  const child = spawn(process.execPath, [program, ...args], { stdio: ["ignore", "pipe", "pipe"] });
+export async function runRekey(
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+): Promise<{ code: number | null; out: string; err: string }> {
+  const options = { stdio: ["ignore", "pipe", "pipe"] as ["ignore", "pipe", "pipe"], env: { ...process.env, ...env } };
+  const child = spawn(process.execPath, [program, ...args], options);
   const [out, err] = await Promise.all([text(child.stdout), text(child.stderr), once(child, "close")]);
   return { code: child.exitCode, out, err };
 }

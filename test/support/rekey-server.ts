@@ -27,6 +27,8 @@ export interface StartOptions {
   readonly program?: string;
   /** Gets what it writes to stderr as it comes. */
   onLog?(text: string): void;
+  /** Gets the process before it listens. */
+  onSpawn?(child: ChildProcess): void;
 }
 
 const sources = join(import.meta.dirname, "../../src/cli.ts");
@@ -38,6 +40,7 @@ export async function startRekey({
   dataFolder,
   program = sources,
   onLog,
+  onSpawn,
 }: StartOptions = {}): Promise<RekeyServer> {
   const folder = dataFolder ?? mkdtempSync(join(tmpdir(), "rekey-e2e-"));
   const args = [program, "server", "--data", folder, "--listen", "127.0.0.1:0", ...flags];
@@ -49,7 +52,11 @@ export async function startRekey({
     log += text;
     onLog?.(text);
   });
-  const endpoint = await listening(child, () => log);
+  onSpawn?.(child);
+  const endpoint = await listening(child, () => log).catch((error: unknown) => {
+    process.off("exit", killWithUs);
+    throw error;
+  });
   const stop = async (signal: NodeJS.Signals = "SIGTERM") => {
     process.off("exit", killWithUs);
     if (child.exitCode === null && child.signalCode === null) {

@@ -10,7 +10,8 @@ import { openSqlite } from "../../../src/store/sqlite.ts";
 import { newRootKey, openWorld, type World } from "../../support/engine-world.ts";
 import { seeded } from "../../support/random.ts";
 import { Inspector } from "./inspector.ts";
-import type { Scenario, Target } from "./scenarios.ts";
+import type { Scenario } from "./scenarios.ts";
+import type { Target } from "./targets.ts";
 import type { Job } from "./worker.ts";
 
 export interface CampaignOptions {
@@ -161,10 +162,17 @@ class Campaign {
 
   #start(how: Pick<Job, "killAt" | "whileHealing" | "rounds">): ChildProcess {
     const { functionName } = this.#scenario;
-    const job: Job = { ...how, folder: this.#folder, functionName, secrets: this.#secrets, atOnce: secretsAtOnce };
+    const declared = this.#target.declared?.();
+    const named = { functionName, ...(declared && { declared }), secrets: this.#secrets, atOnce: secretsAtOnce };
+    const job: Job = { ...how, folder: this.#folder, ...named };
     const file = join(this.#options.root, "test/crash/campaign/worker.ts");
     return spawn(process.execPath, ["--disable-warning=ExperimentalWarning", file], {
-      env: { ...process.env, CAMPAIGN_JOB: JSON.stringify(job), ROOT_KEY: this.#rootKey },
+      env: {
+        NODE_COMPILE_CACHE: join(tmpdir(), "rekey-compiled"),
+        ...process.env,
+        CAMPAIGN_JOB: JSON.stringify(job),
+        ROOT_KEY: this.#rootKey,
+      },
       stdio: ["ignore", "pipe", "pipe"],
     });
   }

@@ -7,7 +7,8 @@ import { openVersion } from "../../../src/engine/values.ts";
 import { listRotations } from "../../../src/store/rotations.ts";
 import type { AnyCredential } from "../../../src/targets/index.ts";
 import { findByName, type World } from "../../support/engine-world.ts";
-import type { Scenario, Target } from "./scenarios.ts";
+import type { Scenario } from "./scenarios.ts";
+import { secretOf, type Target } from "./targets.ts";
 
 interface Seen {
   readonly secret: Secret;
@@ -74,7 +75,9 @@ export class Inspector {
 
   /** No value that was ever stored is in what a process said, in the server's log, or in the store's files (I14). */
   async leaks(output: string, folder: string): Promise<void> {
-    const files = readdirSync(folder).map((file) => [file, readFileSync(join(folder, file), "latin1")] as const);
+    const files = readdirSync(folder, { withFileTypes: true, recursive: true })
+      .filter((entry) => entry.isFile())
+      .map(({ name, parentPath }) => [name, readFileSync(join(parentPath, name), "latin1")] as const);
     const places: (readonly [string, string])[] = [["output", output], ["server's log", await this.#target.log()], ...files];
     for (const [place, text] of places)
       for (const value of this.#values) if (text.includes(value)) this.violated("I14", `a value is in the ${place}`, "the end");
@@ -90,7 +93,7 @@ export class Inspector {
       if (!value) continue;
       const credential = JSON.parse(value.plaintext.revealText()) as AnyCredential;
       values.set(id, credential);
-      const text = String(credential.password ?? credential.secretAccessKey);
+      const text = secretOf(credential);
       // The first password is made by a statement of ours.
       if (!text.startsWith("first-")) this.#values.add(text);
     }

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { destination, pino } from "pino";
 import { startEngine } from "../../../src/engine/loop.ts";
-import type { EngineParts } from "../../../src/engine/parts.ts";
+import type { EngineParts, RotatorFunction } from "../../../src/engine/parts.ts";
 import { openPostgres } from "../../../src/store/postgres.ts";
 import type { Sql } from "../../../src/store/sql.ts";
 import { openSqlite } from "../../../src/store/sqlite.ts";
@@ -26,6 +26,8 @@ export interface Job {
   /** Points of the healing count too. */
   readonly whileHealing: boolean;
   readonly functionName: string;
+  /** Where no built-in one will do: what the function is. */
+  readonly declared?: RotatorFunction;
   readonly secrets: readonly string[];
   /** Rotations begun together, one after another of the secrets. */
   readonly atOnce: number;
@@ -104,6 +106,7 @@ const parts: EngineParts = {
   sql: countingSql(sql),
   log: pino({ level: "info" }, destination({ fd: 2, sync: true })),
   envelope: counting("envelope", world.parts.envelope, ["seal", "open"]),
+  findFunction: async (arn) => job.declared ?? world.parts.findFunction(arn),
   async findRotator(kind, declaration) {
     const rotator = await world.parts.findRotator(kind, declaration);
     return rotator && counting("rotator", rotator, rotatorCalls);

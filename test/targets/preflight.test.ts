@@ -69,6 +69,26 @@ function suite(name: string, faults: readonly Fault[], open: () => Promise<Place
     });
   }
 
+  test(`${name}: a replica that does not take the credential fails testSecret, unless a quorum is enough`, async () => {
+    const user = `u_${randomUUID().slice(0, 8)}`;
+    const login = await place.newUser(user);
+    const functionName = place.functionOf.single;
+    const functionArn = `arn:aws:lambda:${region}:${account}:function:${functionName}`;
+    const endpoints = [
+      { host: "localhost", port: 1 },
+      { host: String(login.host), port: Number(login.port) },
+    ];
+    for (const endpointQuorum of [undefined, 1]) {
+      const secret = await world.newSecret(`db/${user}-${endpointQuorum}`, login, {
+        rotationPolicy: { endpoints, endpointQuorum },
+      });
+      const job = await done({ world, engine }, secret, "check", { functionArn });
+      const { ok, findings, passed } = job.result as unknown as Found;
+      assert.deepEqual([ok, findings.map(({ step }) => step)], [endpointQuorum === 1, ["testSecret"]]);
+      assert.ok(passed.includes(`the current credential logs in at ${login.host}:${login.port}`));
+    }
+  });
+
   async function rotationAgrees(secret: Secret, functionName: string, fault: Fault): Promise<void> {
     const id = await world.begin(secret, { functionName, windowMs: 0 });
     engine.wake();

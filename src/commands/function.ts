@@ -2,6 +2,8 @@ import type { Command } from "commander";
 import { type Connection, callApi } from "./api-client.ts";
 import { type ApiCommand, addNoun, fields, pickOptions, sentence, type Typed, table } from "./api-command.ts";
 import { CommandError } from "./command-error.ts";
+import { addFunctionNew } from "./function-new.ts";
+import { test } from "./function-test.ts";
 import { type Answer, cell, printFields, printJson, printLine } from "./output.ts";
 import { fileText, numberOf, tagsOf } from "./typed-values.ts";
 
@@ -22,7 +24,7 @@ const functionFields = {
 
 /** Commands on functions. */
 export function addFunctionCommands(program: Command): void {
-  addNoun(program, "function", "Your own code that rotates secrets", [
+  const noun = addNoun(program, "function", "Your own code that rotates secrets", [
     create,
     update,
     list,
@@ -32,7 +34,9 @@ export function addFunctionCommands(program: Command): void {
     logs,
     policy,
     setPolicy,
+    test,
   ]);
+  addFunctionNew(noun);
 }
 
 const settingOptions = {

@@ -30,6 +30,10 @@ const statusOf = {
 
 export type ErrorCode = keyof typeof statusOf;
 
+export function isErrorCode(text: string): text is ErrorCode {
+  return Object.hasOwn(statusOf, text);
+}
+
 /** What a caller is told: `code` and `message` go on the wire, `cause` only to the log. Any other throw is a bug (500). */
 export class ServiceError extends Error {
   override readonly name = "ServiceError";

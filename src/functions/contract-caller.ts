@@ -2,7 +2,8 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { FunctionRecord, ProcessSettings } from "../core/function.ts";
 import { type FunctionProcess, startProcess } from "./function-process.ts";
-import { givenEnvironment, startMs } from "./process-pool.ts";
+import { environmentOf } from "./process-environment.ts";
+import { startMs } from "./process-pool.ts";
 
 /** The function under test. */
 export interface TestedFunction {
@@ -70,8 +71,13 @@ export class ContractCaller {
 
   async #start(): Promise<FunctionProcess> {
     const { record, path, python, variables } = this.#tested;
-    const session = { accessKeyId: "ASIACONTRACTKIT00000", secretAccessKey: randomUUID(), sessionToken: randomUUID(), expiresAt: 0 };
-    const environment = { ...variables, ...givenEnvironment(record, session, this.#endpoint) };
+    const session = {
+      accessKeyId: "ASIACONTRACTKIT00000",
+      secretAccessKey: randomUUID(),
+      sessionToken: randomUUID(),
+      expiresAt: 0,
+    };
+    const environment = { ...variables, ...environmentOf(record, session, this.#endpoint) };
     const process = await startProcess({ settings: record.process, path, python, memoryMiB: record.memoryMiB, environment });
     this.#alive.add(process);
     void process.exited.then(() => this.#alive.delete(process));

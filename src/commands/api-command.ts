@@ -77,9 +77,9 @@ function addApiCommand(noun: Command, spec: ApiCommand): void {
 export const exampleText = (examples: readonly string[]): string =>
   `\n${examples.length > 1 ? "Examples:" : "Example:"}\n${examples.map((example) => `  ${example}`).join("\n")}`;
 
-/** `--endpoint`, `--token`, `--region` and `--json`. */
+/** `--json`, `--endpoint`, `--token` and `--region`; in this order, so that help shows what is the command's own first. */
 export function addClientOptions(command: Command): Command {
-  return addSettings(command, "client").option("--json", "print the whole answer as JSON");
+  return addSettings(command.option("--json", "print the whole answer as JSON"), "client");
 }
 
 const collect = (value: string, all: readonly string[] = []): string[] => [...all, value];

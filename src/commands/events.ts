@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
 import { type Connection, callApi, rowsOf } from "./api-client.ts";
 import { type ApiCommand, addNoun, pickOptions, type Typed } from "./api-command.ts";
-import { type Answer, type Columns, growingTable, printLine, printTable } from "./output.ts";
+import { type Answer, type Columns, cell, growingTable, printLine, printTable } from "./output.ts";
 import { numberOf } from "./typed-values.ts";
 
 const pollMs = 1_000;
@@ -57,8 +57,11 @@ async function follow(first: Answer, typed: Typed, connection: Connection): Prom
   }
 }
 
+/** Names that end in At hold epoch milliseconds. */
+const isMoment = (name: string, value: unknown): value is number => name.endsWith("At") && typeof value === "number";
+
 const detailText = (detail: Answer): string =>
   Object.entries(detail)
     .filter(([, value]) => value !== null)
-    .map(([name, value]) => `${name}=${String(value)}`)
+    .map(([name, value]) => `${name}=${isMoment(name, value) ? cell(new Date(value).toISOString()) : String(value)}`)
     .join(" ");

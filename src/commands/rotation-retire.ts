@@ -1,6 +1,6 @@
 import { type ApiCommand, sentence, table } from "./api-command.ts";
 import { CommandError } from "./command-error.ts";
-import type { Answer, Columns } from "./output.ts";
+import { type Answer, type Columns, cell } from "./output.ts";
 
 const columns: Columns = {
   SECRET: "secretName",
@@ -18,9 +18,9 @@ export function oldCredentialText(retirements: readonly Answer[]): string | unde
   if (!newest) return undefined;
   const { state, dueDate, endedDate, reason, versionId } = newest;
   const why = reason === undefined ? "" : `: ${reason}`;
-  if (state === "done") return `ended ${endedDate} (version ${versionId})`;
+  if (state === "done") return `ended ${cell(endedDate)} (version ${versionId})`;
   if (state === "canceled") return `is kept (version ${versionId})`;
-  return `ends ${dueDate} (version ${versionId}, ${state}${why})`;
+  return `ends ${cell(dueDate)} (version ${versionId}, ${state}${why})`;
 }
 
 export const retirements: ApiCommand = {

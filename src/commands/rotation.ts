@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { callApi, callPages, rowsOf } from "./api-client.ts";
 import { type ApiCommand, addNoun, sentence, table } from "./api-command.ts";
-import { type Answer, type Columns, printFields, printLine, printTable } from "./output.ts";
+import { type Answer, type Columns, cell, printFields, printLine, printTable } from "./output.ts";
 import { showQuarantine } from "./quarantine.ts";
 import { adopt } from "./rotation-adopt.ts";
 import { check, parity } from "./rotation-check.ts";
@@ -11,7 +11,7 @@ import { setup } from "./rotation-setup.ts";
 
 /** Commands on rotations. */
 export function addRotationCommands(program: Command): void {
-  addNoun(program, "rotation", "How rotations stand, and how they ended", [
+  addNoun(program, "rotation", "Set up, look at and stop rotations, and end old credentials", [
     setup,
     status,
     check,
@@ -55,13 +55,17 @@ const details: Columns = {
   "At the longest until": "claimedUntilDate",
   Function: "functionArn",
   "Old credential": "oldCredential",
+  Heartbeat: "heartbeat",
+  "Next rotation": "nextRotation",
 };
 
 const tryColumns: Columns = { TRIED: "date", STEP: "step", OUTCOME: "outcome", REASON: "reason" };
 
-/** A secret's newest rotation, with its tries that failed and when the old credential ends. */
-function showNewest(newest: Answer, retired: readonly Answer[]): void {
-  printFields({ ...newest, oldCredential: oldCredentialText(retired) }, details);
+/** A secret's newest rotation, with its tries that failed, when the old credential ends, and when the next one comes. */
+function showNewest(newest: Answer, answer: Answer): void {
+  const oldCredential = oldCredentialText(rowsOf(answer, "retirements"));
+  const heartbeat = heartbeatText(rowsOf(answer, "heartbeats")[0]);
+  printFields({ ...newest, oldCredential, heartbeat, nextRotation: nextRotationText(answer) }, details);
   const tries = rowsOf(newest, "tries");
   if (tries.length === 0) return;
   printLine("");
@@ -70,13 +74,22 @@ function showNewest(newest: Answer, retired: readonly Answer[]): void {
 
 const heartbeatColumns: Columns = { SECRET: "secretName", CREDENTIAL: "meaning", SINCE: "sinceDate", "LAST TRY": "lastTryDate" };
 
-/** Of all secrets only those that do not log in. */
-function showHeartbeats(heartbeats: readonly Answer[], ofAll: boolean): void {
-  const [one] = heartbeats;
-  if (!ofAll && one) printFields(one, { Credential: "meaning", Since: "sinceDate", "Last tried": "lastTryDate" });
-  if (!ofAll || !one) return;
+/** Those that do not log in. */
+function showHeartbeats(heartbeats: readonly Answer[]): void {
+  if (heartbeats.length === 0) return;
   printLine("");
   printTable(heartbeats, heartbeatColumns, "");
+}
+
+function heartbeatText(heartbeat: Answer | undefined): string | undefined {
+  if (!heartbeat) return undefined;
+  const { meaning, sinceDate, lastTryDate } = heartbeat;
+  return `${meaning}, since ${cell(sinceDate)}; last tried ${cell(lastTryDate)}`;
+}
+
+function nextRotationText({ rotationEnabled, nextRotationDate }: Answer): string {
+  if (rotationEnabled !== true) return "none, rotation is off";
+  return nextRotationDate === undefined ? "when somebody asks for it" : `by ${cell(nextRotationDate)}`;
 }
 
 const status: ApiCommand = {
@@ -87,12 +100,16 @@ const status: ApiCommand = {
   async ask({ args }, connection) {
     const which = args[0] === undefined ? { failing: true } : { secretId: args[0] };
     const { heartbeats } = await callPages(connection, "rotations/heartbeats", "heartbeats", which);
-    if (args[0] !== undefined)
+    if (args[0] !== undefined) {
+      const { rotationEnabled, nextRotationDate } = await callApi(connection, "secrets/describe", { secretId: args[0] });
       return {
+        rotationEnabled,
+        nextRotationDate,
         ...(await callApi(connection, "rotations/list", { secretId: args[0], limit: 1 })),
         ...(await callApi(connection, "retirements/list", { secretId: args[0], limit: 10 })),
         heartbeats,
       };
+    }
     const running = await callPages(connection, "rotations/list", "rotations", { state: "running", limit: 1000 });
     const blocked = await callPages(connection, "rotations/list", "rotations", { state: "blocked", limit: 1000 });
     return { ...running, rotations: [...rowsOf(blocked, "rotations"), ...rowsOf(running, "rotations")], heartbeats };
@@ -103,9 +120,9 @@ const status: ApiCommand = {
     const all = rotations as readonly Answer[];
     const [newest] = all;
     if (args[0] === undefined) printTable(all, stands, "no rotation runs or is blocked");
-    else if (newest) showNewest(newest, rowsOf(answer, "retirements"));
-    else printLine(`${args[0]} was never rotated`);
-    showHeartbeats(heartbeats as readonly Answer[], args[0] === undefined);
+    else if (newest) showNewest(newest, answer);
+    else printLine(`${args[0]} was never rotated. Next rotation: ${nextRotationText(answer)}`);
+    if (args[0] === undefined) showHeartbeats(heartbeats as readonly Answer[]);
   },
 };
 

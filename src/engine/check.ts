@@ -161,9 +161,18 @@ async function findForCheck(held: HeldJob, secret: Secret, notes: Notes): Promis
   } catch (error) {
     if (!(error instanceof JobRefused)) throw error;
     const foreign = held.job.input.functionArn !== undefined && held.job.input.functionRefusal === undefined;
-    if (foreign) notes.warn("setSecret", error.message, "What the function does at its target it must check itself.");
+    if (foreign)
+      notes.warn(
+        "setSecret",
+        error.message,
+        "Try it out with rekey function test, and see rekey function logs after a rotation.",
+      );
     else if (held.job.input.functionRefusal === undefined) {
-      notes.fail("createSecret", error.message, "Configure rotation with a function that is there.");
+      notes.fail(
+        "createSecret",
+        error.message,
+        "Name a function that is there; rekey rotation setup finds the one for the secret's engine.",
+      );
     }
     return undefined;
   }

@@ -34,7 +34,7 @@ export async function findTarget(held: HeldJob, secret: Secret): Promise<JobTarg
   if (refusal) throw new JobRefused(refusal.message);
   const rotator = found && (await held.parts.findRotator(found.kind, found.declaration));
   if (!found || !rotator) {
-    throw new JobRefused(`${functionArn} is no function whose credentials Rekey can log in with by itself`);
+    throw new JobRefused(`${functionArn} is not built in: Rekey cannot log in at its target by itself`);
   }
   if (!rotator.strategies.includes(found.strategy)) {
     throw new JobRefused(`${functionArn} rotates by ${found.strategy}, which ${rotator.kind} does not have`);

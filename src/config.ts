@@ -1,7 +1,20 @@
 import { join } from "node:path";
 import { ConfigError } from "./core/error.ts";
 import { isRegion } from "./core/region.ts";
-import { choice, count, type Listen, listen, onOff, path, postgresUrl, rootKey, type Setting, text, webUrl } from "./setting.ts";
+import {
+  choice,
+  count,
+  type Listen,
+  listen,
+  onOff,
+  path,
+  postgresUrl,
+  rootKey,
+  type Setting,
+  text,
+  userRange,
+  webUrl,
+} from "./setting.ts";
 
 /**
  * Every setting of server and client. `databaseUrl` is the flag `--database-url` and the variable `REKEY_DATABASE_URL`;
@@ -66,6 +79,10 @@ export const settings = {
   functionsDir: path("DIR", {
     parts: ["server"],
     about: "folder of the programs that functions may run (default: they run none)",
+  }),
+  functionsUsers: userRange({
+    parts: ["server"],
+    about: "users of the operating system that they run as; same: the server's own, whose files and keys they can read",
   }),
   functionsPython: path("FILE", { parts: ["server"], default: "python3", about: "program that runs Python functions" }),
   functionsLambda: onOff({
@@ -157,13 +174,30 @@ function notASetting(name: string, known: ReadonlySet<string>): string {
   return `${name} is not a setting${near ? `; did you mean ${near}?` : "; `rekey server --help` lists all of them."}`;
 }
 
-function contradictions({ listen, metricsListen, tlsCert, tlsKey, insecureListen }: Config): string[] {
-  const problems: string[] = [];
+function contradictions(config: Config): string[] {
+  const { listen, metricsListen, tlsCert, tlsKey, insecureListen } = config;
+  const problems = functionProblems(config);
   if ((tlsCert === undefined) !== (tlsKey === undefined)) problems.push("--tls-cert and --tls-key belong together: give both.");
   if (!isLoopback(listen) && !tlsCert && !insecureListen)
     problems.push("--listen beyond loopback needs --tls-cert and --tls-key, or --insecure-listen if something else does TLS.");
   if (metricsListen && metricsListen.port !== 0 && metricsListen.port === listen.port && metricsListen.host === listen.host)
     problems.push("--metrics-listen must be another address than --listen.");
+  return problems;
+}
+
+/** To run functions with the server's own rights is asked for by name: they could read the root key. */
+function functionProblems({ functionsDir, functionsUsers, processes }: Config): string[] {
+  if (functionsDir === undefined) return [];
+  if (functionsUsers === undefined)
+    return [
+      "--functions-dir needs --functions-users: numbers of users to run the functions as, such as 64000-64039, or same, which lets them read all that the server reads, keys too.",
+    ];
+  if (functionsUsers === "same") return [];
+  const problems: string[] = [];
+  if (process.getuid?.() !== 0)
+    problems.push("--functions-users needs a server that is started as root: only root may run programs as others.");
+  if (functionsUsers.last - functionsUsers.first + 1 < processes)
+    problems.push("--functions-users must name at least as many users as there are --processes.");
   return problems;
 }
 

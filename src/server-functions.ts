@@ -76,6 +76,7 @@ export function createServerFunctions(config: Config, parts: ServerFunctionParts
     log,
     folder: config.functionsDir,
     python: config.functionsPython,
+    users: config.functionsUsers === "same" ? undefined : config.functionsUsers,
     lambda: config.functionsLambda ?? false,
     now: Date.now,
     endpoint: () => door.endpoint(),

@@ -17,6 +17,12 @@ export interface Listen {
   readonly port: number;
 }
 
+/** Numbers of users of the operating system, first and last included. */
+export interface UserRange {
+  readonly first: number;
+  readonly last: number;
+}
+
 type Given = Pick<Setting<unknown>, "parts" | "about"> & { readonly default?: string };
 
 /** Keeps in the type whether there is a default: a setting without one may be undefined. */
@@ -45,6 +51,19 @@ export const count = <G extends Given>(placeholder: string, min: number, max: nu
     parse(text) {
       const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
       return value >= min && value <= max ? value : undefined;
+    },
+  });
+
+/** Numbers of users of the operating system, `FIRST-LAST`; or `same`, the server's own. */
+export const userRange = <G extends Given>(given: G) =>
+  make<UserRange | "same", G>(given, {
+    placeholder: "FIRST-LAST",
+    range: "two numbers of users, such as 64000-64039, none of them 0 and at most 1000 in all, or same",
+    parse(text) {
+      if (text === "same") return text;
+      const [, first, last] = (/^(\d{1,10})-(\d{1,10})$/.exec(text) ?? []).map(Number);
+      if (first === undefined || last === undefined || first < 1 || last < first) return undefined;
+      return last - first < 1000 && last < 2 ** 31 ? { first, last } : undefined;
     },
   });
 

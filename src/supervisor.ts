@@ -114,6 +114,14 @@ class Seat {
     this.#around = around;
   }
 
+  /** Its part of the users that functions run as: no two processes run functions as the same one. */
+  #usersOf({ functionsUsers: all, processes }: Config): Config["functionsUsers"] {
+    if (all === undefined || all === "same") return all;
+    const each = Math.floor((all.last - all.first + 1) / processes);
+    const first = all.first + this.#index * each;
+    return { first, last: first + each - 1 };
+  }
+
   /** Where it serves, once it does. @throws ConfigError when its worker says that it cannot. */
   async start(): Promise<string> {
     const { config, folder, log, address } = this.#around;
@@ -140,6 +148,7 @@ class Seat {
       config: {
         ...config,
         listen: address.ask(),
+        functionsUsers: this.#usersOf(config),
         maxConnections: Math.ceil(config.maxConnections / config.processes),
         maxFailedLoginsPerMinute: Math.ceil(config.maxFailedLoginsPerMinute / config.processes),
         engine: config.engine && first,

@@ -1,9 +1,10 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
+import { chown, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { dirname, extname, join } from "node:path";
+import { dirname, extname, isAbsolute, join } from "node:path";
 import type { ProcessSettings } from "../core/function.ts";
 import type { Exit } from "./call-failure.ts";
+import { endAllOf, requireReadable } from "./process-users.ts";
 import { openRuntimeApi, type RuntimeApi } from "./runtime-api.ts";
 
 /** What a function's process is started with. */
@@ -16,6 +17,8 @@ export interface ProcessStart {
   readonly memoryMiB: number;
   /** All of its environment, but for what names its folder and its Runtime API. */
   readonly environment: Readonly<Record<string, string>>;
+  /** Number of the system's user to run as, which nothing else runs as; absent: the server's own. */
+  readonly user?: number | undefined;
 }
 
 export interface FunctionProcess {
@@ -27,31 +30,41 @@ export interface FunctionProcess {
   output(): string;
   /** The same, taken; `cut`: it wrote more than is kept. */
   takeOutput(): { readonly text: string; readonly cut: boolean };
-  /** Ends it and all that it started, unless those went to a session of their own. */
+  /** Ends it and all that it started; of those that went to a session of their own, at its exit, if it has a user to itself. */
   kill(): void;
 }
 
 /**
  * Group leader over the function: sets the memory limit, and ends the group when the pipe on its descriptor 3 closes, which
- * it does whatever way the server ends. The function itself has no part of the pipe. Arguments: limit in KiB, command.
+ * it does whatever way the server ends. The function itself has no part of the pipe. Arguments: limit in KiB, most processes
+ * and threads of its user or nothing, command.
  */
-const guard = `ulimit -c 0; ulimit -d "$1" 2>/dev/null; shift
+const guard = `ulimit -c 0; ulimit -d "$1" 2>/dev/null
+[ -z "$2" ] || ulimit -p "$2" 2>/dev/null || ulimit -u "$2" 2>/dev/null
+shift 2
 "$@" 3<&- & child=$!
 { read -r _ <&3; kill -KILL 0; } & watch=$!
 wait "$child"; code=$?
 kill -KILL "$watch" 2>/dev/null
 exit "$code"`;
 
+/** Of a user that nothing else runs as: where others count as well, it would be theirs that are refused. */
+const mostProcesses = 256;
 const maxOutputChars = 262_144;
 /** What Node reserves before a handler has anything of its own, measured with Node 24 on x64. */
 const nodeReservesMiB = 640;
 const ownFolder = import.meta.dirname;
 
 export async function startProcess(start: ProcessStart): Promise<FunctionProcess> {
-  const home = await mkdtemp(join(tmpdir(), "rekey-function-"));
-  const api = await openRuntimeApi();
+  const { user } = start;
   const { command, limitMiB } = commandOf(start);
-  const child = spawn("/bin/sh", ["-c", guard, "rekey-function", String(limitMiB * 1024), ...command], {
+  if (user !== undefined) await requireReadable(command.filter((part) => isAbsolute(part)));
+  const home = await mkdtemp(join(tmpdir(), "rekey-function-"));
+  if (user !== undefined) await chown(home, user, user);
+  const api = await openRuntimeApi(user);
+  const limits = [String(limitMiB * 1024), user === undefined ? "" : String(mostProcesses)];
+  const child = spawn("/bin/sh", ["-c", guard, "rekey-function", ...limits, ...command], {
+    ...(user !== undefined && { uid: user, gid: user }), // drops all other groups, too
     cwd: dirname(start.path),
     env: { ...start.environment, AWS_LAMBDA_RUNTIME_API: api.address, HOME: home, TMPDIR: home },
     stdio: ["ignore", "pipe", "pipe", "pipe"],
@@ -59,6 +72,7 @@ export async function startProcess(start: ProcessStart): Promise<FunctionProcess
   });
   const exited = exitOf(child).then(async (exit) => {
     api.close();
+    if (user !== undefined) await endAllOf(user);
     await rm(home, { recursive: true, force: true });
     return exit;
   });

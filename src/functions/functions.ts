@@ -59,7 +59,7 @@ export function createFunctions(parts: FunctionParts): Functions {
   const pool = new ProcessPool({ ...parts, environment });
 
   const check = async (record: FunctionRecord): Promise<void> => {
-    if (record.kind === "process") await findProgramFile(folder, record.process);
+    if (record.kind === "process") await findProgramFile(folder, record.process, parts.users !== undefined);
     if (record.kind === "lambda" && !parts.lambda)
       throw new RotatorError(
         "denied",

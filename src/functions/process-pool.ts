@@ -5,6 +5,7 @@ import type { CallFailure, FunctionRecord } from "../core/function.ts";
 import { answered, type CallEnd, ended, notStarted, slowStart, stopped, timedOutEnd } from "./call-failure.ts";
 import { type FunctionProcess, startProcess } from "./function-process.ts";
 import { environmentOf, type ProcessFunction, type RoleSession } from "./process-environment.ts";
+import { ProcessUsers, requireNobodys, type UserRange } from "./process-users.ts";
 import { findProgramFile, type ProgramFile } from "./program-file.ts";
 import type { RuntimeAnswer } from "./runtime-api.ts";
 
@@ -13,6 +14,8 @@ export interface PoolParts {
   readonly folder: string | undefined;
   /** Program that runs Python handlers. */
   readonly python: string;
+  /** What they run as; absent: the server's own user. */
+  readonly users: UserRange | undefined;
   now(): number;
   /** Address of this server as functions reach it. */
   endpoint(): Promise<string>;
@@ -55,6 +58,7 @@ interface Member {
 /** Keeps processes of functions warm between calls, a bounded number for a bounded time. */
 export class ProcessPool {
   readonly #parts: PoolParts;
+  readonly #users: ProcessUsers | undefined;
   readonly #idle: Member[] = [];
   readonly #busy = new Map<string, number>();
   readonly #alive = new Set<Member>();
@@ -63,6 +67,8 @@ export class ProcessPool {
 
   constructor(parts: PoolParts) {
     this.#parts = parts;
+    if (parts.users) requireNobodys(parts.users);
+    this.#users = parts.users && new ProcessUsers(parts.users);
   }
 
   /** Calls the function once. `signal` ends the call, and its process. Never throws for what the function does. */
@@ -136,8 +142,8 @@ export class ProcessPool {
   }
 
   async #take(record: ProcessFunction): Promise<Member> {
-    const { now, folder } = this.#parts;
-    const program = await findProgramFile(folder, record.process);
+    const { now, folder, users } = this.#parts;
+    const program = await findProgramFile(folder, record.process, users !== undefined);
     const of = `${record.arn} ${record.updatedAt} ${program.path} ${program.changedAt}`;
     const enoughUntil = now() + record.timeoutSeconds * 1_000;
     for (;;) {
@@ -153,17 +159,33 @@ export class ProcessPool {
   async #start(record: ProcessFunction, { path }: ProgramFile, of: string): Promise<Member> {
     const { endpoint, openSession, environment, python } = this.#parts;
     const session = await openSession(record, record.timeoutSeconds + sparedSeconds);
-    const process = await startProcess({
-      settings: record.process,
-      path,
-      python,
-      memoryMiB: record.memoryMiB,
-      environment: { ...(await environment(record)), ...environmentOf(record, session, await endpoint()) },
+    const given = { ...(await environment(record)), ...environmentOf(record, session, await endpoint()) };
+    const user = await this.#takeUser();
+    const start = { settings: record.process, path, python, memoryMiB: record.memoryMiB, environment: given, user };
+    const process = await startProcess(start).catch((error: unknown) => {
+      if (user !== undefined) this.#users?.giveBack(user);
+      throw error;
     });
     const member: Member = { process, of, functionArn: record.arn, session };
     this.#alive.add(member);
-    void process.exited.then(() => this.#gone(member));
+    void process.exited.then(() => {
+      if (user !== undefined) this.#users?.giveBack(user);
+      this.#gone(member);
+    });
     return member;
+  }
+
+  /** @throws RotatorError `unreachable` when all users have a process. */
+  async #takeUser(): Promise<number | undefined> {
+    if (!this.#users) return undefined;
+    for (;;) {
+      const user = await this.#users.take();
+      if (user !== undefined) return user;
+      const [oldest] = this.#idle;
+      if (!oldest) throw new RotatorError("unreachable", "each user of --functions-users runs a function already");
+      this.#end(oldest);
+      await oldest.process.exited;
+    }
   }
 
   #enter({ arn, concurrency }: ProcessFunction): CallFailure | undefined {

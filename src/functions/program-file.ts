@@ -1,8 +1,9 @@
 import { constants } from "node:fs";
 import { access, realpath, stat } from "node:fs/promises";
-import { extname, isAbsolute, join, relative, sep } from "node:path";
+import { dirname, extname, isAbsolute, join, relative, sep } from "node:path";
 import { RotatorError } from "../core/error.ts";
 import type { ProcessSettings } from "../core/function.ts";
+import { requireReadable } from "./process-users.ts";
 
 /** A file of the functions folder as it is now; `changedAt` tells that it became another one. */
 export interface ProgramFile {
@@ -32,10 +33,14 @@ function settingsProblem({ runtime, file, handler }: ProcessSettings): string | 
 
 /**
  * The file that a process function names, with no link followed out of the functions folder. Asked before every start, since
- * what lies there may have changed.
+ * what lies there may have changed. `forOthers`: other users of the system run it.
  * @throws RotatorError `denied` when this server runs no processes or the file is outside; `invalid` when it cannot be run.
  */
-export async function findProgramFile(folder: string | undefined, settings: ProcessSettings): Promise<ProgramFile> {
+export async function findProgramFile(
+  folder: string | undefined,
+  settings: ProcessSettings,
+  forOthers = false,
+): Promise<ProgramFile> {
   if (folder === undefined)
     throw new RotatorError("denied", "this server runs no process functions: start it with --functions-dir to name their folder");
   const problem = settingsProblem(settings);
@@ -45,11 +50,22 @@ export async function findProgramFile(folder: string | undefined, settings: Proc
   const inside = relative(root, path);
   if (inside === "" || inside === ".." || inside.startsWith(`..${sep}`) || isAbsolute(inside))
     throw new RotatorError("denied", `${settings.file} leads out of the functions folder`);
+  await requireClosed(dirname(path), root);
+  if (forOthers) await requireReadable([path]);
   const { mode, mtimeMs, ino } = await requireRegular(path, settings.file);
   if ((mode & 0o002) !== 0) throw new RotatorError("denied", `${settings.file} may be written by every user of the machine`);
   if (settings.runtime === "executable" && !(await isExecutable(path)))
     throw new RotatorError("invalid", `${settings.file} is not executable`);
   return { path, changedAt: mtimeMs + ino };
+}
+
+/** Else another user of the machine could put a file of theirs in place of one. @throws RotatorError `denied` */
+async function requireClosed(folder: string, root: string): Promise<void> {
+  for (let each = folder; ; each = dirname(each)) {
+    if (((await stat(each)).mode & 0o002) !== 0)
+      throw new RotatorError("denied", `folder ${relative(root, each) || root} may be written by every user of the machine`);
+    if (each === root || each === dirname(each)) return;
+  }
 }
 
 async function resolved(path: string, name: string): Promise<string> {

@@ -40,10 +40,10 @@ const ownUid = process.getuid?.();
  * Opens it on a port of its own on loopback: the port says which process asks. Where the system tells whose a connection
  * is, other users of the machine are refused. Source: AWS Lambda Developer Guide, "Using the Lambda runtime API".
  */
-export async function openRuntimeApi(): Promise<RuntimeApi> {
+export async function openRuntimeApi(user = ownUid): Promise<RuntimeApi> {
   const room = new WaitingRoom();
   const server = createServer({ requestTimeout: 0, headersTimeout: 10_000, keepAliveTimeout: 0 }, (incoming, response) => {
-    void serve(room, incoming, response).catch(() => response.destroy());
+    void serve(room, user, incoming, response).catch(() => response.destroy());
   });
   server.listen(0, "127.0.0.1");
   await new Promise<void>((resolve, reject) => {
@@ -121,9 +121,14 @@ class WaitingRoom {
   }
 }
 
-async function serve(room: WaitingRoom, incoming: IncomingMessage, response: ServerResponse): Promise<void> {
+async function serve(
+  room: WaitingRoom,
+  user: number | undefined,
+  incoming: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
   const { method, url = "" } = incoming;
-  if (!(await isOwn(incoming))) return refuse(response, 403, "Forbidden");
+  if (!(await isOf(user, incoming))) return refuse(response, 403, "Forbidden");
   if (method === "GET" && url === `${root}/invocation/next`) return room.wait(response);
   const [, requestId = "", kind] = /^\/2018-06-01\/runtime\/invocation\/([0-9a-f-]{36})\/(response|error)$/.exec(url) ?? [];
   const isInit = url === `${root}/init/error`;
@@ -160,11 +165,11 @@ async function readText(incoming: IncomingMessage): Promise<string | undefined> 
 
 const known = new WeakSet<object>();
 
-/** Whether the other end is of this very user, as Linux tells; where it cannot be told, it is taken to be. */
-async function isOwn({ socket }: IncomingMessage): Promise<boolean> {
-  if (known.has(socket) || process.platform !== "linux" || ownUid === undefined) return true;
+/** Whether the other end is of this user, as Linux tells; where it cannot be told, it is taken to be. */
+async function isOf(user: number | undefined, { socket }: IncomingMessage): Promise<boolean> {
+  if (known.has(socket) || process.platform !== "linux" || user === undefined) return true;
   const uids = await Promise.all(["/proc/net/tcp", "/proc/net/tcp6"].map((path) => uidOf(path, socket)));
-  const own = uids.every((uid) => uid === undefined || uid === ownUid);
+  const own = uids.every((uid) => uid === undefined || uid === user);
   if (own) known.add(socket);
   return own;
 }

@@ -243,7 +243,7 @@ describe("functions and the end of the server", () => {
   it("processes die with a server that is killed, even one that never looks up, and the rotation goes on after the restart", async () => {
     const dataFolder = mkdtempSync(join(tmpdir(), "rekey-killed-"));
     const folder = mkdtempSync(join(tmpdir(), "rekey-functions-"));
-    const started = () => startRekey({ dataFolder, flags: ["--functions-dir", folder, "--functions-python", python] });
+    const started = () => startRekey({ dataFolder, flags: ["--functions-dir", folder, "--functions-users", "same"] });
     const server = await started();
     const world = functionTools(server, folder);
     const stuck = `

@@ -1,6 +1,6 @@
 // A running Rekey with a folder of function files, and what tests of functions do again and again.
 import { randomUUID } from "node:crypto";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -31,9 +31,12 @@ export interface FunctionOptions {
 
 export const python = "/usr/bin/python3";
 
-export async function functionWorld(options: StartOptions = {}) {
+/** `users`: of the operating system, that the functions run as. */
+export async function functionWorld({ users = "same", ...options }: StartOptions & { users?: string } = {}) {
   const folder = mkdtempSync(join(tmpdir(), "rekey-functions-"));
-  const flags = ["--functions-dir", folder, "--functions-python", python, "--extended-schedules", ...(options.flags ?? [])];
+  chmodSync(folder, 0o755);
+  const own = ["--functions-dir", folder, "--functions-users", users, "--functions-python", python];
+  const flags = [...own, "--extended-schedules", ...(options.flags ?? [])];
   const server = await startRekey({ ...options, flags, env: { REKEY_SETTLE_MS: "0", ...options.env } });
   return {
     ...functionTools(server, folder),

@@ -17,6 +17,8 @@ const objects = [
   { type: "sequence", name: "s.q", right: "USAGE" },
 ];
 type Compare = () => Promise<Comparison>;
+/** A superuser's session names schemas always. */
+const withoutPublic = (text: string): string => text.replace(" public.", " ");
 const roles = ["app", "app_clone", "g1", "g2"];
 
 describe("parity of PostgreSQL users", { skip: postgresSkip }, () => {
@@ -76,7 +78,7 @@ describe("parity of PostgreSQL users", { skip: postgresSkip }, () => {
           await arrange(admin, world);
           const { differences } = await compare();
           const grants = differences.filter(({ kind }) => kind === "grant");
-          assert.deepEqual(grants.map(short).sort(), (await bruteForce(admin)).sort());
+          assert.deepEqual(grants.map(short).map(withoutPublic).sort(), (await bruteForce(admin)).sort());
         }),
       ),
       { numRuns: 25 },

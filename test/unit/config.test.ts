@@ -70,6 +70,22 @@ test("settings that contradict each other are told beside those that are out of 
   );
 });
 
+test("functions run as users of their own, or as the server's when that is asked for by name", () => {
+  const functionsDir = "functions";
+  assert.match(problemsOf({}, { functionsDir })[0] ?? "", /--functions-dir needs --functions-users/);
+  assert.deepEqual(problemsOf({}, { functionsDir, functionsUsers: "same" }), []);
+  assert.deepEqual(loadConfig("server", { REKEY_FUNCTIONS_USERS: "64000-64039" }).functionsUsers, {
+    first: 64_000,
+    last: 64_039,
+  });
+  for (const functionsUsers of ["0-5", "5", "9-8", "1-1001", "x-y", "-1-5", "1-2147483648"])
+    assert.match(problemsOf({}, { functionsDir, functionsUsers })[0] ?? "", /must be two numbers of users/, functionsUsers);
+  const few = problemsOf({}, { functionsDir, functionsUsers: "64000-64001", processes: "3" });
+  assert.match(few.at(-1) ?? "", /at least as many users/);
+  const asRoot = problemsOf({}, { functionsDir, functionsUsers: "64000-64001" });
+  assert.equal(asRoot.length, process.getuid?.() === 0 ? 0 : 1);
+});
+
 test("a name that is nearly right is pointed at", () => {
   assert.match(problemsOf({ REKEY_LISTNE: "x" })[0] ?? "", /did you mean REKEY_LISTEN\?/);
   assert.match(

@@ -33,6 +33,24 @@ test("a file of the folder is found by its real path, also through links that st
   );
 });
 
+test("a folder that every user may write to holds nothing that is run", async () => {
+  for (const open of [folder, join(folder, "inner")]) {
+    chmodSync(open, 0o777);
+    await refused("inner/ok.mjs", "denied");
+    chmodSync(open, 0o755);
+  }
+});
+
+test("files that other users are to run are those that they can read", async () => {
+  const asOthers = () => findProgramFile(folder, { runtime: "node", file: "inner/ok.mjs" }, true);
+  await assert.rejects(asOthers(), new RegExp(`may not read ${home}: chmod`)); // a temporary folder is its maker's alone
+  chmodSync(home, 0o755);
+  await asOthers();
+  chmodSync(join(folder, "inner/ok.mjs"), 0o640);
+  await assert.rejects(asOthers(), /may not read .*ok\.mjs: chmod/);
+  chmodSync(join(folder, "inner/ok.mjs"), 0o644);
+});
+
 test("nothing else is: no way up, no absolute path, no link out, no neighbour with the folder's name at its beginning", async () => {
   await refused("sibling/evil.mjs", "denied");
   for (const file of [

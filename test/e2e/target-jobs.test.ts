@@ -212,7 +212,7 @@ describe("work at targets that somebody asks for", { skip: postgresSkip }, () =>
     await nativeOk(server, "rotations/put-policy", { secretId: SecretId, heartbeatSeconds: 60 });
     const beats = async () => (await nativeOk(server, "rotations/heartbeats", { secretId: SecretId })).heartbeats as object[];
     for (let tries = 0; (await beats()).length === 0 && tries < 1_500; tries++) await sleep(50);
-    assert.match(await root.ask(`rotation status ${SecretId}`), /Credential +changed outside: the target refuses it/);
+    assert.match(await root.ask(`rotation status ${SecretId}`), /Heartbeat +changed outside: the target refuses it/);
     assert.match(await root.ask("rotation status"), new RegExp(`${SecretId} +changed outside`));
     assert.match(await (await fetch(`${server.endpoint}/metrics`)).text(), /rekey_heartbeats\{outcome="refused"\} 1/);
   });

@@ -1,3 +1,4 @@
+import type { Rotation } from "./rotation.ts";
 import {
   automaticallyAfterDays,
   nextRotationDate,
@@ -93,7 +94,7 @@ interface Missed {
 
 /** What is to be done with a rotation that is due. */
 export type Start =
-  /** To begin now; no try is to be made after `untilMs`. */
+  /** To begin now; no try is to be made after `untilMs`, when the last free part of the window ends. */
   { readonly kind: "now"; readonly untilMs: number } | { readonly kind: "later"; readonly at: number } | Missed;
 
 const mostCounted = 100;
@@ -109,8 +110,24 @@ export function startOf(secret: Secret, nowMs: number, seed: number): Start {
   const free = freeSpans({ from: nowMs, until: windowEndsAt }, blackouts, zone);
   const [first] = free;
   if (!first) return { kind: "missed", windowEndsAt, windows: 1, reason: blackoutReason(secret, nowMs) ?? "" };
-  if (first.from <= nowMs) return { kind: "now", untilMs: first.until };
+  if (first.from <= nowMs) return { kind: "now", untilMs: free.at(-1)?.until ?? first.until };
   return { kind: "later", at: spread(secret, free, seed) ?? first.from };
+}
+
+/**
+ * The first moment from `at` on at which a rotation may go on that began by itself: what began in a blackout, somebody asked for.
+ * Never when nothing is left before its window ends.
+ */
+export function goesOnAt(
+  { rotationPolicy }: Secret,
+  { origin, startedAt, windowEndsAt }: Pick<Rotation, "origin" | "startedAt" | "windowEndsAt">,
+  at: number,
+): number {
+  const { zone, blackouts } = calendarOf(rotationPolicy);
+  const byItself = (origin === "schedule" || origin === "retry") && !blackoutAt(startedAt, blackouts, zone);
+  if (!byItself || blackouts.length === 0 || at >= windowEndsAt) return at;
+  const [free] = freeSpans({ from: at, until: windowEndsAt }, blackouts, zone);
+  return free?.from ?? Number.POSITIVE_INFINITY;
 }
 
 /** The window that ended at `endedAt` and those since that have ended by `nowMs`. */

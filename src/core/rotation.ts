@@ -102,17 +102,41 @@ export function pauseMs(failures: number, seed: number): number {
   return Math.floor(seed * Math.min(firstPauseMs * 2 ** Math.min(failures, 20), longestPauseMs));
 }
 
-/** The rotation after one try of its step. The caller saves it under the fence of its claim. `seed` is in [0, 1). */
-export function advance(rotation: Rotation, outcome: StepOutcome, nowMs: number, seed: number): Rotation {
+/** The first moment from `at` on at which something may be tried. */
+export type FreeAt = (at: number) => number;
+
+/**
+ * The rotation after one try of its step. The caller saves it under the fence of its claim. `seed` is in [0, 1); `freeAt` leaves
+ * out when nothing may be tried.
+ */
+export function advance(
+  rotation: Rotation,
+  outcome: StepOutcome,
+  nowMs: number,
+  seed: number,
+  freeAt: FreeAt = (at) => at,
+): Rotation {
   if (rotation.state !== "running") return rotation;
   if (outcome.class === "ok") return onward(rotation, nowMs);
-  return waitForTarget(rotation, outcome, nowMs) ?? tryLater(rotation, outcome, nowMs, seed);
+  return waitForTarget(rotation, outcome, nowMs, freeAt) ?? tryLater(rotation, outcome, { nowMs, seed, freeAt });
 }
 
 /** Until the end of its window; `undefined` when there is nothing to wait for. */
-function waitForTarget(rotation: Rotation, { class: said, error, againAt }: StepOutcome, nowMs: number): Rotation | undefined {
+function waitForTarget(
+  rotation: Rotation,
+  { class: said, error, againAt }: StepOutcome,
+  nowMs: number,
+  freeAt: FreeAt,
+): Rotation | undefined {
   if (againAt === undefined || rotation.testOnly || nowMs >= rotation.windowEndsAt) return undefined;
-  return { ...rotation, runAt: Math.min(againAt, rotation.windowEndsAt), outcome: said, error, remedy: remedies[said] };
+  const waiting = runningAt(rotation, againAt, freeAt);
+  return { ...waiting, runAt: Math.min(waiting.runAt, rotation.windowEndsAt), outcome: said, error, remedy: remedies[said] };
+}
+
+/** Tried again then, or when it may be: before that the target's answer does not wake it. */
+export function runningAt(rotation: Rotation, at: number, freeAt: FreeAt): Rotation {
+  const runAt = freeAt(at);
+  return { ...rotation, runAt, waitsFor: runAt > at ? undefined : rotation.waitsFor };
 }
 
 function onward(rotation: Rotation, nowMs: number): Rotation {
@@ -129,7 +153,11 @@ function onward(rotation: Rotation, nowMs: number): Rotation {
   return next ? { ...done, step: next } : { ...done, state: "succeeded", endedAt: nowMs };
 }
 
-function tryLater(rotation: Rotation, outcome: StepOutcome, nowMs: number, seed: number): Rotation {
+function tryLater(
+  rotation: Rotation,
+  outcome: StepOutcome,
+  { nowMs, seed, freeAt }: { readonly nowMs: number; readonly seed: number; readonly freeAt: FreeAt },
+): Rotation {
   const tried: Rotation = {
     ...withTry(rotation, outcome, nowMs),
     attempt: rotation.attempt + 1,
@@ -140,10 +168,11 @@ function tryLater(rotation: Rotation, outcome: StepOutcome, nowMs: number, seed:
     remedy: outcome.blocked ?? outcome.remedy ?? remedies[outcome.class],
   };
   if (outcome.blocked !== undefined) return { ...tried, state: "blocked", endedAt: nowMs };
-  const runAt = nowMs + Math.max(pauseMs(rotation.stepAttempt, seed), leastPauseMs(rotation, outcome.class));
+  const again = nowMs + Math.max(pauseMs(rotation.stepAttempt, seed), leastPauseMs(rotation, outcome.class));
+  const next = runningAt(tried, again, freeAt);
   const spent = tried.attempt >= maxAttempts || rotation.failedProbes >= maxProbes;
-  const over = rotation.testOnly || spent || runAt > rotation.windowEndsAt;
-  return over ? { ...tried, state: "failed", endedAt: nowMs } : { ...tried, runAt };
+  const over = rotation.testOnly || spent || next.runAt > rotation.windowEndsAt;
+  return over ? { ...tried, state: "failed", endedAt: nowMs } : next;
 }
 
 /** The rotation with one more of the tries that people are shown. */

@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { OutcomeClass } from "../core/error.ts";
-import { advance, type Rotation, type StepOutcome, withTry } from "../core/rotation.ts";
+import { advance, type FreeAt, type Rotation, runningAt, type StepOutcome, withTry } from "../core/rotation.ts";
 import { shapedPassword } from "../core/rotation-policy.ts";
+import { goesOnAt } from "../core/rotation-schedule.ts";
 import { detach, type Secret, withoutTestCopy } from "../core/secret.ts";
 import { addEvent } from "../store/events.ts";
 import { insertStrays } from "../store/retirements.ts";
@@ -158,11 +159,14 @@ export class HeldRotation {
     return { ...secret, switchedTo: this.rotation.versionId, switchingUntil: undefined };
   }
 
+  /** What its schedule began waits for the end of a blackout. */
+  readonly #freeAt: FreeAt = (at) => (this.#secret ? goesOnAt(this.#secret, this.rotation, at) : at);
+
   /** Tried in vain: again later, or ended; then AWSPENDING's value may be given up as well. @throws Superseded */
   async fail(outcome: StepOutcome, giveUp = false): Promise<void> {
     const { now, random } = this.parts;
     const { testOnly, outcome: before } = this.rotation;
-    this.rotation = advance(this.rotation, outcome, now(), random());
+    this.rotation = advance(this.rotation, outcome, now(), random(), this.#freeAt);
     const { state, versionId } = this.rotation;
     const ended = state !== "running";
     const failure = ended ? state : "retrying";
@@ -192,10 +196,10 @@ export class HeldRotation {
   async postpone(byMs: number, why: string, remedy?: string): Promise<void> {
     const { now } = this.parts;
     const { outcome, windowEndsAt } = this.rotation;
-    const runAt = Math.ceil(now() + byMs);
-    if (runAt > windowEndsAt) return this.fail({ class: "timeout", error: why, remedy: remedy ?? waitRemedy });
+    const next = runningAt(this.rotation, Math.ceil(now() + byMs), this.#freeAt);
+    if (next.runAt > windowEndsAt) return this.fail({ class: "timeout", error: why, remedy: remedy ?? waitRemedy });
     // Whoever claims it next must still learn that a claim before this one ended without a word.
-    this.rotation = { ...this.rotation, runAt, outcome: this.takenOver ? "unknown" : outcome, error: why, remedy };
+    this.rotation = { ...next, outcome: this.takenOver ? "unknown" : outcome, error: why, remedy };
     await this.commit({});
   }
 

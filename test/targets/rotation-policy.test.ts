@@ -5,13 +5,17 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 import { generatePassword, rotationPasswordOptions } from "../../src/core/password.ts";
 import type { RotationPolicy } from "../../src/core/rotation-policy.ts";
+import { planRotation } from "../../src/core/rotation-schedule.ts";
+import type { Secret } from "../../src/core/secret.ts";
 import { startEngine } from "../../src/engine/loop.ts";
 import { migrate } from "../../src/store/migrate.ts";
+import { listRotations } from "../../src/store/rotations.ts";
 import { openSqlite } from "../../src/store/sqlite.ts";
-import { openWorld, type World } from "../support/engine-world.ts";
+import { functionArn, openWorld, owner, type World } from "../support/engine-world.ts";
 import { type PostgresServer, postgresSkip, startPostgres } from "../support/postgres-server.ts";
 
 describe("rotation policy", { skip: postgresSkip }, () => {
@@ -85,5 +89,42 @@ describe("rotation policy", { skip: postgresSkip }, () => {
     await using _engine = startEngine(world.parts);
     for (const id of ids) assert.equal((await world.ended(id)).state, "succeeded");
     assert.equal(calls.most, 2);
+  });
+
+  test("what a schedule began is not tried in a blackout, and goes on when that is over", async () => {
+    let atMs = Date.parse("2026-11-19T07:59:59.000Z");
+    const rules = { scheduleExpression: "cron(0 7 * * ? *)", duration: "4h" };
+    await admin.query("create role dark nologin password 'first'");
+    const place = { engine: "postgres", host: server.host, port: server.port, ssl: false };
+    const configured = {
+      rotationEnabled: true,
+      rotationFunctionArn: functionArn("SingleUser"),
+      rotationPrincipal: owner,
+      rotationPolicy: { blackouts: ["08:00-09:00", "10:30-12:00"], jitterSeconds: 0 },
+      rotationRules: rules,
+    };
+    const credential = { ...place, username: "dark", password: "first" };
+    const planned = planRotation({ ...configured, lastRotatedAt: undefined } as unknown as Secret, atMs - 3_600_000, 0);
+    const { nextRotationAt, rotationDueAt } = planned;
+    const secret = await world.newSecret("dark", credential, { ...configured, nextRotationAt, rotationDueAt });
+    await using engine = startEngine({ ...world.parts, now: () => atMs, random: () => 0.99 });
+    const untilTried = async (attempt: number) => {
+      for (;;) {
+        const [found] = await listRotations(world.sql, { secretArn: secret.arn, limit: 1 });
+        if (found && (found.attempt >= attempt || found.state !== "running")) return found;
+        await sleep(10);
+      }
+    };
+    const first = await untilTried(1);
+    assert.deepEqual([first.state, first.origin, first.runAt - atMs], ["running", "schedule", 990]);
+    atMs = first.runAt;
+    engine.wake();
+    const second = await untilTried(2);
+    assert.equal(new Date(second.runAt).toISOString(), "2026-11-19T09:00:00.000Z");
+    assert.equal(new Date(second.windowEndsAt).toISOString(), "2026-11-19T10:30:00.000Z", "what comes after is dark");
+    await admin.query("alter role dark login");
+    atMs = second.runAt;
+    engine.wake();
+    assert.equal((await world.ended(second.id)).state, "succeeded");
   });
 });

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import {
   explainNext,
+  goesOnAt,
   planAfterMiss,
   planRotation,
   replanRotation,
@@ -300,6 +301,21 @@ test("jitter keeps the start in the first part of the window", () => {
   assert.equal(utcText(drawn(0.999_999)), "2026-11-19T09:09");
   const none = { ...secret, rotationPolicy: { jitterSeconds: 0 } };
   assert.equal(utcText(planRotation(none, at("2026-11-18T12:00"), 0.7).rotationDueAt ?? 0), "2026-11-19T08:00");
+});
+
+test("what began by itself goes on in the free parts of its window, and never in a blackout", () => {
+  const secret = secretWith("cron(0 7 * * ? *)", { rotationPolicy: { blackouts: ["08:00-09:00", "10:30-12:00"] } });
+  const start = startOf(planRotation(secret, at("2026-11-19T06:00"), 0), at("2026-11-19T07:10"), 0);
+  assert.equal(start.kind === "now" && utcText(start.untilMs), "2026-11-20T00:00");
+  const begun = { origin: "schedule", startedAt: at("2026-11-19T07:10"), windowEndsAt: at("2026-11-19T11:00") } as const;
+  const on = (moment: string, more: object = {}) => utcText(goesOnAt(secret, { ...begun, ...more }, at(moment)));
+  assert.equal(on("2026-11-19T07:59"), "2026-11-19T07:59");
+  assert.equal(on("2026-11-19T08:00"), "2026-11-19T09:00");
+  assert.equal(on("2026-11-19T09:00"), "2026-11-19T09:00");
+  assert.equal(goesOnAt(secret, begun, at("2026-11-19T10:30")), Number.POSITIVE_INFINITY, "nothing is left");
+  assert.equal(on("2026-11-19T11:00"), "2026-11-19T11:00", "to be ended");
+  for (const asked of [{ origin: "request" }, { origin: "repair" }, { startedAt: at("2026-11-19T08:10"), origin: "retry" }])
+    assert.equal(on("2026-11-19T08:20", asked), "2026-11-19T08:20", "somebody asked for it");
 });
 
 test("why the next rotation is then", () => {

@@ -205,6 +205,25 @@ test("the table of settings is the program's", () => {
   assert.ok(text.includes(table), `docs/running.md should have these rows:\n${table}`);
 });
 
+test("every remedy of a rotation stands in the page about troubleshooting", () => {
+  const said = [
+    ...["core/{rotation,login-outcome,retirement}", "functions/{call,lambda}-failure", "functions/lambda"],
+    ...["engine/{held-rotation,invoke,issue,issue-room,retire-credential,retire-evidence,topology}"],
+  ];
+  // Remedies are the sentences there; what else is said begins small, or with the name of what failed.
+  const sentence = /"((?!AWS|Runtime|How)[A-Z][^"\n]* [^"\n]* [^"\n]*)"|`((?!AWS|Runtime)[A-Z][^`]* [^`]* [^`]*)`/g;
+  const remedies = said
+    .flatMap((name) => globSync(`src/${name}.ts`, { cwd: root }))
+    .flatMap((file) => [...readFileSync(join(root, file), "utf8").matchAll(sentence)])
+    .map(([, plain, template = ""]) => plain ?? template.replaceAll(/\$\{[^}]*\}/g, "…"));
+  assert.ok(remedies.length > 40, String(remedies.length));
+  const page = readFileSync(join(root, "docs/troubleshooting.md"), "utf8");
+  assert.deepEqual(
+    remedies.filter((text) => !page.includes(text)),
+    [],
+  );
+});
+
 test("every operation, metric and command has its place in the pages", () => {
   const read = (path: string) => readFileSync(join(root, path), "utf8");
   const operations = read("docs/aws-compatibility.md");

@@ -3,7 +3,7 @@ import { nextLookAt, retireAfterMs } from "../core/retirement.ts";
 import { rotated } from "../core/rotation-schedule.ts";
 import { detach, isPending, moveLabel, type SecretVersion, versionWith } from "../core/secret.ts";
 import { addEvent } from "../store/events.ts";
-import { hasRetirement, insertRetirement } from "../store/retirements.ts";
+import { endOverwritten, hasRetirement, insertRetirement } from "../store/retirements.ts";
 import { wasRotatedTo } from "../store/rotations.ts";
 import type { Sql } from "../store/sql.ts";
 import { type HeldRotation, Superseded } from "./held-rotation.ts";
@@ -25,6 +25,7 @@ export async function finishSecret(held: HeldRotation, turn: Turn): Promise<void
     },
     also: async (tx) => {
       for (const { id } of old) await schedule(tx, held, turn, id);
+      await endReplaced(tx, held, turn);
       if (rotation.intent?.doubtful) await held.findStrays(tx);
     },
   });
@@ -41,6 +42,18 @@ async function endingVersions(held: HeldRotation, turn: Turn): Promise<SecretVer
   // One that was rolled back from, or replaced by hand, lives on as well.
   if (issues && previous && (await isLeftBehind(held, previous))) ending.push(previous);
   return ending;
+}
+
+/** What was in the slot that the new credential has taken logs in no more, whatever its deadline. */
+async function endReplaced(tx: Sql, { parts }: HeldRotation, { secret, strategy }: Turn): Promise<void> {
+  if (strategy !== "alternating-users" && strategy !== "dual-slot") return;
+  const keptId = versionWith(secret, "AWSCURRENT")?.id ?? "";
+  const ended = await endOverwritten(tx, { secretId: secret.id, keptId, strategy }, parts.now());
+  const { arn: resource, generation } = secret;
+  for (const versionId of ended) {
+    const detail = { versionId, strategy, overwritten: true };
+    await addEvent(tx, { at: parts.now(), type: "retirement.done", resource, generation, detail });
+  }
 }
 
 /** One that a rotation made, or that logs in. @throws RotatorError while that cannot be known */

@@ -73,6 +73,20 @@ export async function cancelRetirement(tx: Sql, secretId: string, versionId: str
   return rows.length > 0;
 }
 
+/** Two slots hold two credentials: those that a rotation overwrote have ended with it, all but `keptId`'s. Gives their versions. */
+export async function endOverwritten(
+  tx: Sql,
+  { secretId, keptId, strategy }: { readonly secretId: string; readonly keptId: string; readonly strategy: Strategy },
+  nowMs: number,
+): Promise<string[]> {
+  const rows = await tx.query<{ version_id: string }>(
+    `update retirements set state = 'done', ended_at = $4, fence = fence + 1, claim_until = null, target_account = null
+     where secret_id = $1 and version_id <> $2 and strategy = $3 and what = 'credential' and ${open} returning version_id`,
+    [secretId, keptId, strategy, nowMs],
+  );
+  return rows.map(({ version_id }) => version_id);
+}
+
 /** Its deadline is now. True when there was one. */
 export async function hastenRetirement(tx: Sql, secretId: string, versionId: string, nowMs: number): Promise<boolean> {
   const rows = await tx.query(

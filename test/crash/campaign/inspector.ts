@@ -38,6 +38,10 @@ export class Inspector {
     this.#target = target;
   }
 
+  get #hasTwoSlots(): boolean {
+    return this.#scenario.strategy === "dual-slot" || this.#scenario.strategy === "alternating-users";
+  }
+
   violated(invariant: string, what: string, where: string): void {
     this.violations.push(`${invariant}: ${what} (after ${where})`);
   }
@@ -143,13 +147,17 @@ export class Inspector {
   }
 
   /** I10: what waits for its end is in force until its deadline. */
-  async #grace({ sql }: World, { secret, values }: Seen, found: (invariant: string, what: string) => void): Promise<void> {
+  async #grace({ sql }: World, seen: Seen, found: (invariant: string, what: string) => void): Promise<void> {
+    const { secret, values, running } = seen;
+    // Of two slots, a rotation overwrites the one that is not in use.
+    const isOverwritten = (id: string) => running.length > 0 && id !== versionWith(secret, "AWSCURRENT")?.id;
     const open = await sql.query<{ version_id: string; due_at: number }>(
       "select version_id, due_at from retirements where secret_id = $1 and what = 'credential' and ended_at is null",
       [secret.id],
     );
     for (const { version_id, due_at } of open) {
       const value = values.get(version_id);
+      if (this.#hasTwoSlots && isOverwritten(version_id)) continue;
       if (!value) found("I10", "what waits for its end has no value any more");
       else if (due_at > Date.now() + graceMs && (await this.#target.logsIn(value)) !== "ok")
         found("I10", "an old credential ended before its deadline");

@@ -95,7 +95,8 @@ class Campaign {
     this.#random = seeded(`${options.seed} ${program.name}`);
     this.#inspector = new Inspector(program.rotates, target);
     const place = ["--listen", `127.0.0.1:${port}`, "--root-key", "env:CAMPAIGN_KEY", "--account", account, "--region", region];
-    this.#flags = [...place, "--processes", String(program.processes ?? 1), "--functions-dir", join(folder, "functions")];
+    const functions = program.ownFunction ? ["--functions-dir", join(folder, "functions"), "--functions-users", "same"] : [];
+    this.#flags = [...place, "--processes", String(program.processes ?? 1), ...functions];
   }
 
   async run(): Promise<ProgramReport> {

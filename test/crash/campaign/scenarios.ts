@@ -58,6 +58,15 @@ export const scenarios: readonly Scenario[] = [
     start: () => startPostgresTarget(),
   },
   {
+    name: "postgres/alternating-users, kept",
+    functionName: "SecretsManagerRDSPostgreSQLRotationMultiUser",
+    strategy: "alternating-users",
+    skip: postgresSkip,
+    overlap: true,
+    retireAfterSeconds: 2,
+    start: () => startPostgresTarget(),
+  },
+  {
     name: "mariadb/single-user",
     functionName: "SecretsManagerRDSMariaDBRotationSingleUser",
     strategy: "single-user",

@@ -179,7 +179,10 @@ export async function startHttpApiTarget(): Promise<Target> {
 
 export async function startMySqlWireTarget(): Promise<Target> {
   const server = await startMySqlWire();
-  const { host, port, accounts } = server;
+  const { host, port, accounts, user, password } = server;
+  const logsIn = await probeWith("mysql");
+  // The first login has it make its keys, which takes longer than a call may.
+  await logsIn({ engine: "mysql", host, port, username: user, password });
   const storedOf = ({ username }: AnyCredential) => {
     const { primary, secondary } = accounts.require(String(username), "%", "SHOW");
     return secondary ? [primary, secondary] : [primary];
@@ -189,7 +192,7 @@ export async function startMySqlWireTarget(): Promise<Target> {
       accounts.add(name, "%", `first-${name}`).grants.set("APPLICATION_PASSWORD_ADMIN ON *.*", false);
       return { engine: "mysql", host, port, username: name, password: `first-${name}` };
     },
-    logsIn: await probeWith("mysql"),
+    logsIn,
     live: async (credential) => storedOf(credential).map(({ digest }) => digest.toString("hex")),
     fingerprint: (credential) =>
       storedOf(credential)

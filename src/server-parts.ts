@@ -113,6 +113,7 @@ export function createServices(
 export function engineParts(config: Config, { services, authorize }: Api, functions: ServerFunctions): EngineParts {
   return {
     ...services,
+    elapsed: () => performance.now(),
     random: Math.random,
     generatePassword: (asked) => generatePassword(rotationPasswordOptions(asked), randomInt),
     findRotator,

@@ -11,11 +11,12 @@ import type { Sql } from "../store/sql.ts";
 import { busyAccount, isRotating } from "../store/target-jobs.ts";
 import type { AnyCredential } from "../targets/index.ts";
 import type { Rotator, Strategy } from "../targets/target.ts";
-import type { Caps } from "./caps.ts";
+import { callDeadline } from "./clock.ts";
 import { suitable } from "./job-target.ts";
 import type { EngineParts, RotatorFunction } from "./parts.ts";
 import { readSuperuser } from "./superuser.ts";
 import { credentialOf } from "./values.ts";
+import { type Limits, noteOutcome, targetOf } from "./within-limits.ts";
 
 const atOnce = 8;
 /** A repair may be tried again for so long. */
@@ -35,15 +36,15 @@ interface Tried {
 /** Tries current credentials at their targets, as often as their secrets' policies ask. */
 export class Heartbeats {
   readonly #parts: EngineParts;
-  readonly #caps: Caps;
+  readonly #limits: Limits;
   readonly #wake: () => void;
   readonly #running = new Set<Promise<void>>();
   #stopping = false;
 
-  /** `caps` are those of rotations; `wake` is called when a try has ended. */
-  constructor(parts: EngineParts, caps: Caps, wake: () => void) {
+  /** `limits` are those of rotations; `wake` is called when a try has ended. */
+  constructor(parts: EngineParts, limits: Limits, wake: () => void) {
     this.#parts = parts;
-    this.#caps = caps;
+    this.#limits = limits;
     this.#wake = wake;
   }
 
@@ -67,7 +68,7 @@ export class Heartbeats {
   }
 
   #start(secretId: string): void {
-    const work = tryCredential(this.#parts, this.#caps, secretId)
+    const work = tryCredential(this.#parts, this.#limits, secretId)
       .catch((error: unknown) => this.#parts.log.error({ err: error, secretId }, "a credential could not be tried"))
       .finally(() => {
         this.#running.delete(work);
@@ -77,19 +78,26 @@ export class Heartbeats {
   }
 }
 
-async function tryCredential(parts: EngineParts, caps: Caps, secretId: string): Promise<void> {
+async function tryCredential(parts: EngineParts, { caps, breakers }: Limits, secretId: string): Promise<void> {
   const { sql, now, random, settings, generatePassword } = parts;
   const tried = await openTried(parts, secretId);
   if (!tried || (await isBusy(sql, tried))) return;
   const { rotator, current, account } = tried;
-  const target = account.slice(0, account.lastIndexOf("/"));
+  const target = targetOf(account);
+  const away = breakers.away(target);
+  if (away) {
+    // That much is known of it without a try of its own; when the target is back, so shall this be told.
+    await record(parts, tried, "unreachable");
+    return planNext(sql, secretId, away.untilMs);
+  }
   if (!caps.enter(target)) return planNext(sql, secretId, Math.ceil(now() + busyPauseMs * (1 + random())));
   try {
     const outcome = await rotator.probe(current, {
       rotationId: "heartbeat",
-      deadlineAt: now() + settings.callMs,
+      deadlineAt: callDeadline(settings.callMs),
       generatePassword,
     });
+    await noteOutcome(parts, breakers, { target, outcome });
     await record(parts, tried, outcome);
   } finally {
     caps.leave(target);

@@ -4,6 +4,7 @@ import { loadSecret } from "../store/secrets.ts";
 import type { Sql } from "../store/sql.ts";
 import { endJob, holdJobAccount, type JobClaim, type JobData, renewJob, type TargetJob } from "../store/target-jobs.ts";
 import type { RotatorTools } from "../targets/target.ts";
+import { callDeadline } from "./clock.ts";
 import type { EngineParts } from "./parts.ts";
 
 /** Another node does the job by now: this one may do nothing more. */
@@ -63,7 +64,7 @@ export class HeldJob {
       if (!(await renewJob(sql, this.#claim, until))) throw new JobTaken();
       this.#until = until;
     }
-    const deadlineAt = Math.min(now() + settings.callMs, this.#until - marginMs);
+    const deadlineAt = callDeadline(Math.min(settings.callMs, this.#until - marginMs - now()));
     return { rotationId: this.job.id, deadlineAt, generatePassword };
   }
 

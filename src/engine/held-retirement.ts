@@ -5,6 +5,7 @@ import { addEvent, type NewEvent } from "../store/events.ts";
 import { holdRetirementAccount, type RetirementClaim, recordRetirement, renewRetirement } from "../store/retirements.ts";
 import { changeSecret } from "../store/secrets.ts";
 import type { RotatorTools } from "../targets/target.ts";
+import { callDeadline } from "./clock.ts";
 import { Superseded } from "./held-rotation.ts";
 import type { EngineParts } from "./parts.ts";
 
@@ -36,7 +37,7 @@ export class HeldRetirement {
       if (!(await renewRetirement(sql, this.#claim, until))) throw new Superseded();
       this.#until = until;
     }
-    const deadlineAt = Math.min(now() + settings.callMs, this.#until - marginMs);
+    const deadlineAt = callDeadline(Math.min(settings.callMs, this.#until - marginMs - now()));
     return { rotationId: this.rotation.id, deadlineAt, generatePassword };
   }
 

@@ -10,6 +10,7 @@ import { type Claim, recordRotation, renewClaim } from "../store/rotation-claims
 import { changeSecret, loadSecret } from "../store/secrets.ts";
 import type { Sql } from "../store/sql.ts";
 import type { RotatorTools } from "../targets/target.ts";
+import { callDeadline } from "./clock.ts";
 import type { EngineParts } from "./parts.ts";
 
 /** Another node works on the rotation, or it was ended: this one may do nothing more. */
@@ -74,7 +75,7 @@ export class HeldRotation {
       if (!(await renewClaim(this.parts.sql, this.#claim, until))) throw new Superseded();
       this.#until = until;
     }
-    const deadlineAt = Math.min(now() + settings.callMs, this.#until - marginMs);
+    const deadlineAt = callDeadline(Math.min(settings.callMs, this.#until - marginMs - now()));
     const shape = this.#secret?.rotationPolicy?.password;
     return {
       rotationId: this.rotation.id,

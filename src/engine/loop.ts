@@ -3,6 +3,7 @@ import { type Claim, claimDue, releaseAllClaims } from "../store/rotation-claims
 import type { Sql } from "../store/sql.ts";
 import { Breakers } from "./breaker.ts";
 import { Caps } from "./caps.ts";
+import { Clock } from "./clock.ts";
 import { Heartbeats } from "./heartbeat.ts";
 import { TargetJobs } from "./jobs.ts";
 import type { EngineParts } from "./parts.ts";
@@ -27,7 +28,9 @@ export interface Engine extends AsyncDisposable {
 }
 
 /** Starts what happens by itself: due rotations, purges and copies to replicas, found in the store; no timer for any row. */
-export function startEngine(parts: EngineParts): Engine {
+export function startEngine(given: EngineParts): Engine {
+  const clock = new Clock(given);
+  const parts: EngineParts = { ...given, now: clock.now };
   const alarm = new Alarm();
   const running = new Set<Promise<void>>();
   const { perTarget, concurrency, warmUpMs } = parts.settings;
@@ -37,8 +40,8 @@ export function startEngine(parts: EngineParts): Engine {
   const caps = new Caps(() => allowed(perTarget));
   const limits = { caps, breakers: new Breakers(() => parts.now()) };
   const jobs = new TargetJobs(parts, caps, () => alarm.ring());
-  const heartbeats = new Heartbeats(parts, caps, () => alarm.ring());
-  const retirements = new Retirements(parts, caps, () => alarm.ring());
+  const heartbeats = new Heartbeats(parts, limits, () => alarm.ring());
+  const retirements = new Retirements(parts, limits, () => alarm.ring());
   let stopping = false;
 
   const work = (claim: Claim): void => {
@@ -72,13 +75,19 @@ export function startEngine(parts: EngineParts): Engine {
   const zoneRules = new ZoneRules(parts);
   const rewrapping = new Rewrapping(parts);
   const history = new History(parts);
+  let released = !parts.settings.ownsStore;
+  const lookAtClock = async (): Promise<boolean> => {
+    if (await clock.look()) released = !parts.settings.ownsStore;
+    return false;
+  };
   const kinds = [
+    lookAtClock,
     () => zoneRules.page(),
     () => startDueRotations(parts),
     () => claimMore().then(() => false),
     () => jobs.begin(),
     () => heartbeats.begin(),
-    () => retirements.begin(),
+    () => clock.isSettled && retirements.begin(),
     () => purgePage(parts),
     () => copyDueReplicas(parts),
     () => rewrapping.page(),
@@ -102,17 +111,20 @@ export function startEngine(parts: EngineParts): Engine {
   };
 
   const sleepMs = async (): Promise<number> => {
-    if (running.size >= allowed(concurrency) || retirements.full || jobs.full || heartbeats.full) return longestSleepMs;
+    if (!clock.isSettled || running.size >= allowed(concurrency) || retirements.full || jobs.full || heartbeats.full)
+      return longestSleepMs;
     const dueAt = await nextDueAt(parts.sql);
     return dueAt === undefined ? longestSleepMs : Math.min(Math.max(dueAt - parts.now(), 1), longestSleepMs);
   };
 
   const run = async (): Promise<void> => {
-    let released = !parts.settings.ownsStore;
     while (!stopping) {
       try {
-        if (!released) await releaseAllClaims(parts.sql);
-        released = true;
+        // Whatever does not run here, is held by nobody.
+        if (!released && running.size === 0) {
+          await releaseAllClaims(parts.sql);
+          released = true;
+        }
         if (await quarantine.holds()) await alarm.sleep(longestSleepMs);
         else if (!(await round())) await alarm.sleep(await sleepMs());
       } catch (error) {

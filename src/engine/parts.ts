@@ -30,6 +30,8 @@ export interface EngineParts {
   /** Keyed digest of a value under its context, the same as operations use. */
   digest(value: Uint8Array, context: string): Uint8Array;
   now(): number;
+  /** Ms that have passed, whatever clocks say; absent: jumps of clocks are not looked for. */
+  readonly elapsed?: () => number;
   /** In [0, 1). */
   random(): number;
   readonly generatePassword: RotatorTools["generatePassword"];

@@ -147,6 +147,23 @@ export async function releaseAllClaims(sql: Sql): Promise<void> {
   await sql.query("update rotations set claim_until = 0 where state = 'running' and claim_until is not null");
 }
 
+/** What this node holds stays its own until then, whatever clocks have said meanwhile. */
+export async function keepClaims(sql: Sql, node: string, untilMs: number): Promise<void> {
+  const held = "set claim_until = $2 where claim_node = $1 and claim_until is not null and claim_until < $2";
+  await sql.query(`update rotations ${held} and state = 'running'`, [node, untilMs]);
+  for (const table of ["retirements", "target_jobs"])
+    await sql.query(`update ${table} ${held} and ended_at is null`, [node, untilMs]);
+}
+
+/** Rotations that wait for a later try are tried now, at most 1,000: of moments noted by another clock nothing is known. */
+export async function hastenAll(sql: Sql, nowMs: number): Promise<void> {
+  await sql.query(
+    `update rotations set run_at = $1 where id in (select id from rotations
+       where state = 'running' and run_at > $1 and claim_until is null limit 1000)`,
+    [nowMs],
+  );
+}
+
 export function toRotation(row: RotationRow): Rotation {
   return {
     id: row.id,

@@ -16,6 +16,8 @@ export interface RotationRights {
   mayRun(configured: RotationPrincipal): Promise<ServiceError | undefined>;
   /** Whether it may read a secret's current value, the secret's key included, within the limits of the session it had. */
   mayRead(configured: RotationPrincipal, secret: Secret): Promise<ServiceError | undefined>;
+  /** Whether a role may read or write values of a secret: only then can a function that has the role know them. */
+  mayKnow(roleArn: string, secret: Secret): Promise<boolean>;
 }
 
 /** Built-in functions act with the rights of the principal that configured the rotation, never with more. */
@@ -23,19 +25,33 @@ export function createRotationRights(
   { sql, account, now, keys }: Pick<Services, "sql" | "account" | "now" | "keys">,
   authorize: Authorize,
 ): RotationRights {
+  const factsAt = ({ region }: Secret) => ({
+    sourceIp: "",
+    userAgent: "secretsmanager.amazonaws.com",
+    secure: true,
+    region,
+    now: now(),
+  });
+  const ask = (principal: Principal, action: string, secret: Secret): ServiceError | undefined => {
+    const place = { region: secret.region, account };
+    const resource = new SecretResource(secret.arn, secret, place, { "secretsmanager:VersionStage": ["AWSCURRENT"] });
+    return authorize(principal, action, resource, factsAt(secret));
+  };
   const mayRead = async (configured: RotationPrincipal, secret: Secret): Promise<ServiceError | undefined> => {
     const principal = await findConfigured(sql, account, configured);
     if (!principal) return gone(configured);
-    const place = { region: secret.region, account };
-    const resource = new SecretResource(secret.arn, secret, place, { "secretsmanager:VersionStage": ["AWSCURRENT"] });
-    const facts = { sourceIp: "", userAgent: "secretsmanager.amazonaws.com", secure: true, region: secret.region, now: now() };
-    const refusal = authorize(principal, "secretsmanager:GetSecretValue", resource, facts);
+    const refusal = ask(principal, "secretsmanager:GetSecretValue", secret);
     if (refusal) return refusal;
     const key = await keys.resolve(secret.kmsKeyId, secret.region);
-    return key.isDefault ? undefined : authorize(principal, "kms:Decrypt", keyUse(key, secret.arn), facts);
+    return key.isDefault ? undefined : authorize(principal, "kms:Decrypt", keyUse(key, secret.arn), factsAt(secret));
   };
   return {
     mayRead,
+    async mayKnow(roleArn, secret) {
+      const role = await loadPrincipal(sql, account, roleArn);
+      const actions = ["secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"];
+      return role !== undefined && actions.some((action) => ask(role, action, secret) === undefined);
+    },
     mayRun: async (configured) => ((await findConfigured(sql, account, configured)) ? undefined : gone(configured)),
   };
 }

@@ -13,13 +13,14 @@ import type { SessionTokens } from "./core/session.ts";
 import type { InvokedFunction } from "./engine/invoke.ts";
 import type { RotatorFunction } from "./engine/parts.ts";
 import { builtinFunction, cannotInvoke, templateRefusal } from "./functions/builtin.ts";
-import { createFunctions, type Functions } from "./functions/functions.ts";
+import { type CallAbout, createFunctions, type Functions } from "./functions/functions.ts";
 import type { RoleSession } from "./functions/process-environment.ts";
 import type { FunctionDirectory } from "./operations/services.ts";
 import { createRotationRights } from "./rotation-rights.ts";
 import type { StoreParts } from "./server-parts.ts";
 import { findFunction } from "./store/functions.ts";
 import { findRole } from "./store/identity.ts";
+import { findSecret } from "./store/secrets.ts";
 
 /** Where functions of this machine find the server: plain HTTP on loopback, whatever TLS the server speaks to others. */
 export interface FunctionDoor {
@@ -95,7 +96,7 @@ export function createServerFunctions(config: Config, parts: ServerFunctionParts
     const refusal = authorize(rotationService, "lambda:InvokeFunction", resource, facts);
     return refusal && cannotInvoke(refusal);
   };
-  const { mayRead } = createRotationRights({ sql, keys, account, now: Date.now }, authorize);
+  const { mayRead, mayKnow } = createRotationRights({ sql, keys, account, now: Date.now }, authorize);
   const refusal = async (functionArn: string, secret: Secret): Promise<ServiceError | undefined> => {
     const [, , , region, owner] = functionArn.split(":");
     if (region !== secret.region || owner !== account) return cannotInvoke();
@@ -105,6 +106,14 @@ export function createServerFunctions(config: Config, parts: ServerFunctionParts
     if (refused || record?.kind !== "http-api") return refused;
     // A declaration says where the value is sent: as good as reading it.
     return secret.rotationPrincipal ? mayRead(secret.rotationPrincipal, secret) : cannotInvoke();
+  };
+  /** Of the secret that a rotation calls it for. One at AWS has credentials of its own that nothing here knows. */
+  const aboutOf = async ({ kind, region, roleArn = "" }: FunctionRecord, secretArn: string): Promise<CallAbout> => {
+    const secret = await findSecret(sql, region, secretArn);
+    if (!secret) return {};
+    if (kind === "process") return (await mayKnow(roleArn, secret)) ? { secretArn } : {};
+    const { rotationPrincipal: configured } = secret;
+    return configured && !(await mayRead(configured, secret)) ? { secretArn } : { withhold: true };
   };
   return {
     refusal,
@@ -131,7 +140,8 @@ export function createServerFunctions(config: Config, parts: ServerFunctionParts
         longestMs: functions.longestMs(record),
         outlivesServer: record.kind === "lambda",
         refusal: (secret) => refusal(functionArn, secret),
-        call: (payload, about) => functions.call(record, payload, about),
+        call: async (payload, { secretArn, signal }) =>
+          functions.call(record, payload, { ...(await aboutOf(record, secretArn)), signal }),
       };
     },
   };

@@ -24,10 +24,21 @@ export interface FunctionParts extends Omit<PoolParts, "environment"> {
   readonly log: Logger;
 }
 
+export interface CallAbout {
+  /**
+   * A secret whose value the function may know, to be cut out of what it writes. Never one that is kept from it: what is
+   * missing would tell whether it guessed right.
+   */
+  readonly secretArn?: string | undefined;
+  /** What it may know cannot be told: nothing of what it writes is kept. */
+  readonly withhold?: boolean;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** Calls registered functions. */
 export interface Functions {
-  /** Calls one with a payload of JSON text. `secretArn`: the secret that the call is about. */
-  call(record: FunctionRecord, payload: string, about?: { secretArn?: string; signal?: AbortSignal }): Promise<CallResult>;
+  /** Calls one with a payload of JSON text. */
+  call(record: FunctionRecord, payload: string, about?: CallAbout): Promise<CallResult>;
   /** Whether it could be started here: @throws RotatorError with why not. */
   check(record: FunctionRecord): Promise<void>;
   /** The longest that a call may go on, in ms. */
@@ -92,7 +103,7 @@ export function createFunctions(parts: FunctionParts): Functions {
       `START RequestId: ${requestId}`,
       secrets
         ? cutValues(output, secrets, cut)
-        : "[what it wrote is not kept: a value that it may have read cannot be opened, so it cannot be cut out]",
+        : "[what it wrote is not kept: a value that it may have read is not known here, so it cannot be cut out]",
       ...(cut ? ["[this is not all that it wrote]"] : []),
       ...(end.failure ? [cleaned(end.failure.message, secrets)] : []),
       `END RequestId: ${requestId} Duration: ${endedAt - startedAt} ms`,
@@ -104,11 +115,11 @@ export function createFunctions(parts: FunctionParts): Functions {
 
   return {
     check,
-    async call(record, payload, { secretArn, signal } = {}) {
+    async call(record, payload, { secretArn, withhold = false, signal } = {}) {
       const { roleArn = "", region } = record;
       known.watch(roleArn);
       const trace = await traceOf(record, payload, signal);
-      const values = await known.texts(roleArn, region, secretArn);
+      const values = withhold ? undefined : await known.texts(roleArn, region, secretArn);
       const secrets = values && [...values, ...trace.secrets, ...tokensIn(payload), ...(await variables(record))];
       await keepLog(record, trace, secrets).catch((error: unknown) =>
         log.error({ err: error }, "a function's log cannot be kept"),

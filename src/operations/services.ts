@@ -18,7 +18,7 @@ export interface FunctionDirectory {
   policyOf(functionArn: string): Promise<string | undefined>;
   /** @throws ServiceError InvalidParameterException when this server could not run it. */
   check(record: FunctionRecord): Promise<void>;
-  /** Calls it once; `secretArn`: the secret that the call is about. */
+  /** Calls it once; `secretArn`: a secret that the caller may read, to be cut out of what the function writes. */
   call(record: FunctionRecord, payload: string, about: { readonly secretArn?: string }): Promise<CallResult>;
   /** Seals its variables. */
   seal(record: Pick<FunctionRecord, "arn" | "region">, variables: Readonly<Record<string, string>>): Promise<SealedEnvironment>;

@@ -2,9 +2,10 @@ import { z } from "zod";
 import { functionLimits } from "../../core/function.ts";
 import { functionPolicies } from "../../core/function-policy.ts";
 import { functionLogs, listFunctions } from "../../store/functions.ts";
-import { nextToken } from "../input.ts";
-import { defineOperation, type Resource } from "../operation.ts";
+import { nextToken, secretId } from "../input.ts";
+import { type Call, defineOperation, type Resource } from "../operation.ts";
 import { readPageToken, writePageToken } from "../secrets/page-token.ts";
+import { secretResource } from "../secrets/secret-resource.ts";
 import { existing, type FunctionResource, functionName, functionResource, invalid, named, shown } from "./function-input.ts";
 
 const listInput = z.object({ MaxResults: z.number().int().min(1).max(1000).default(100), NextToken: nextToken });
@@ -131,7 +132,8 @@ export const invokeFunction = defineOperation<z.infer<typeof invokeInput>, Funct
     const record = existing(found);
     if (record.kind === "http-api") throw invalid("An HTTP API's function cannot be called: rotations use its declaration.");
     const { SecretId } = eventIn(Payload);
-    const about = typeof SecretId === "string" ? { secretArn: SecretId } : {};
+    const { data: secretArn } = secretId.safeParse(SecretId);
+    const about = secretArn !== undefined && (await mayRead(secretArn, call)) ? { secretArn } : {};
     const { requestId, payload, functionError, failure } = await call.services.functions.call(record, Payload, about);
     return {
       StatusCode: 200,
@@ -142,6 +144,12 @@ export const invokeFunction = defineOperation<z.infer<typeof invokeInput>, Funct
     };
   },
 });
+
+/** Else what is cut out of the answer would tell a caller whether a guess of a value was right. */
+async function mayRead(SecretId: string, call: Call): Promise<boolean> {
+  const found = await secretResource({ SecretId }, call);
+  return call.may("secretsmanager:GetSecretValue", found) === undefined;
+}
 
 function eventIn(payload: string): Readonly<Record<string, unknown>> {
   try {

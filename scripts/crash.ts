@@ -7,6 +7,7 @@ import { findHole } from "../test/crash/campaign/find-hole.ts";
 import { type Hole, holes } from "../test/crash/campaign/holes.ts";
 import { programScenarios, runProgram } from "../test/crash/campaign/program.ts";
 import { scenarios } from "../test/crash/campaign/scenarios.ts";
+import { runSchedules, schedulesName } from "../test/crash/campaign/schedules.ts";
 
 const help = `npm run crash -- [options]
   --kills N          kills in all, shared among the scenarios (default 400)
@@ -38,6 +39,7 @@ interface Run {
 const runs: readonly Run[] = [
   ...scenarios.map((one): Run => ({ name: one.name, skip: one.skip, run: (options) => runScenario(one, options) })),
   ...programScenarios.map((one): Run => ({ name: one.name, skip: one.rotates.skip, run: (options) => runProgram(one, options) })),
+  { name: schedulesName, skip: false, run: runSchedules },
 ];
 
 process.exit(await main());

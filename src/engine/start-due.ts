@@ -67,5 +67,7 @@ async function startOne(tx: Sql, secretId: string, { now, random }: EngineParts)
     windowEndsAt: start.untilMs,
     startedAt: nowMs,
   });
-  if (queued) await addEvent(tx, { ...event, type: "rotation.started", detail: { versionId } });
+  if (queued) return addEvent(tx, { ...event, type: "rotation.started", detail: { versionId } });
+  const missed = { windowEndsAt: start.untilMs, windows: 1, reason: "the rotation before had not ended" };
+  await addEvent(tx, { ...event, type: "rotation.missed", detail: missed });
 }

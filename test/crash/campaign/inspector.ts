@@ -120,7 +120,9 @@ export class Inspector {
     const count = (label: string) => secret.versions.filter(({ stages }) => stages.includes(label)).length;
     if (count("AWSCURRENT") !== 1) found("I5", `${count("AWSCURRENT")} versions are current`);
     if (!this.#valueOf(seen, "AWSCURRENT")) found("I5", "the current version has no value");
-    if (count("AWSPENDING") > 0 && running.length === 0) found("I5", "a version is pending and no rotation runs");
+    // Functions that are not ours leave the label on the version that they have made current, as AWS's own do.
+    const isPending = secret.versions.some(({ stages }) => stages.includes("AWSPENDING") && !stages.includes("AWSCURRENT"));
+    if (isPending && running.length === 0) found("I5", "a version is pending and no rotation runs");
     if (running.length > 1) found("I4", `${running.length} rotations run`);
   }
 

@@ -12,6 +12,7 @@ import type { Secret } from "./core/secret.ts";
 import type { SessionTokens } from "./core/session.ts";
 import type { InvokedFunction } from "./engine/invoke.ts";
 import type { RotatorFunction } from "./engine/parts.ts";
+import { inspectFunction } from "./function-inspection.ts";
 import { builtinFunction, cannotInvoke, templateRefusal } from "./functions/builtin.ts";
 import { type CallAbout, createFunctions, type Functions } from "./functions/functions.ts";
 import type { RoleSession } from "./functions/process-environment.ts";
@@ -115,6 +116,7 @@ export function createServerFunctions(config: Config, parts: ServerFunctionParts
     const { rotationPrincipal: configured } = secret;
     return configured && !(await mayRead(configured, secret)) ? { secretArn } : { withhold: true };
   };
+  const requireRole = (record: FunctionRecord) => openSession(record, 0, account, parts);
   return {
     refusal,
     async check(record) {
@@ -140,6 +142,8 @@ export function createServerFunctions(config: Config, parts: ServerFunctionParts
         longestMs: functions.longestMs(record),
         outlivesServer: record.kind === "lambda",
         refusal: (secret) => refusal(functionArn, secret),
+        inspect: (secret, superuserArn) =>
+          inspectFunction({ sql, keys, account, authorize, functions, requireRole }, record, secret, superuserArn),
         call: async (payload, { secretArn, signal }) =>
           functions.call(record, payload, { ...(await aboutOf(record, secretArn)), signal }),
       };

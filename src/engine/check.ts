@@ -1,4 +1,4 @@
-import { RotatorError, ServiceError } from "../core/error.ts";
+import { ServiceError } from "../core/error.ts";
 import { loginAdvice } from "../core/login-outcome.ts";
 import { planRotation } from "../core/rotation-schedule.ts";
 import { isPending, type Secret, versionWith } from "../core/secret.ts";
@@ -7,6 +7,8 @@ import { busyAccount } from "../store/target-jobs.ts";
 import type { AnyCredential } from "../targets/index.ts";
 import type { Endpoint, Finding, Rotator } from "../targets/target.ts";
 import type { Caps } from "./caps.ts";
+import { checkInvoked, invokedBy } from "./check-function.ts";
+import { Notes } from "./check-notes.ts";
 import { type HeldJob, JobRefused } from "./held-job.ts";
 import {
   accountOf,
@@ -47,38 +49,14 @@ export async function preflight(held: HeldJob, caps: Caps, secret: Secret): Prom
   const notes = new Notes();
   checkFunction(held, notes);
   await checkKey(held, secret, notes);
-  checkLabels(secret, notes);
+  const called = await invokedBy(held, secret);
+  checkLabels(secret, called !== undefined, notes);
   checkSchedule(held, secret, notes);
-  const target = await openForCheck(held, secret, notes);
+  if (called) await checkInvoked(held, secret, called, notes);
+  const target = called ? undefined : await openForCheck(held, secret, notes);
   if (target) await atTarget(caps, target.account, () => checkTarget(held, target, notes));
   const { findings, passed } = notes;
   return { findings, passed, target, ok: findings.every(({ warning }) => warning === true) };
-}
-
-class Notes {
-  readonly findings: Finding[] = [];
-  readonly passed: string[] = [];
-
-  fail(step: Step, problem: string, remedy: string): void {
-    this.findings.push({ step, problem, remedy });
-  }
-
-  warn(step: Step, problem: string, remedy: string): void {
-    this.findings.push({ step, problem, remedy, warning: true });
-  }
-
-  /** Does a part of the check: what it throws is a finding of that step. False when it failed. */
-  async during(step: Step, remedy: string, part: () => Promise<unknown>): Promise<boolean> {
-    try {
-      await part();
-      return true;
-    } catch (error) {
-      if (error instanceof RotatorError || error instanceof JobRefused) this.fail(step, error.message, remedy);
-      else if (error instanceof ServiceError && error.status < 500) this.fail(step, error.message, remedy);
-      else throw error;
-      return false;
-    }
-  }
 }
 
 /** Whether the service may invoke the function was found out when the check was asked for. */
@@ -98,9 +76,10 @@ async function checkKey({ parts }: HeldJob, secret: Secret, notes: Notes): Promi
   });
 }
 
-function checkLabels(secret: Secret, notes: Notes): void {
+/** A function of one's own may make the first value. */
+function checkLabels(secret: Secret, makesFirst: boolean, notes: Notes): void {
   const pending = versionWith(secret, "AWSPENDING");
-  if (!versionWith(secret, "AWSCURRENT")?.kind) {
+  if (!makesFirst && !versionWith(secret, "AWSCURRENT")?.kind) {
     notes.fail(
       "createSecret",
       "the secret has no current value to start from",

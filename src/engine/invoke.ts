@@ -6,8 +6,15 @@ import type { Step } from "../core/rotation.ts";
 import { rotated } from "../core/rotation-schedule.ts";
 import { addVersion, isPending, type Secret, versionOf, versionWith, withoutTestCopy } from "../core/secret.ts";
 import { setRotationToken } from "../store/rotation-tokens.ts";
+import type { Finding } from "../targets/target.ts";
 import { type HeldRotation, Superseded } from "./held-rotation.ts";
 import { openVersion, sealVersion } from "./values.ts";
+
+/** What was found, and what was in order. */
+export interface Inspection {
+  readonly findings: readonly Finding[];
+  readonly passed: readonly string[];
+}
 
 /** A function that answers AWS's rotation events, writes the value and moves the labels itself. */
 export interface InvokedFunction {
@@ -17,6 +24,8 @@ export interface InvokedFunction {
   readonly outlivesServer: boolean;
   /** Whether the service may invoke it for this secret, as things stand now; the refusal if not. */
   refusal(secret: Secret): Promise<ServiceError | undefined>;
+  /** What would keep it from being called for this secret, and from doing its work: found without calling it. */
+  inspect(secret: Secret, superuserArn: string | undefined): Promise<Inspection>;
   /** `payload` is JSON text; `signal` ends the call. */
   call(payload: string, about: { readonly secretArn: string; readonly signal: AbortSignal }): Promise<CallResult>;
 }

@@ -41,6 +41,8 @@ export interface Functions {
   call(record: FunctionRecord, payload: string, about?: CallAbout): Promise<CallResult>;
   /** Whether it could be started here: @throws RotatorError with why not. */
   check(record: FunctionRecord): Promise<void>;
+  /** Whether AWS Lambda would let this server call it, which it does not: @throws RotatorError with why not. */
+  reach(record: LambdaFunction): Promise<void>;
   /** The longest that a call may go on, in ms. */
   longestMs(record: FunctionRecord): number;
   seal(record: Pick<FunctionRecord, "arn" | "region">, variables: Readonly<Record<string, string>>): Promise<SealedEnvironment>;
@@ -115,6 +117,7 @@ export function createFunctions(parts: FunctionParts): Functions {
 
   return {
     check,
+    reach: lambda.reach,
     async call(record, payload, { secretArn, withhold = false, signal } = {}) {
       const { roleArn = "", region } = record;
       known.watch(roleArn);

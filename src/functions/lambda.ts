@@ -19,12 +19,20 @@ interface LambdaCall {
 export interface LambdaCaller {
   /** Never throws for what AWS or the function does. */
   call(record: LambdaFunction, payload: string, signal?: AbortSignal): Promise<LambdaCall>;
+  /** Asks AWS whether it may be called, and does not call it. @throws RotatorError; `remedy` says what would help */
+  reach(record: LambdaFunction): Promise<void>;
   close(): void;
 }
 
 /** After its own timeout an answer is waited for so long. Source: `docs/functions.md`. */
 export const lambdaMarginMs = 30_000;
 const connectMs = 5_000;
+const reachMs = 8_000;
+const silent: CallFailure = {
+  outcome: "timeout",
+  message: "AWS Lambda did not answer",
+  remedy: "Check this server's way to AWS: network, name resolution, proxy, AWS_ENDPOINT_URL_LAMBDA.",
+};
 const sessionSeconds = 3_600;
 const mostClients = 50;
 /** AWS gives the last 4 KiB; a little less may be the end of more. */
@@ -79,6 +87,19 @@ export function createLambdaCaller(): LambdaCaller {
         return { end: endOf(record, answer), output: written.toString("utf8"), cut: written.length >= tailBytes };
       } catch (error) {
         return { end: failed(record, error, { late, signal }), output: "", cut: false };
+      }
+    },
+    async reach(record) {
+      const late = AbortSignal.timeout(reachMs);
+      try {
+        const client = await clientOf(record);
+        const { InvokeCommand } = await import("@aws-sdk/client-lambda");
+        const command = new InvokeCommand({ FunctionName: record.lambda.targetArn, InvocationType: "DryRun" });
+        await client.send(command, { abortSignal: late });
+      } catch (error) {
+        const { failure } = late.aborted ? withoutAnswer(silent) : failed(record, error, { late, signal: undefined });
+        const { outcome, message, remedy } = failure ?? silent;
+        throw Object.assign(new RotatorError(outcome, message, { cause: error }), { remedy });
       }
     },
     close() {

@@ -34,7 +34,7 @@ export interface Endpoint {
 
 /** Something that a pre-flight found: which step would fail, why, and what would help; in words, without values. */
 export interface Finding {
-  readonly step: "createSecret" | "setSecret" | "testSecret" | "retirement";
+  readonly step: "createSecret" | "setSecret" | "testSecret" | "finishSecret" | "retirement";
   readonly problem: string;
   readonly remedy: string;
   /** It would work, and yet somebody should know. */

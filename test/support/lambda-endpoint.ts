@@ -91,12 +91,12 @@ export async function startLambdaEndpoint(): Promise<LambdaEndpoint> {
       invocationType: headers["x-amz-invocation-type"] as string | undefined,
       ...signer,
       hasSessionToken: headers["x-amz-security-token"] !== undefined,
-      event: JSON.parse(body.toString("utf8")),
+      event: body.length === 0 ? {} : JSON.parse(body.toString("utf8")),
     };
     endpoint.invocations.push(seen);
     const answer = await endpoint.answer(seen);
     if (answer === "reset") response.destroy();
-    else if (answer !== "hang") send(answer, response);
+    else if (answer !== "hang") send(answer, response, seen.invocationType === "DryRun");
   }
 
   function assumeRole(asked: URLSearchParams, response: ServerResponse): void {
@@ -117,9 +117,13 @@ export async function startLambdaEndpoint(): Promise<LambdaEndpoint> {
   return endpoint;
 }
 
-function send({ error, functionError, log, payload = null }: LambdaAnswer, response: ServerResponse): void {
+function send({ error, functionError, log, payload = null }: LambdaAnswer, response: ServerResponse, isDryRun: boolean): void {
   if (error) {
     refuse(response, error.status, error.name, error.message);
+    return;
+  }
+  if (isDryRun) {
+    response.writeHead(204).end();
     return;
   }
   response.writeHead(200, {

@@ -66,6 +66,25 @@ const words: Readonly<Record<Failure, string>> = {
   unknown: "the connection ended before the answer",
 };
 
+/** Source: draft-behera-ldap-password-policy: what another password may do better. */
+const unfit: ReadonlySet<number> = new Set([
+  PasswordPolicyError.InsufficientPasswordQuality,
+  PasswordPolicyError.PasswordTooShort,
+  PasswordPolicyError.PasswordInHistory,
+]);
+
+/**
+ * Whether a change was refused for the new password's own sake. A server that does not say which rule it was answers 19, or
+ * 53 with ERROR_PASSWORD_RESTRICTION; Active Directory's 19 with ERROR_INVALID_PASSWORD is about the old one.
+ * Source: RFC 4511, appendix A; Windows system error codes.
+ */
+export function isUnfit(error: unknown, policy: number | undefined): boolean {
+  if (!(error instanceof ResultCodeError)) return false;
+  if (policy !== undefined) return unfit.has(policy);
+  const restricted = /^0000052d/i.test(error.message);
+  return restricted || (error.code === 19 && !/^00000056/.test(error.message));
+}
+
 interface Circumstances {
   readonly changing: boolean;
   readonly late: boolean;

@@ -1,9 +1,9 @@
 import { isIP, connect as openSocket, type Socket } from "node:net";
 import { type ConnectionOptions, connect as openTls } from "node:tls";
 import { Attribute, BerWriter, Change, Client, PasswordPolicyControl, ResultCodeError } from "ldapts";
-import { RotatorError } from "../core/error.ts";
+import { RotatorError, UnfitCredential } from "../core/error.ts";
 import { readAuthorities } from "./authorities.ts";
-import { explain, explainPolicy } from "./ldap-errors.ts";
+import { explain, explainPolicy, isUnfit } from "./ldap-errors.ts";
 
 export interface LdapLogin {
   readonly host: string;
@@ -100,7 +100,8 @@ async function connect(login: LdapLogin, tls: ConnectionOptions | undefined, dea
       return await Promise.race([answer, interrupted.promise]);
     } catch (error) {
       const { outcome, text } = explain(error, { changing, late, policy: control?.value?.error });
-      throw new RotatorError(outcome, `${username} at ${host}:${port}: ${text}`, { cause: withoutText(error) });
+      const kind = changing && isUnfit(error, control?.value?.error) ? UnfitCredential : RotatorError;
+      throw new kind(outcome, `${username} at ${host}:${port}: ${text}`, { cause: withoutText(error) });
     }
   };
   const change = async (call: (control: PasswordPolicyControl) => Promise<unknown>): Promise<void> => {

@@ -1,9 +1,11 @@
 // The engine rotates credentials of kinds that are no databases, with real servers.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { type Secret, versionWith } from "../../src/core/secret.ts";
 import { type Engine, startEngine } from "../../src/engine/loop.ts";
 import { migrate } from "../../src/store/migrate.ts";
+import { listRotations } from "../../src/store/rotations.ts";
 import { openSqlite } from "../../src/store/sqlite.ts";
 import { keyPair } from "../../src/targets/key-pair.ts";
 import { ldap } from "../../src/targets/ldap.ts";
@@ -51,6 +53,45 @@ describe("rotation through the engine", () => {
       }
     }
     assert.equal(await redis.probe(first, tools()), "refused");
+  });
+
+  test("a password that an LDAP server's policy refuses is given up for another one", { skip: slapdSkip }, async () => {
+    await using server = await startSlapd();
+    const rules = { pwdCheckQuality: "2", pwdMinLength: "12", pwdInHistory: "3" };
+    const pwdPolicySubentry = await server.addPolicy("strict", rules);
+    const username = `cn=strict,${suffix}`;
+    const entry = { objectClass: "person", cn: "strict", sn: "x", userPassword: "first-password", pwdPolicySubentry };
+    await server.asRoot((client) => client.add(username, entry));
+    const sql = openSqlite(":memory:");
+    await migrate(sql);
+    const own = await openWorld(sql);
+    const place = { engine: "ldap", host: server.host, port: server.port, ssl: false };
+    const secret = await own.newSecret("ldap/strict", { ...place, username, password: "first-password" });
+    const drawn = ["second-password", "first-password", "short", "a-password-that-is-fit"];
+    await using begun = startEngine({ ...own.parts, generatePassword: () => drawn.shift() ?? "" });
+    const first = await own.begin(secret, { functionName: "RekeyLDAPRotationSingleUser" });
+    begun.wake();
+    assert.equal((await own.ended(first)).state, "succeeded");
+    const second = await own.begin(secret, { functionName: "RekeyLDAPRotationSingleUser" });
+    begun.wake();
+    assert.equal((await own.ended(second)).state, "abandoned");
+    const rotations = async () => (await listRotations(sql, { secretArn: secret.arn, limit: 10 })).reverse();
+    while ((await rotations()).some(({ state }) => state === "running")) await sleep(10);
+    const tried = (await rotations()).sort((a, b) => a.startedAt - b.startedAt);
+    assert.deepEqual(
+      tried.map(({ state, error }) => [state, error?.replace(/^.*: /, "")]),
+      [
+        ["succeeded", undefined],
+        ["abandoned", "the policy refuses a password that was used before"],
+        ["abandoned", "the policy finds the new password too short"],
+        ["succeeded", undefined],
+      ],
+    );
+    const current = await own.credential(secret, "AWSCURRENT");
+    assert.equal(current?.password, "a-password-that-is-fit");
+    assert.equal(current && (await ldap.probe(current, tools())), "ok");
+    await begun.stop();
+    await sql.close();
   });
 
   test("an LDAP entry, and a pair of them", { skip: slapdSkip }, async () => {

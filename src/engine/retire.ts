@@ -3,27 +3,28 @@ import { isLeft, nextLookAt, type RetirementOutcome, verdictOn } from "../core/r
 import type { Secret } from "../core/secret.ts";
 import type { RetirementClaim } from "../store/retirements.ts";
 import { loadSecret } from "../store/secrets.ts";
-import type { Caps } from "./caps.ts";
+import { Breakers } from "./breaker.ts";
 import { HeldRetirement } from "./held-retirement.ts";
 import { Superseded } from "./held-rotation.ts";
 import type { EngineParts } from "./parts.ts";
 import { endOld, endStrays } from "./retire-credential.ts";
 import { evidence, namesOf } from "./retire-evidence.ts";
 import { Blocked, findFunctionRotator, Later, openTurn, requireConfigured, type Turn } from "./turn.ts";
+import { type Limits, noteOutcome, outcomeAt, targetOf } from "./within-limits.ts";
 
 const busyPauseMs = 500;
 const accountPauseMs = 5_000;
 const labelPauseMs = 15 * 60_000;
 
 /** Ends an old credential whose time has come, if its version's labels and the current credential let it. */
-export async function retire(parts: EngineParts, claim: RetirementClaim, caps: Caps): Promise<void> {
+export async function retire(parts: EngineParts, claim: RetirementClaim, limits: Limits): Promise<void> {
   const held = new HeldRetirement(parts, claim);
   const { secretId, versionId, what } = claim.retirement;
   const log = parts.log.child({ secretId, versionId, what });
   const secret = await loadSecret(parts.sql, secretId);
   try {
     if (!secret) throw new Superseded(); // its retirements went with it
-    await attempt(held, secret, caps).catch((error: unknown) => failed(held, secret, error));
+    await attempt(held, secret, limits).catch((error: unknown) => failed(held, secret, error));
   } catch (error) {
     if (!(error instanceof Superseded)) throw error;
     log.info("a retirement was called off or taken over meanwhile");
@@ -51,7 +52,7 @@ function toOutcome({ parts, retirement }: HeldRetirement, error: unknown): Retir
   return { class: "unknown", error: "internal error: see the log" };
 }
 
-async function attempt(held: HeldRetirement, secret: Secret, caps: Caps): Promise<void> {
+async function attempt(held: HeldRetirement, secret: Secret, limits: Limits): Promise<void> {
   const { parts } = held;
   const { what, versionId, functionArn, strategy } = held.retirement;
   if (what === "credential") {
@@ -63,12 +64,24 @@ async function attempt(held: HeldRetirement, secret: Secret, caps: Caps): Promis
   await requireConfigured(parts, secret);
   const { rotator } = await findFunctionRotator(parts, functionArn, secret);
   const turn = await openTurn(parts, secret, rotator, strategy);
-  const target = turn.account.slice(0, turn.account.lastIndexOf("/"));
-  if (!caps.enter(target, secret.rotationPolicy?.maxPerTarget)) {
+  await withinLimits(held, turn, limits);
+}
+
+/** @throws Later while the target is silent or busy, and what the work there throws */
+async function withinLimits(held: HeldRetirement, turn: Turn, { caps, breakers }: Limits): Promise<void> {
+  const { parts } = held;
+  const target = targetOf(turn.account);
+  const away = breakers.away(target);
+  if (away) throw new Later(away.untilMs - parts.now(), Breakers.words(away, turn.rotator.kind, target));
+  if (!caps.enter(target, turn.secret.rotationPolicy?.maxPerTarget)) {
     throw new Later(busyPauseMs * (1 + parts.random()), "the target was busy with other work");
   }
   try {
     await atAccount(held, turn);
+    await noteOutcome(parts, breakers, { target, outcome: "ok" });
+  } catch (error) {
+    await noteOutcome(parts, breakers, { target, outcome: outcomeAt(error) });
+    throw error;
   } finally {
     caps.leave(target);
   }

@@ -1,7 +1,7 @@
 import { anyRetirementDue, claimRetirements, type RetirementClaim, releaseRetirementClaims } from "../store/retirements.ts";
-import type { Caps } from "./caps.ts";
 import type { EngineParts } from "./parts.ts";
 import { retire } from "./retire.ts";
+import type { Limits } from "./within-limits.ts";
 
 /** At once on this node: rotations must not wait for them. */
 const retirementsAtOnce = 4;
@@ -9,16 +9,16 @@ const retirementsAtOnce = 4;
 /** Ends old credentials when their time has come, found in the store. */
 export class Retirements {
   readonly #parts: EngineParts;
-  readonly #caps: Caps;
+  readonly #limits: Limits;
   readonly #wake: () => void;
   readonly #running = new Set<Promise<void>>();
   #released: boolean;
   #stopping = false;
 
-  /** `caps` are those of rotations; `wake` is called when one was looked at. */
-  constructor(parts: EngineParts, caps: Caps, wake: () => void) {
+  /** `limits` are those of rotations; `wake` is called when one was looked at. */
+  constructor(parts: EngineParts, limits: Limits, wake: () => void) {
     this.#parts = parts;
-    this.#caps = caps;
+    this.#limits = limits;
     this.#wake = wake;
     this.#released = !parts.settings.ownsStore;
   }
@@ -52,7 +52,7 @@ export class Retirements {
 
   #start(claim: RetirementClaim): void {
     const { secretId, versionId } = claim.retirement;
-    const job = retire(this.#parts, claim, this.#caps)
+    const job = retire(this.#parts, claim, this.#limits)
       .catch((error: unknown) => this.#parts.log.error({ err: error, secretId, versionId }, "a retirement could not be recorded"))
       .finally(() => {
         this.#running.delete(job);

@@ -3,6 +3,7 @@ import { wakeWaiting } from "../store/rotation-waits.ts";
 import { type Away, Breakers, SilentTarget } from "./breaker.ts";
 import type { Caps } from "./caps.ts";
 import type { HeldRotation } from "./held-rotation.ts";
+import type { EngineParts } from "./parts.ts";
 import { EndpointError } from "./topology.ts";
 import type { Turn } from "./turn.ts";
 
@@ -15,7 +16,7 @@ export interface Limits {
 const longestBusyMs = 10_000;
 
 /** What one rotation at a time may touch belongs to a target, which others share. */
-function targetOf(account: string): string {
+export function targetOf(account: string): string {
   return account.slice(0, account.lastIndexOf("/"));
 }
 
@@ -46,7 +47,7 @@ export async function withinLimits(held: HeldRotation, turn: Turn, limits: Limit
     caps.leave(target);
   }
   const outcome = failure === undefined ? "ok" : outcomeAt(failure);
-  if (breakers.note(target, outcome)) await wakeWaiting(held.parts.sql, target, held.parts.now());
+  await noteOutcome(held.parts, breakers, { target, outcome });
   if (failure === undefined) return;
   if (outcome !== "unreachable" && outcome !== "timeout") throw failure;
   held.rotation = { ...held.rotation, waitsFor: target };
@@ -54,8 +55,17 @@ export async function withinLimits(held: HeldRotation, turn: Turn, limits: Limit
   throw still ? new SilentTarget(outcome, say(still), still.untilMs) : failure;
 }
 
+/** What a try at the target came to, whoever made it: rotations that wait for it to answer are woken when it does. */
+export async function noteOutcome(
+  { sql, now }: EngineParts,
+  breakers: Breakers,
+  { target, outcome }: { readonly target: string; readonly outcome: OutcomeClass },
+): Promise<void> {
+  if (breakers.note(target, outcome)) await wakeWaiting(sql, target, now());
+}
+
 /** What an error tells about the target itself. */
-function outcomeAt(error: unknown): OutcomeClass {
+export function outcomeAt(error: unknown): OutcomeClass {
   if (error instanceof EndpointError) return "ok";
   return error instanceof RotatorError ? error.outcome : "unknown";
 }

@@ -9,11 +9,13 @@ import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 import type { Secret } from "../../src/core/secret.ts";
 import { startEngine } from "../../src/engine/loop.ts";
+import { listHeartbeats } from "../../src/store/heartbeats.ts";
 import { migrate } from "../../src/store/migrate.ts";
+import { insertRetirement, type ListedRetirement, listRetirements } from "../../src/store/retirements.ts";
 import { countSilentTargets, wakeWaiting } from "../../src/store/rotation-waits.ts";
 import { listRotations } from "../../src/store/rotations.ts";
 import { openSqlite } from "../../src/store/sqlite.ts";
-import { openWorld, type World } from "../support/engine-world.ts";
+import { functionArn, openWorld, owner, region, type World } from "../support/engine-world.ts";
 import { type PostgresServer, postgresSkip, startPostgres } from "../support/postgres-server.ts";
 
 /** Takes connections and says nothing, as behind a firewall that has forgotten them; counts them. Later it may pass them on. */
@@ -209,6 +211,50 @@ describe("targets that do not answer", { skip: postgresSkip }, () => {
     const count = (ms: number) => times.filter((time) => time === ms).length;
     assert.deepEqual([count(0), count(1_000), count(2_000), count(900_000)], [200, 200, 5, 45]);
     assert.equal(await wakeWaiting(world.sql, "postgres://h:1", now), 0);
+    await world.sql.close();
+  });
+
+  test("heartbeats and retirements leave a silent target alone as well, and say so", async () => {
+    await using hole = new Hole();
+    const world = await newWorld({ settings: { callMs: 300, claimMs: 10_000, warmUpMs: 0 } });
+    const port = await hole.listen();
+    const configured = {
+      rotationEnabled: true,
+      rotationFunctionArn: functionArn("MultiUser"),
+      rotationPrincipal: owner,
+      rotationPolicy: { heartbeatSeconds: 3_600 },
+    };
+    const nowMs = Date.now();
+    const credential = (number: number) => ({
+      ...{ engine: "postgres", host: "127.0.0.1", port, ssl: false, masterarn: "none" },
+      ...{ username: `beat_${number}`, password: "first" },
+    });
+    for (let number = 0; number < 60; number++)
+      await world.newSecret(`beat/${number}`, credential(number), { ...configured, heartbeatDueAt: nowMs });
+    for (let number = 60; number < 100; number++) {
+      const secret = await world.newSecret(`old/${number}`, credential(number), { ...configured, rotationPolicy: {} });
+      const [old] = secret.versions;
+      await world.put(secret, credential(number));
+      const times = { dueAt: nowMs, runAt: nowMs, createdAt: nowMs };
+      const about = { secretId: secret.id, versionId: old?.id ?? "", functionArn: functionArn("MultiUser"), ...times };
+      await insertRetirement(world.sql, { ...about, strategy: "alternating-users" });
+    }
+    await using engine = startEngine(world.parts);
+    engine.wake();
+    const all = async () => {
+      const beats = await listHeartbeats(world.sql, { region, failing: true, limit: 1_000 });
+      const retirements = await listRetirements(world.sql, { limit: 1_000 });
+      const told = ({ error, attempt }: ListedRetirement) => attempt > 0 || error?.includes("has not answered since");
+      return { beats, retirements: retirements.filter(told) };
+    };
+    for (let found = await all(); found.beats.length < 60 || found.retirements.length < 40; found = await all()) await sleep(50);
+    const { beats, retirements } = await all();
+    assert.ok(hole.connections <= 24, `left alone after some tries: ${hole.connections}`);
+    assert.ok(beats.every(({ outcome }) => outcome === "unreachable" || outcome === "timeout"));
+    assert.ok(beats.filter(({ dueAt = 0 }) => dueAt < nowMs + 120_000).length >= 40, "and tried again soon");
+    assert.ok(retirements.every(({ state, attempt }) => state === "waiting" && attempt <= 1));
+    assert.ok(retirements.filter(({ attempt }) => attempt === 0).length >= 16, "to be left alone is no try");
+    await engine.stop();
     await world.sql.close();
   });
 });

@@ -17,8 +17,11 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { describe, test } from "node:test";
+import type { Argument, Command } from "commander";
 import { flagOf, settings, variableOf } from "../../src/config.ts";
+import { operations } from "../../src/operations/index.ts";
 import { awsOperations } from "../../src/operations/secrets/index.ts";
+import { makeProgram } from "../../src/program.ts";
 import { type Example, fileOf, looksLike, readExamples, readLinks, splitOutput, toScript } from "../support/docs.ts";
 import { startIssuer } from "../support/oidc-issuer.ts";
 import { type PostgresServer, startPostgres } from "../support/postgres-server.ts";
@@ -205,6 +208,25 @@ test("the table of settings is the program's", () => {
   assert.ok(text.includes(table), `docs/running.md should have these rows:\n${table}`);
 });
 
+test("the table of commands is the program's", () => {
+  const leaves = (command: Command): Command[] => (command.commands.length === 0 ? [command] : command.commands.flatMap(leaves));
+  const path = (command: Command): string => (command.parent ? `${path(command.parent)} ${command.name()}` : command.name());
+  const rows = leaves(makeProgram()).map((command) => {
+    const usage = command.registeredArguments.map((one) => usageOf(one));
+    return `| \`${[path(command), ...usage].join(" ")}\` | ${command.description().replaceAll("|", "\\|")} |`;
+  });
+  const table = rows.join("\n");
+  assert.ok(
+    readFileSync(join(root, "docs/command-line.md"), "utf8").includes(table),
+    `docs/command-line.md should have:\n${table}`,
+  );
+});
+
+function usageOf(argument: Argument): string {
+  const text = `${argument.name()}${argument.variadic ? "..." : ""}`;
+  return argument.required ? `<${text}>` : `[${text}]`;
+}
+
 test("every remedy of a rotation stands in the page about troubleshooting", () => {
   const said = [
     ...["core/{rotation,login-outcome,retirement}", "functions/{call,lambda}-failure", "functions/lambda"],
@@ -224,13 +246,18 @@ test("every remedy of a rotation stands in the page about troubleshooting", () =
   );
 });
 
-test("every operation, metric and command has its place in the pages", () => {
+test("every operation, action and metric has its place in the pages", () => {
   const read = (path: string) => readFileSync(join(root, path), "utf8");
-  const operations = read("docs/aws-compatibility.md");
+  const compatibility = read("docs/aws-compatibility.md");
   const names = awsOperations.map(({ name }) => name);
   assert.equal(names.length, 23);
   assert.deepEqual(
-    names.filter((name) => !operations.includes(`| ${name} |`)),
+    names.filter((name) => !compatibility.includes(`| ${name} |`)),
+    [],
+  );
+  const actions = operations.map(({ action = "" }) => action).filter((action) => /^(rekey|lambda):/.test(action));
+  assert.deepEqual(
+    actions.filter((action) => !read("docs/policies.md").includes(`\`${action}\``)),
     [],
   );
   const metrics = globSync("src/http/*.ts", { cwd: root }).flatMap((file) => read(file).match(/\brekey_[a-z_]+/g) ?? []);

@@ -23,6 +23,7 @@ import {
   previousCredential,
   requireConfigured,
   superuserForOwn,
+  superuserIfOwn,
   superuserOrNone,
   type Turn,
 } from "./turn.ts";
@@ -102,7 +103,7 @@ async function decideStrategy(held: HeldRotation, turn: Turn): Promise<Turn> {
   if (held.rotation.strategy === turn.strategy) return turn;
   let { strategy } = turn;
   if (rotator.prefer) {
-    const access = { current, admin: await superuserOrNone(held, turn) };
+    const access = { current, admin: await superuserIfOwn(held, turn) };
     strategy = await rotator.prefer(access, strategy, await held.tools());
     if (!rotator.strategies.includes(strategy)) throw new RotatorError("invalid", `${rotator.kind} does not have ${strategy}`);
   }

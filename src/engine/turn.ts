@@ -114,12 +114,23 @@ function isOwn({ parts }: Held, { secret, rotator, strategy, account }: Turn): P
   });
 }
 
-/** For a single user the superuser is a way out, not a need. */
-export async function superuserOrNone(held: Held, turn: Turn): Promise<AnyCredential | undefined> {
-  const { masterarn } = turn.current;
-  if (masterarn === undefined || masterarn === turn.secret.arn) return undefined; // itself opens nothing more
+/** For a single user the superuser is a way out, not a need; when nothing logs in, only what it was rotated to is its own. */
+export function superuserOrNone(held: Held, turn: Turn): Promise<AnyCredential | undefined> {
+  return orNone(turn, async () => ((await isOwn(held, turn)) ? readAdmin(held, turn) : undefined));
+}
+
+/** As `superuserForOwn`, where the superuser is no need. */
+export function superuserIfOwn(held: Held, turn: Turn): Promise<AnyCredential | undefined> {
+  return orNone(turn, () => superuserForOwn(held, turn));
+}
+
+async function orNone(
+  { secret, current }: Turn,
+  superuser: () => Promise<AnyCredential | undefined>,
+): Promise<AnyCredential | undefined> {
+  if (current.masterarn === undefined || current.masterarn === secret.arn) return undefined; // itself opens nothing more
   try {
-    return (await isOwn(held, turn)) ? await readAdmin(held, turn) : undefined;
+    return await superuser();
   } catch (error) {
     if (error instanceof RotatorError) return undefined;
     throw error;

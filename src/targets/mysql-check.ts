@@ -1,7 +1,7 @@
 import { RotatorError } from "../core/error.ts";
 import type { DatabaseLogin } from "./database-secret.ts";
 import { accountsOf, atLeast, definition, isMariaDb } from "./mysql-accounts.ts";
-import { accountOf } from "./mysql-dual.ts";
+import { accountOf, keepsTwo, mayRetain } from "./mysql-dual.ts";
 import { type Pair, requireSettable } from "./mysql-pair.ts";
 import { type Session, withSession } from "./mysql-session.ts";
 import type { Finding, Strategy } from "./target.ts";
@@ -16,9 +16,11 @@ export interface Checked {
 
 /** What at the server stands against a rotation. Reads only. @throws RotatorError */
 export async function checkMysql({ own, admin, pair, deadlineAt }: Checked, strategy: Strategy): Promise<Finding[]> {
+  const mayAdmin = async () => admin !== undefined && (await withSession(admin, deadlineAt, (db) => mayRetain(db, "any")));
   const findings = await withSession(own, deadlineAt, async (db) => {
     const server = await readServer(db);
-    const single = strategy === "alternating-users" ? [] : await checkOwn(db, own, server);
+    const single =
+      strategy === "alternating-users" ? [] : [...(await checkOwn(db, own, server)), ...(await checkTwo(db, own, mayAdmin))];
     const name = strategy === "alternating-users" ? checkName(db, pair.name) : [];
     return [...checkServer(db, server, own), ...checkPolicy(db, server, pair.password), ...single, ...name];
   });
@@ -153,6 +155,14 @@ async function checkOwn(db: Session, own: DatabaseLogin, server: Server): Promis
     findings.push({ step: "setSecret", problem, remedy: "Alter the user to log in by a password of the usual kind." });
   }
   return findings;
+}
+
+/** Where the server keeps two passwords of one user, somebody must be allowed to give the second. */
+async function checkTwo(db: Session, own: DatabaseLogin, mayAdmin: () => Promise<boolean>): Promise<Finding[]> {
+  if (!keepsTwo(db) || (await mayRetain(db, "own")) || (await mayAdmin())) return [];
+  const problem = `user ${own.username} keeps one password: from the switch on, who has read the old one is refused`;
+  const remedy = "Grant it APPLICATION_PASSWORD_ADMIN on *.*, or name a superuser with CREATE USER in masterarn.";
+  return [{ step: "setSecret", problem, remedy, warning: true }];
 }
 
 function checkWrites(server: Server, who: string): Finding[] {

@@ -5,12 +5,15 @@ import { type Account, atLeast, confidential, isMariaDb } from "./mysql-accounts
 import { incorrectCurrentPassword, isAnswer } from "./mysql-errors.ts";
 import type { Session } from "./mysql-session.ts";
 
+/** Source: MySQL manual, dual password support. */
+export const keepsTwo = (db: Session): boolean => !isMariaDb(db) && atLeast(db.version, [8, 0, 14]);
+
 /**
  * Whether this login may give users a second password: its own with APPLICATION_PASSWORD_ADMIN, anybody's with CREATE USER.
  * Source: MySQL manual, dual password support.
  */
 export async function mayRetain(db: Session, whose: "own" | "any"): Promise<boolean> {
-  if (isMariaDb(db) || !atLeast(db.version, [8, 0, 14])) return false;
+  if (!keepsTwo(db)) return false;
   const rights =
     whose === "own" ? /\b(APPLICATION_PASSWORD_ADMIN|CREATE USER|ALL PRIVILEGES)\b/ : /\b(CREATE USER|ALL PRIVILEGES)\b/;
   const grants = await db.read<object>("show grants");

@@ -98,6 +98,8 @@ class Reader {
 }
 
 const nothing = undefined;
+/** Of a server that only has what it must: no settings of plugins, no plugins that look at passwords, no TLS in use. */
+const noneOf = (...columns: string[]): Answer => ({ columns, rows: [] });
 const one = (column: string, value: string | number | null): Answer => ({ columns: [column], rows: [[value]] });
 
 /** Does what a statement says; `undefined` for those without rows. @throws Refusal */
@@ -110,6 +112,8 @@ export async function run(text: string, accounts: Accounts, caller: Caller): Pro
     const shown = read.try("for") ? named(read, accounts, caller) : caller.self;
     return { columns: ["Grants"], rows: accounts.showGrants(shown).map((grant) => [grant]) };
   }
+  if (read.try("show", "global", "variables", "where", "variable_name", "in")) return noneOf("Variable_name", "Value");
+  if (read.try("show", "session", "status", "like")) return noneOf("Variable_name", "Value");
   if (read.try("show", "create", "user")) return one("CREATE USER", accounts.showCreate(named(read, accounts, caller)));
   if (read.try("create", "user")) return createUser(read, accounts, caller);
   if (read.try("alter", "user")) return alterUser(read, accounts, caller);
@@ -130,6 +134,7 @@ function named(read: Reader, accounts: Accounts, { self }: Caller): User {
 async function select(read: Reader, accounts: Accounts, caller: Caller): Promise<Answer> {
   const { self } = caller;
   if (read.try("version", "(", ")", "as", "version")) return one("version", caller.version);
+  if (read.try("plugin_name", "as", "name", "from", "information_schema", ".", "plugins")) return noneOf("name");
   if (read.try("current_user", "(", ")", "as", "account")) return one("account", `${self.user}@${self.host}`);
   if (read.try("is_used_lock", "(")) return one("holder", caller.holderOf(read.text()));
   if (read.try("get_lock", "(")) {

@@ -40,11 +40,15 @@ describe("the engine over a wire fake of MySQL 8", () => {
     rmSync(folder, { recursive: true });
   });
 
-  const newSecret = async (...grants: string[]): Promise<Secret> => {
+  const newUser = async (...grants: string[]) => {
     const username = `user_${randomUUID().slice(0, 8)}`;
     const made = wire.accounts.add(username, "%", "Aa1-first");
     for (const grant of grants) made.grants.set(grant, false);
-    return world.newSecret(`db/${username}`, { host: wire.host, port: wire.port, username, password: "Aa1-first" });
+    return { username, password: "Aa1-first" };
+  };
+  const newSecret = async (...grants: string[]): Promise<Secret> => {
+    const user = await newUser(...grants);
+    return world.newSecret(`db/${user.username}`, { host: wire.host, port: wire.port, ...user });
   };
   const logsIn = async (secret: Secret, label: string) => {
     const credential = await world.credential(secret, label);
@@ -74,6 +78,37 @@ describe("the engine over a wire fake of MySQL 8", () => {
     const plain = await newSecret();
     assert.equal((await begin(plain)).strategy, "single-user");
     assert.equal(await logsIn(plain, "AWSPREVIOUS"), "refused");
+  });
+
+  test("a superuser's right does for it from the first rotation on, of a user whose password the secret has", async () => {
+    const place = { host: wire.host, port: wire.port };
+    const master = await world.newSecret("db/admin", { ...place, username: wire.user, password: wire.password });
+    const { username, ...user } = await newUser();
+    const secret = await world.newSecret(`db/${username}`, { ...place, username, ...user, masterarn: master.arn });
+    const { state, strategy, error } = await begin(secret);
+    assert.deepEqual([state, strategy], ["succeeded", "dual-slot"], error);
+    for (const label of ["AWSCURRENT", "AWSPREVIOUS"]) assert.equal(await logsIn(secret, label), "ok");
+
+    const victim = await newUser();
+    const planted = { ...place, username: victim.username, password: "a guess", masterarn: master.arn };
+    const attack = await begin(await world.newSecret("db/planted", planted), 0);
+    assert.notEqual(attack.state, "succeeded");
+    assert.equal(await mysql.probe({ ...place, ...victim }, tools()), "ok");
+  });
+
+  test("a pre-flight says when only one password is kept, and whose right is missing", async () => {
+    const place = { host: wire.host, port: wire.port };
+    const admin = mysql.credential.parse({ ...place, username: wire.user, password: wire.password });
+    const found = async (by: "user" | "superuser" | "nobody") => {
+      const user = await newUser(...(by === "user" ? ["APPLICATION_PASSWORD_ADMIN ON *.*"] : []));
+      const access = { current: mysql.credential.parse({ ...place, ...user }), admin: by === "superuser" ? admin : undefined };
+      const findings = (await mysql.check?.(access, "single-user", tools())) ?? assert.fail();
+      return findings.filter(({ problem }) => /keeps one password/.test(problem));
+    };
+    assert.deepEqual([await found("user"), await found("superuser")], [[], []]);
+    const [finding] = await found("nobody");
+    assert.deepEqual([finding?.step, finding?.warning], ["setSecret", true]);
+    assert.match(finding?.remedy ?? "", /^Grant it APPLICATION_PASSWORD_ADMIN on \*\.\*, or name a superuser/);
   });
 
   test("a password that the policy refuses is given up for another one at once", async () => {

@@ -49,11 +49,16 @@ export class ContractCaller {
     const process = (fresh ? undefined : this.#idle.pop()) ?? (await this.#start());
     const begun = await this.#begun(process);
     const startedAt = performance.now();
-    const ended = begun ?? (await this.#answer(process, event, onBegun));
+    let killed = false;
+    const kill = () => {
+      killed = true; // it may have answered by then, and is of no more use
+      process.kill();
+    };
+    const ended = begun ?? (await this.#answer(process, event, () => onBegun?.(kill)));
     const tookMs = performance.now() - startedAt;
     if (!ended.over) {
       await Promise.race([process.api.ready(), process.exited, sleep(200)]);
-      if (!process.hasExited()) this.#idle.push(process);
+      if (!killed && !process.hasExited()) this.#idle.push(process);
     }
     const { text } = process.takeOutput();
     return { ok: ended.ok, error: ended.error, late: ended.late, tookMs, output: `${text}\n${ended.error}` };
@@ -94,7 +99,7 @@ export class ContractCaller {
     return first;
   }
 
-  async #answer(process: FunctionProcess, event: object, onBegun: CallOptions["onBegun"]): Promise<Ended> {
+  async #answer(process: FunctionProcess, event: object, begun: () => void): Promise<Ended> {
     const { arn, timeoutSeconds } = this.#tested.record;
     const invocation = { requestId: randomUUID(), functionArn: arn, deadlineAt: Date.now() + timeoutSeconds * 1_000 };
     const done = process.api.call({ ...invocation, payload: JSON.stringify(event) }).then(({ kind, payload }) => ({
@@ -103,7 +108,7 @@ export class ContractCaller {
       late: false,
       over: false,
     }));
-    onBegun?.(() => process.kill());
+    begun();
     const exited = process.exited.then(() => ({ ...over, error: "its process ended before it answered" }));
     const tooLong = new AbortController();
     const error = `it did not answer within ${timeoutSeconds} s`;

@@ -29,6 +29,8 @@ export interface ContractDoor extends AsyncDisposable {
   between: Between | undefined;
   /** Operations that were asked for, since somebody emptied it. */
   readonly asked: string[];
+  /** Rises with every change that is asked for. */
+  writes: number;
   /** Every value that went through, and every password that was made. */
   readonly values: Set<string>;
 }
@@ -54,10 +56,14 @@ export async function openContractDoor(secret: { arn: string; name: string }, st
     if (operation === "GetSecretValue") return readValue(input);
     if (!isOurs(input)) throw new ServiceError("AccessDeniedException", "A rotation function may change its own secret only.");
     if (operation === "DescribeSecret") return describe(await store(operation, input), view);
+    door.writes += 1;
     const { RotationToken: _given, ...members } = input; // of a rotation that the store knows nothing of
     const text = members.SecretString;
     if (typeof text === "string") values.add(view.inward(text));
-    return store(operation, typeof text === "string" ? { ...members, SecretString: view.inward(text) } : members);
+    const sent = typeof text === "string" ? { ...members, SecretString: view.inward(text) } : members;
+    return store(operation, sent).finally(() => {
+      door.writes += 1; // who looked meanwhile has to look again
+    });
   };
   const readValue = async (input: Members): Promise<Members> => {
     const { pending, pendingValue } = view;
@@ -103,6 +109,7 @@ export async function openContractDoor(secret: { arn: string; name: string }, st
     view,
     between: undefined,
     asked,
+    writes: 0,
     values,
     async [Symbol.asyncDispose]() {
       server.close();

@@ -214,7 +214,7 @@ const killedAt =
     for (const step of contractSteps) {
       const calls = bench.paces.get(step)?.asked.length ?? 0;
       await kit.point(`kill-${when}-${step}`, async () => {
-        for (const n of new Set([1, Math.ceil(calls / 2), calls])) if (n > 0) await killAt(bench, run, step, n, when);
+        for (const n of new Set([1, calls])) if (n > 0) await killAt(bench, run, step, n, when);
         await bench.must(run, step);
       });
       await bench.must(run, step);

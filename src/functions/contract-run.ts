@@ -2,7 +2,7 @@ import { createHash, randomUUID } from "node:crypto";
 import type { ServiceError } from "../core/error.ts";
 import { addressIn } from "./contract-address.ts";
 import { type Called, ContractCaller, type TestedFunction } from "./contract-caller.ts";
-import { type ContractDoor, type ContractStore, openContractDoor } from "./contract-door.ts";
+import { type ContractDoor, type ContractStore, type Members, openContractDoor } from "./contract-door.ts";
 import { type ContractGate, openContractGate } from "./contract-gate.ts";
 import type { contractSteps } from "./contract-points.ts";
 import { cutValues, secretTexts } from "./cut-values.ts";
@@ -57,6 +57,9 @@ export class ContractBench implements AsyncDisposable {
   /** Rotations that left another number of versions than one. */
   strayVersions: string | undefined;
   gate: ContractGate | undefined;
+  #seen: { readonly writes: number; readonly labels: Labels } | undefined;
+  /** Values of versions never change. */
+  readonly #values = new Map<string, string>();
   readonly #options: BenchOptions;
 
   private constructor(options: BenchOptions, door: ContractDoor) {
@@ -95,7 +98,14 @@ export class ContractBench implements AsyncDisposable {
     return this.#options.hasTarget;
   }
 
+  /** Asked for again only after a change. */
   async labels(): Promise<Labels> {
+    const { writes } = this.door;
+    if (this.#seen?.writes !== writes) this.#seen = { writes, labels: await this.#readLabels() };
+    return this.#seen.labels;
+  }
+
+  async #readLabels(): Promise<Labels> {
     const { arn: SecretId } = this.#options.secret;
     const { VersionIdsToStages = {} } = await this.#options.store("DescribeSecret", { SecretId });
     const entries = Object.entries(VersionIdsToStages as Readonly<Record<string, readonly string[]>>);
@@ -130,11 +140,13 @@ export class ContractBench implements AsyncDisposable {
 
   /** What must hold after each step. @throws Lost */
   async holds(run: Run, step: ContractStep): Promise<void> {
-    const { current } = await this.labels();
+    const { current, pending } = await this.labels();
     if (step === "finishSecret") {
       if (current !== run.token) throw new Lost("AWSCURRENT is not at the token's version after finishSecret");
     } else if (current !== run.before.current && current !== run.token)
       throw new Lost(`AWSCURRENT went elsewhere during ${step}`);
+    if (current !== run.token && pending !== undefined && pending !== run.token && pending !== run.before.pending)
+      throw new Lost(`AWSPENDING went to another version during ${step}`);
     const stored = await this.digestOf(run.token);
     run.stored ??= stored;
     if (stored === undefined) throw new Lost(`the token's version has no value after ${step}`);
@@ -155,12 +167,16 @@ export class ContractBench implements AsyncDisposable {
   }
 
   async #valueOf(versionId: string): Promise<string | undefined> {
+    const known = this.#values.get(versionId);
+    if (known !== undefined) return known;
     try {
       const { SecretString } = await this.#options.store("GetSecretValue", {
         SecretId: this.#options.secret.arn,
         VersionId: versionId,
       });
-      return typeof SecretString === "string" ? SecretString : undefined;
+      if (typeof SecretString !== "string") return undefined;
+      this.#values.set(versionId, SecretString);
+      return SecretString;
     } catch (error) {
       if ((error as ServiceError).code === "ResourceNotFoundException") return undefined;
       throw error;
@@ -194,12 +210,12 @@ export class ContractBench implements AsyncDisposable {
     const now = await this.labels();
     const made = now.versions - run.before.versions;
     if (made > 1) this.strayVersions ??= `a rotation made ${made} versions`;
-    const { store, secret } = this.#options;
+    const { secret } = this.#options;
     const move = async (to: string) => {
       const [MoveToVersionId, RemoveFromVersionId] = [to, (await this.labels()).current];
       if (MoveToVersionId === RemoveFromVersionId) return;
       const input = { SecretId: secret.arn, VersionStage: "AWSCURRENT", MoveToVersionId, RemoveFromVersionId };
-      await store("UpdateSecretVersionStage", input);
+      await this.#change(input);
     };
     this.door.view.pending = undefined;
     if (!this.hasTarget || (now.current === run.token && run.stored !== undefined)) return;
@@ -215,7 +231,12 @@ export class ContractBench implements AsyncDisposable {
     const { current, pending } = await this.labels();
     if (pending === undefined || pending === current) return;
     const input = { SecretId: this.#options.secret.arn, VersionStage: "AWSPENDING", RemoveFromVersionId: pending };
+    await this.#change(input);
+  }
+
+  async #change(input: Members): Promise<void> {
     await this.#options.store("UpdateSecretVersionStage", input);
+    this.door.writes += 1;
   }
 
   /** Text of the function's own, fit to be shown. */

@@ -23,8 +23,9 @@ export function isZone(name: string): boolean {
 /** The zone of an IANA name; UTC without one. @throws RangeError for a name that is not known */
 export function zoneOf(name: string | undefined): Zone {
   if (name === undefined) return utc;
-  const zone = known.get(name) ?? makeZone(name);
-  known.set(name, zone);
+  const key = name.toLowerCase(); // however it is written, it is kept once
+  const zone = known.get(key) ?? makeZone(name);
+  known.set(key, zone);
   return zone;
 }
 

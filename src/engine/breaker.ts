@@ -6,6 +6,8 @@ const tryAgainMs = 30_000;
 /** Of those that wait, so many a second come to see; all are woken when the target answers. */
 const comeAgainMs = 100;
 const longestMs = 15 * 60_000;
+/** Whoever writes secrets names targets: the one that was heard of longest ago is forgotten then. */
+const mostTargets = 10_000;
 
 interface Silence {
   readonly sinceMs: number;
@@ -77,13 +79,21 @@ export class Breakers {
     if (there) {
       const news = this.#silent.delete(target) || !this.#seen.has(target);
       this.#seen.add(target);
+      forgetOldest(this.#seen);
       return news;
     }
     const nowMs = this.#now();
     const silence = this.#silent.get(target) ?? { sinceMs: nowMs, count: 0, nextTryAt: 0, turnedAway: 0 };
     silence.count++;
     if (silence.count === silencesBefore) silence.nextTryAt = nowMs + tryAgainMs;
+    this.#silent.delete(target);
     this.#silent.set(target, silence);
+    forgetOldest(this.#silent);
     return false;
   }
+}
+
+function forgetOldest(kept: Map<string, unknown> | Set<string>): void {
+  const [oldest] = kept.keys();
+  if (kept.size > mostTargets && oldest !== undefined) kept.delete(oldest);
 }

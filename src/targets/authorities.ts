@@ -1,5 +1,5 @@
 import { constants } from "node:fs";
-import { open } from "node:fs/promises";
+import { open, stat } from "node:fs/promises";
 import { RotatorError } from "../core/error.ts";
 
 /** The bundles of public authorities are a quarter of this. */
@@ -19,6 +19,7 @@ export async function readAuthorities(sslrootcert: string, setting = "sslrootcer
 
 async function readBounded(path: string, setting: string): Promise<string> {
   try {
+    if (!(await stat(path)).isFile()) throw unreadable(setting); // to open a device may be to use it
     await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK); // a pipe nobody writes to must not be waited for
     const about = await file.stat();
     if (!about.isFile() || about.size > maxBytes) throw unreadable(setting);

@@ -2,6 +2,7 @@ import { isIPv6 } from "node:net";
 import type { Document, MongoClient, MongoClientOptions } from "mongodb";
 import { RotatorError } from "../core/error.ts";
 import { readAuthorities } from "./authorities.ts";
+import { withBoundedAnswers } from "./bounded-answers.ts";
 import type { DatabaseLogin } from "./database-secret.ts";
 import { loadDriver } from "./driver.ts";
 import { classify, describe } from "./mongodb-errors.ts";
@@ -34,9 +35,11 @@ export async function withSession<T>(
   options: SessionOptions,
   work: (db: Session) => Promise<T>,
 ): Promise<T> {
-  await using session = await connect(login, options, { username: login.username, password: login.password });
-  await proveDenial(login, options);
-  return await work(session);
+  return withBoundedAnswers(async () => {
+    await using session = await connect(login, options, { username: login.username, password: login.password });
+    await proveDenial(login, options);
+    return await work(session);
+  });
 }
 
 async function proveDenial(login: DatabaseLogin, options: SessionOptions): Promise<void> {

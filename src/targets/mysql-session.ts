@@ -3,6 +3,7 @@ import type { Connection as Driver, RowDataPacket, SslOptions } from "mysql2";
 import mysql from "mysql2";
 import { RotatorError, UnfitCredential } from "../core/error.ts";
 import { readAuthorities } from "./authorities.ts";
+import { withBoundedAnswers } from "./bounded-answers.ts";
 import type { DatabaseLogin } from "./database-secret.ts";
 import { classify, describe, isUnfit, saysNoTls, withoutStatement } from "./mysql-errors.ts";
 
@@ -42,12 +43,14 @@ export function withUnprovenSession<T>(login: DatabaseLogin, deadlineAt: number,
 /** Verified TLS, or none where the server says that it has none and the secret does not ask for it. */
 async function overTls<T>(login: DatabaseLogin, attempt: (ssl: SslOptions | undefined) => Promise<T>): Promise<T> {
   const ssl = await tlsOptions(login);
-  try {
-    return await attempt(ssl);
-  } catch (error) {
-    if (login.ssl === undefined && error instanceof RotatorError && saysNoTls(error.cause)) return attempt(undefined);
-    throw error;
-  }
+  return withBoundedAnswers(async () => {
+    try {
+      return await attempt(ssl);
+    } catch (error) {
+      if (login.ssl === undefined && error instanceof RotatorError && saysNoTls(error.cause)) return attempt(undefined);
+      throw error;
+    }
+  });
 }
 
 async function proveRefusal(login: DatabaseLogin, deadlineAt: number, ssl: SslOptions | undefined): Promise<void> {

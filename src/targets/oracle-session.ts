@@ -1,8 +1,7 @@
-import { AsyncLocalStorage } from "node:async_hooks";
-import { subscribe } from "node:diagnostics_channel";
 import type { Socket } from "node:net";
 import { RotatorError, UnfitCredential } from "../core/error.ts";
 import { readAuthorities } from "./authorities.ts";
+import { withBoundedAnswers } from "./bounded-answers.ts";
 import type { DatabaseLogin } from "./database-secret.ts";
 import { loadDriver } from "./driver.ts";
 import { classify, describe, isUnfit } from "./oracle-errors.ts";
@@ -47,12 +46,6 @@ export interface Session {
   changePassword(old: string, password: string): Promise<void>;
 }
 
-/** Sockets that a driver opens for one session: it offers no way to end a login that hangs. */
-const opening = new AsyncLocalStorage<Set<Socket>>();
-subscribe("net.client.socket", (message) => {
-  opening.getStore()?.add((message as { socket: Socket }).socket);
-});
-
 /**
  * Logs in, works, logs out. The driver has the server prove that it knows the password.
  * @throws RotatorError of the class that the failure means; `invalid` when the server cannot prove it.
@@ -62,14 +55,18 @@ export async function withSession<T>(
   options: SessionOptions,
   work: (db: Session) => Promise<T>,
 ): Promise<T> {
-  const sockets = new Set<Socket>();
-  return opening.run(sockets, async () => {
+  // The driver offers no way to end a login that hangs: its sockets are ended.
+  return withBoundedAnswers(async (sockets) => {
     await using session = await connect(login, options, sockets);
     return await work(session);
   });
 }
 
-async function connect(login: DatabaseLogin, options: SessionOptions, sockets: Set<Socket>): Promise<Session & AsyncDisposable> {
+async function connect(
+  login: DatabaseLogin,
+  options: SessionOptions,
+  sockets: ReadonlySet<Socket>,
+): Promise<Session & AsyncDisposable> {
   const driver = await options.driver();
   const user = userText(login.username);
   const settings = { ...(await addressOf(login)), user, password: login.password };
@@ -160,6 +157,9 @@ async function addressOf({ host, port, dbname, ssl, sslrootcert }: DatabaseLogin
   const address = `(ADDRESS=(PROTOCOL=${ssl ? "TCPS" : "TCP"})(HOST=${host})(PORT=${port}))`;
   const connectString = `(DESCRIPTION=${address}(CONNECT_DATA=(SERVICE_NAME=${dbname})))`;
   if (!ssl || sslrootcert === undefined) return { connectString };
+  // A file's name could lead to a key of somebody else's, to be shown to a server that the secret's writer chooses.
+  if (!sslrootcert.includes("-----BEGIN"))
+    throw new RotatorError("invalid", "for Oracle sslrootcert is the wallet's text itself");
   const walletContent = await readAuthorities(sslrootcert);
   if (/-----BEGIN [A-Z ]*PRIVATE KEY-----/.test(walletContent)) return { connectString, walletContent };
   throw new RotatorError(

@@ -3,6 +3,7 @@ import type { ConnectionOptions } from "node:tls";
 import pg from "pg";
 import { RotatorError } from "../core/error.ts";
 import { readAuthorities } from "./authorities.ts";
+import { boundAnswers, withBoundedAnswers } from "./bounded-answers.ts";
 import type { DatabaseLogin } from "./database-secret.ts";
 import { classify, describe } from "./postgres-errors.ts";
 
@@ -37,14 +38,16 @@ export async function withSession<T>(
   work: (db: Session) => Promise<T>,
 ): Promise<T> {
   const ssl = await tlsOptions(login);
-  try {
-    return await overConnection(login, options, ssl, work);
-  } catch (error) {
-    if (login.ssl === undefined && error instanceof RotatorError && saysNoTls(error.cause)) {
-      return overConnection(login, options, false, work);
+  return withBoundedAnswers(async () => {
+    try {
+      return await overConnection(login, options, ssl, work);
+    } catch (error) {
+      if (login.ssl === undefined && error instanceof RotatorError && saysNoTls(error.cause)) {
+        return overConnection(login, options, false, work);
+      }
+      throw error;
     }
-    throw error;
-  }
+  });
 }
 
 async function overConnection<T>(
@@ -125,6 +128,7 @@ async function logIn(login: DatabaseLogin, options: SessionOptions, ssl: Connect
       return login.password;
     },
   });
+  if (client.connection.stream instanceof Socket) boundAnswers(client.connection.stream);
   for (const request of ["authenticationCleartextPassword", "authenticationMD5Password"]) {
     client.connection.on(request, () => {
       check = "sent";

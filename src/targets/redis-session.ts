@@ -1,7 +1,8 @@
-import { isIP } from "node:net";
+import { isIP, connect as openSocket } from "node:net";
 import { createClient, ErrorReply } from "@redis/client";
 import { type OutcomeClass, RotatorError } from "../core/error.ts";
 import { readAuthorities } from "./authorities.ts";
+import { withBoundedAnswers } from "./bounded-answers.ts";
 import type { DatabaseLogin } from "./database-secret.ts";
 
 type Failure = Exclude<OutcomeClass, "ok">;
@@ -23,7 +24,11 @@ export interface Session {
  * password that nobody has must be refused first.
  * @throws RotatorError of the class that the failure means; `invalid` when the server takes any password.
  */
-export async function withSession<T>(login: RedisLogin, deadlineAt: number, work: (db: Session) => Promise<T>): Promise<T> {
+export function withSession<T>(login: RedisLogin, deadlineAt: number, work: (db: Session) => Promise<T>): Promise<T> {
+  return withBoundedAnswers(() => overConnection(login, deadlineAt, work));
+}
+
+async function overConnection<T>(login: RedisLogin, deadlineAt: number, work: (db: Session) => Promise<T>): Promise<T> {
   const socket = await socketOptions(login);
   const deadline = new AbortController();
   const abortable: object = { signal: deadline.signal }; // Node.js takes it for both kinds of socket; the client's types leave it out
@@ -75,6 +80,7 @@ export async function withSession<T>(login: RedisLogin, deadlineAt: number, work
     clearTimeout(timer);
     client.destroy();
     deadline.abort(); // a connection that was only being made
+    if ("socket" in socket) socket.socket.destroy();
   }
 }
 
@@ -99,8 +105,17 @@ function ownFailure(error: unknown): RotatorError {
 
 async function socketOptions({ host, port, ssl, sslrootcert }: RedisLogin) {
   if (ssl === false) return { host, port };
-  const tls = { host, port, tls: true, rejectUnauthorized: true, ...(isIP(host) ? {} : { servername: host }) } as const;
-  return sslrootcert === undefined ? tls : { ...tls, ca: await readAuthorities(sslrootcert) };
+  const ca = sslrootcert === undefined ? {} : { ca: await readAuthorities(sslrootcert) };
+  const carrier = openSocket({ host, port }); // opened here, so that what comes in over it can be counted
+  carrier.on("error", () => undefined); // told by the one above it
+  return {
+    tls: true,
+    socket: carrier,
+    host,
+    rejectUnauthorized: true,
+    ...(isIP(host) ? {} : { servername: host }),
+    ...ca,
+  } as const;
 }
 
 /** First word of an error answer. Source: Redis documentation, "Redis serialization protocol" and ACL. */

@@ -1,6 +1,7 @@
 import type { Connection as Driver } from "tedious";
 import { RotatorError, UnfitCredential } from "../core/error.ts";
 import { readAuthorities } from "./authorities.ts";
+import { withBoundedAnswers } from "./bounded-answers.ts";
 import type { DatabaseLogin } from "./database-secret.ts";
 import { loadDriver } from "./driver.ts";
 import { classify, describe, isUnfit } from "./sqlserver-errors.ts";
@@ -28,10 +29,12 @@ export async function withSession<T>(
   work: (db: Session) => Promise<T>,
 ): Promise<T> {
   mustBeConfidential(login);
-  await using session = await connect(login, options);
-  await proveRefusal(login, options);
-  await (await connect(login, options))[Symbol.asyncDispose](); // else the refused login would stay in the count of failures
-  return await work(session);
+  return withBoundedAnswers(async () => {
+    await using session = await connect(login, options);
+    await proveRefusal(login, options);
+    await (await connect(login, options))[Symbol.asyncDispose](); // else the refused login would stay in the count of failures
+    return await work(session);
+  });
 }
 
 /** The login holds the password in a form that anybody can read, and so do the statements that change it. */

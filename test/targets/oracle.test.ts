@@ -2,6 +2,9 @@
 // driver is met by faults of the network and by a listener's refusal only.
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import type { DatabaseCredential } from "../../src/targets/database-secret.ts";
@@ -158,6 +161,13 @@ describe("oracle at its driver's boundary, its own cases", () => {
     assert.equal(await probe({ dbname: "X))(SECURITY=(SSL_SERVER_DN_MATCH=NO)" }), "invalid");
     assert.equal(await probe({ dbname: undefined }), "invalid");
     assert.equal(await probe({ sslrootcert: "-----BEGIN CERTIFICATE-----" }), "invalid", "no wallet");
+    const folder = mkdtempSync(join(tmpdir(), "rekey-wallet-"));
+    const another = join(folder, "key-of-another.pem");
+    writeFileSync(another, "-----BEGIN CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\n");
+    const before = double.log().length;
+    assert.equal(await probe({ ssl: true, sslrootcert: another }), "invalid", "a key that lies on the server is shown to nobody");
+    assert.equal(double.log().length, before);
+    rmSync(folder, { recursive: true });
     const open = { ...admin, ssl: undefined };
     assert.equal(await set({ admin: open }), "invalid", "a password in a statement, and nothing said about TLS");
     await rotator.set({ ...versions, admin: { ...open, ssl: false } }, "alternating-users", tools());

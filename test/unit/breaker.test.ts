@@ -117,3 +117,16 @@ test("waiting for a silent target is no try, and ends with the window", () => {
   assert.match(over.error ?? "", /has not answered/);
   assert.equal(advance({ ...rotation, testOnly: true }, silent, 10_000, 0.5).state, "failed", "a test tells at once");
 });
+
+test("of targets that whoever writes secrets names, only so many are remembered", () => {
+  const breakers = new Breakers(() => 0);
+  const silence = (target: string) => {
+    for (let count = 0; count < 5; count++) breakers.note(target, "timeout");
+  };
+  silence("first");
+  for (let index = 0; index < 10_000; index++) silence(`target ${index}`);
+  assert.equal(breakers.away("first"), undefined);
+  assert.ok(breakers.away("target 0"));
+  for (let index = 0; index <= 10_000; index++) breakers.note(`answers ${index}`, "ok");
+  assert.equal(breakers.note("answers 0", "ok"), true, "it is new again");
+});

@@ -329,3 +329,7 @@ test("why the next rotation is then", () => {
     /Europe\/Berlin; blackout thu \(Europe\/Berlin\) leaves nothing of the window: it will be recorded as missed$/,
   );
 });
+
+test("a zone is kept once, however its name is written", () => {
+  assert.equal(zoneOf("europe/BERLIN"), zoneOf("Europe/Berlin"));
+});

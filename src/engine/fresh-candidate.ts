@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
 import type { UnfitCredential } from "../core/error.ts";
 import { addPending, detach, isPending, type Secret } from "../core/secret.ts";
-import { countAbandoned, insertRotation } from "../store/rotations.ts";
+import { addEvent } from "../store/events.ts";
+import { countAbandoned, insertRotation, noteFollower } from "../store/rotations.ts";
 import { type HeldRotation, Superseded } from "./held-rotation.ts";
 
 /** In one window. What its target refuses so often, its target refuses for good. */
@@ -28,10 +29,12 @@ export async function startAnew(held: HeldRotation, refusal: UnfitCredential): P
     outcome: refusal.outcome,
     error: refusal.message,
   };
+  let resource = "";
   await held.commit({
     event: "rotation.abandoned",
     secret: (before) => {
       if (!isPending(before, rotation.versionId)) throw new Superseded();
+      resource = before.arn;
       return addPending(atRest(detach(before, "AWSPENDING")), versionId, nowMs);
     },
     async also(tx) {
@@ -45,8 +48,11 @@ export async function startAnew(held: HeldRotation, refusal: UnfitCredential): P
         testOnly: false,
         functionArn,
         principal,
+        follows: rotation.versionId,
         ...times,
       });
+      await noteFollower(tx, rotation.id, versionId);
+      await addEvent(tx, { at: nowMs, type: "rotation.started", resource, generation, detail: { versionId, origin } });
     },
   });
   return true;

@@ -1,4 +1,5 @@
 import type { Rotation } from "../core/rotation.ts";
+import { addEvent } from "./events.ts";
 import { insertStrays } from "./retirements.ts";
 import { type RotationRow, toRotation } from "./rotation-claims.ts";
 import type { Sql } from "./sql.ts";
@@ -17,6 +18,7 @@ export type NewRotation = Pick<
   | "runAt"
   | "windowEndsAt"
   | "startedAt"
+  | "follows"
 >;
 
 /** Queues a rotation; false, and nothing done, when one is running for the secret. */
@@ -24,8 +26,8 @@ export async function insertRotation(tx: Sql, added: NewRotation): Promise<boole
   const before = added.origin === "retry" ? await lastTo(tx, added) : undefined;
   const rows = await tx.query(
     `insert into rotations (id, secret_id, version_id, generation, origin, test_only, function_arn, principal, step, state,
-       attempt, step_attempt, run_at, window_ends_at, fence, started_at, strategy, intent)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'running', 0, 0, $10, $11, 0, $12, $13, $14)
+       attempt, step_attempt, run_at, window_ends_at, fence, started_at, strategy, intent, follows)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'running', 0, 0, $10, $11, 0, $12, $13, $14, $15)
      on conflict (secret_id) where state = 'running' do nothing returning id`,
     [
       added.id,
@@ -42,9 +44,15 @@ export async function insertRotation(tx: Sql, added: NewRotation): Promise<boole
       added.startedAt,
       before?.strategy ?? null,
       before?.intent ?? null,
+      added.follows ?? null,
     ],
   );
   return rows.length > 0;
+}
+
+/** Notes which version is made in place of the one that the rotation gave up. */
+export async function noteFollower(tx: Sql, rotationId: string, versionId: string): Promise<void> {
+  await tx.query("update rotations set followed_by = $2 where id = $1", [rotationId, versionId]);
 }
 
 /** How the last rotation to the same version was done: one that goes on with it does it so. */
@@ -78,7 +86,7 @@ export async function hastenRotation(tx: Sql, secretId: string, nowMs: number): 
 }
 
 /**
- * Ends the running rotation because a new current value was put by hand; whoever works on it is fenced out. For a
+ * Ends the running rotation because a new current value was put by hand, and tells so; whoever works on it is fenced out. For a
  * transaction that has locked the secret. `ownVersionId`: not the rotation that makes this very version: its function put it.
  */
 export async function abandonRotation(tx: Sql, secretId: string, nowMs: number, ownVersionId = ""): Promise<void> {
@@ -99,7 +107,7 @@ interface StoppedRotation {
   readonly testOnly: boolean;
 }
 
-/** Ends the running rotation on request; `undefined` when there was none. */
+/** Ends the running rotation on request, and tells so; `undefined` when there was none. */
 export async function cancelRotation(tx: Sql, secretId: string, nowMs: number): Promise<StoppedRotation | undefined> {
   return endRunning(tx, secretId, "canceled", nowMs);
 }
@@ -117,7 +125,21 @@ async function endRunning(
   );
   // A call may be under way that nobody will hear the answer of.
   if (row?.intent) await insertStrays(tx, row.id, nowMs, nowMs + outwaitMs);
+  if (row) await tellOfEnd(tx, { ...row, secretId, state, nowMs });
   return row && { versionId: row.version_id, testOnly: row.test_only === 1 };
+}
+
+async function tellOfEnd(
+  tx: Sql,
+  ended: { id: string; version_id: string; secretId: string; state: "abandoned" | "canceled"; nowMs: number },
+): Promise<void> {
+  const [secret] = await tx.query<{ arn: string; generation: number }>("select arn, generation from secrets where id = $1", [
+    ended.secretId,
+  ]);
+  if (!secret) return;
+  const { arn: resource, generation } = secret;
+  const detail = { rotationId: ended.id, versionId: ended.version_id };
+  await addEvent(tx, { at: ended.nowMs, type: `rotation.${ended.state}`, resource, generation, detail });
 }
 
 /** Whether a rotation made this version and finished: its value has logged in. A younger version of the same id is another one. */

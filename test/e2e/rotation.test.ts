@@ -4,7 +4,7 @@ import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { newName, rawCall, refused } from "../support/aws.ts";
+import { nativeOk, newName, rawCall, refused } from "../support/aws.ts";
 import { type PostgresServer, postgresSkip, postgresTlsSkip, startPostgres } from "../support/postgres-server.ts";
 import { type RekeyServer, startRekey } from "../support/rekey-server.ts";
 import { type DatabaseSecret, functionArn, rotationWorld } from "../support/rotation-e2e.ts";
@@ -168,6 +168,13 @@ describe("rotation", { skip: postgresSkip }, () => {
       return { SecretId, VersionId, token };
     }
 
+    /** What subscribers are told of its rotations, oldest first. */
+    async function told(SecretId: string): Promise<string[]> {
+      const { ARN } = await there.root.describeSecret({ SecretId });
+      const { events } = await nativeOk(server, "events/list", { resource: ARN, type: "rotation." });
+      return (events as { type: string }[]).map(({ type }) => type);
+    }
+
     it("AWSCURRENT is untouched, AWSPENDING stays, another token is refused; once it is back the rotation ends", async () => {
       const { SecretId, VersionId, token } = await stuck();
       assert.deepEqual(await there.labels(SecretId), { [VersionId]: ["AWSCURRENT"], [token]: ["AWSPENDING"] });
@@ -194,6 +201,8 @@ describe("rotation", { skip: postgresSkip }, () => {
       await refused(there.root.rotateSecret({ SecretId }), "InvalidRequestException", unfinished);
       assert.equal((await there.rotationOf(SecretId)).state, "succeeded");
       assert.equal((await there.labels(SecretId))[token]?.[0], "AWSCURRENT");
+      const [begun, again] = [["rotation.started", "rotation.retrying", "rotation.canceled"], ["rotation.started"]];
+      assert.deepEqual(await told(SecretId), [...begun, ...again, "rotation.succeeded"]);
     });
 
     it("abandoned by a new value: AWSPENDING goes, and nothing is done at the target afterwards", async () => {
@@ -210,6 +219,7 @@ describe("rotation", { skip: postgresSkip }, () => {
         "ResourceExistsException",
         /^You can't use ClientRequestToken .* because that value is already in use for a version of secret arn:/,
       );
+      assert.deepEqual(await told(SecretId), ["rotation.started", "rotation.retrying", "rotation.abandoned"]);
       assert.equal((await there.rotated(SecretId, "SingleUser")).state, "succeeded");
     });
 

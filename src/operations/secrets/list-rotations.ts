@@ -64,6 +64,8 @@ function shown(rotation: ListedRotation) {
     SecretName: rotation.secretName,
     SecretArn: rotation.secretArn,
     VersionId: rotation.versionId,
+    FollowsVersionId: rotation.follows,
+    FollowedByVersionId: rotation.followedBy,
     FunctionArn: rotation.functionArn,
     Origin: rotation.origin,
     TestOnly: rotation.testOnly,
@@ -80,7 +82,7 @@ function shown(rotation: ListedRotation) {
     WaitsFor: rotation.waitsFor,
     NextTryDate: running ? new Date(rotation.runAt) : undefined,
     WindowEndsDate: running ? new Date(rotation.windowEndsAt) : undefined,
-    ClaimedBy: rotation.claimedBy,
+    ClaimedBy: running ? rotation.claimedBy : undefined,
     ClaimedUntilDate: running ? dateOf(rotation.claimedUntil) : undefined,
     Tries: rotation.tries.map(({ at, step, outcome, reason }) => ({
       Date: new Date(at),

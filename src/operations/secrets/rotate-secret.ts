@@ -146,8 +146,11 @@ async function tryAgain(tx: Sql, { id, arn, rotationFunctionArn = "" }: Secret, 
   if (refusal) throw refusal;
   const secret = await changeSecret(tx, id, (before) => ({ ...before, rotationPrincipal: rotationPrincipal(call.principal) }));
   if (!secret) throw notFound();
-  if (!(await insertRotation(tx, newRotation(secret, versionId, call, { testOnly: false, origin: "retry" }))))
-    await hastenRotation(tx, id, call.startedAt);
+  const begun = await insertRotation(tx, newRotation(secret, versionId, call, { testOnly: false, origin: "retry" }));
+  if (!begun) return hastenRotation(tx, id, call.startedAt);
+  const detail = { versionId, origin: "retry" };
+  const { generation } = secret;
+  await addEvent(tx, { at: call.startedAt, type: "rotation.started", resource: arn, generation, detail });
 }
 
 function newRotation(secret: Secret, versionId: string, call: Call, how: Pick<NewRotation, "testOnly" | "origin">): NewRotation {
@@ -195,13 +198,8 @@ export const cancelRotateSecret = defineOperation<z.infer<typeof cancelInput>, S
       const stopped = await cancelRotation(tx, secret.id, call.startedAt);
       if (stopped?.testOnly)
         changed = (await changeSecret(tx, secret.id, (before) => withoutTestCopy(before, stopped.versionId))) ?? changed;
-      await addEvent(tx, {
-        at: call.startedAt,
-        type: "rotation.canceled",
-        resource: changed.arn,
-        generation: changed.generation,
-        detail: {},
-      });
+      const { arn: resource, generation } = changed;
+      if (!stopped) await addEvent(tx, { at: call.startedAt, type: "rotation.canceled", resource, generation, detail: {} });
       return { saved: changed, versionId: stopped?.versionId };
     });
     return { ARN: saved.arn, Name: saved.name, VersionId: versionId };

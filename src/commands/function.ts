@@ -64,7 +64,15 @@ const create: ApiCommand = {
   ],
   operation: "functions/create",
   options: settingOptions,
-  input: async (typed, connection) => ({ functionName: typed.args[0], ...(await settings(typed, connection)) }),
+  input: async (typed, connection) => {
+    const { runtime, lambda, httpApi, role } = typed.options;
+    const given = await settings(typed, connection);
+    if (runtime === undefined && lambda === undefined && httpApi === undefined)
+      throw new CommandError(2, "say what it is: --runtime with --file and --role, or --lambda, or --http-api");
+    if (runtime !== undefined && role === undefined)
+      throw new CommandError(2, "give --role: whose rights the process gets, by name or ARN");
+    return { functionName: typed.args[0], ...given };
+  },
   show: fields(functionFields),
 };
 
@@ -118,9 +126,12 @@ const invoke: ApiCommand = {
   examples: ["rekey function invoke rotate-app --event event.json"],
   operation: "functions/invoke",
   options: { "--event <file>": "JSON that it is given, - for standard input; default {}" },
+  notes: "Exit code 1 means that the function failed.",
   async ask({ args, options }, connection) {
     const payload = options.event === undefined ? "{}" : await fileText(String(options.event));
-    return callApi(connection, "functions/invoke", { functionName: args[0], payload }, longestCallMs);
+    const answer = await callApi(connection, "functions/invoke", { functionName: args[0], payload }, longestCallMs);
+    if (answer.functionError !== undefined) process.exitCode = 1;
+    return answer;
   },
   show: (answer) => {
     if (answer.functionError === undefined) printLine(cell(answer.payload));

@@ -95,7 +95,8 @@ test("every command's help tells its flags with their variables, and gives an ex
     });
     command.outputHelp();
     assert.match(out, /^Examples?:/m, `${name} has no example`);
-    assert.match(out, /REKEY_(ENDPOINT|DATA)\b/, name);
+    // What it writes is for whoever has no server yet.
+    if (name !== "function new") assert.match(out, /REKEY_(ENDPOINT|DATA)\b/, name);
   }
 });
 

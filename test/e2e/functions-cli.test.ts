@@ -51,6 +51,9 @@ describe("rekey function", () => {
     assert.match(await rekey.ask("function update rotate-app --memory-mib 512"), /Memory +512 MiB/);
     const answer = await rekey.run("function invoke rotate-app --event -", '{"Step":"none","SecretId":"none"}');
     assert.match(answer.out, /Reason +function rotate-app failed: /);
+    assert.equal(answer.code, 1, "scripts see that it failed");
+    assert.match((await rekey.run("function create other")).err, /^rekey: say what it is: --runtime with --file and --role, or/);
+    assert.match((await rekey.run("function create other --runtime node --file rotate.mjs")).err, /^rekey: give --role/);
     await rekey.ask("function delete rotate-app");
     assert.match(await rekey.ask("function list"), /no functions/);
   });

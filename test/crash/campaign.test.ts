@@ -2,20 +2,34 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { runScenario } from "./campaign/campaign.ts";
+import { type Report, runScenario } from "./campaign/campaign.ts";
+import { programScenarios, runProgram } from "./campaign/program.ts";
 import { scenarios } from "./campaign/scenarios.ts";
+import { runSchedules } from "./campaign/schedules.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
-const kills = 12;
+const kills = 5;
+/** Of the whole program, which takes longer to start. */
+const killsOfProgram = 3;
 
 describe("killed again and again", { concurrency: 2 }, () => {
-  for (const scenario of scenarios) {
-    test(`${scenario.name}: nothing is lost, all of it heals`, { skip: scenario.skip }, async (context) => {
+  const runs = [
+    ...programScenarios.map((one) => ({
+      ...one,
+      skip: one.rotates.skip,
+      kills: killsOfProgram,
+      run: runProgram.bind(null, one),
+    })),
+    { name: "program, schedules", skip: false as const, kills: killsOfProgram, run: runSchedules },
+    ...scenarios.map((one) => ({ ...one, kills, run: runScenario.bind(null, one) })),
+  ];
+  for (const { name, skip, run, kills: count } of runs) {
+    test(`${name}: nothing is lost, all of it heals`, { skip }, async (context) => {
       const seed = Date.now();
-      const report = await runScenario(scenario, { kills, seed, root });
+      const report: Report = await run({ kills: count, seed, root });
       context.diagnostic(JSON.stringify({ seed, ...report }));
-      assert.deepEqual(report.violations, [], `npm run crash -- --seed ${seed} --scenario "${scenario.name}"`);
-      assert.equal(report.kills, kills);
+      assert.deepEqual(report.violations, [], `npm run crash -- --seed ${seed} --scenario "${name}"`);
+      assert.equal(report.kills, count);
       assert.ok(report.rotations > 0, "nothing was rotated");
     });
   }

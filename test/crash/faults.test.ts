@@ -1,5 +1,5 @@
 // One fault of the network at every message of every connection of a rotation, each kind of fault: afterwards the rotation
-// ends by itself, nothing is lost, and nobody took silence for a refusal.
+// ends by itself, nothing is lost, and nobody took silence for a refusal. CRASH_SHARE=1 tries all, else it is a sample.
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -12,6 +12,8 @@ import { openSqlite } from "../../src/store/sqlite.ts";
 import type { AnyCredential } from "../../src/targets/index.ts";
 import { openWorld, type World } from "../support/engine-world.ts";
 import { type FaultProxy, faults, type Plan, startFaultProxy } from "../support/fault-proxy.ts";
+import { seeded } from "../support/random.ts";
+import { sampleSeed, share } from "./campaign/sample.ts";
 import { type Scenario, scenarios } from "./campaign/scenarios.ts";
 import type { Target } from "./campaign/targets.ts";
 
@@ -29,6 +31,7 @@ const names = [
 ];
 /** As many connections of a rotation, and messages of each, at most. */
 const most = 12;
+const random = seeded(`${sampleSeed} faults`);
 
 describe("a network that fails once", { concurrency: 2 }, () => {
   for (const name of names) {
@@ -46,7 +49,7 @@ describe("a network that fails once", { concurrency: 2 }, () => {
       for (const [fault, connection] of others.flatMap((one) => upTo(connections).map((nth) => [one, nth] as const)))
         met += await messagesSurvived(place, fault, connection);
       context.diagnostic(`${met} faults`);
-      assert.ok(met >= 2 * faults.length, `only ${met} faults were met`);
+      assert.ok(met >= faults.length, `only ${met} faults were met`);
     });
   }
 });
@@ -54,11 +57,15 @@ describe("a network that fails once", { concurrency: 2 }, () => {
 const others = faults.filter((fault) => fault !== "refuse" && fault !== "outage");
 const upTo = (count: number) => Array.from({ length: count }, (_, index) => index + 1);
 
-/** The fault at each message that a connection sends; how many there are. */
+/** The fault at the messages that a connection sends, or at a sample of them; how many there were. */
 async function messagesSurvived(place: Place, fault: Plan["fault"], connection: number): Promise<number> {
-  let message = 1;
-  while (message <= most && (await place.survives({ fault, connection, message }))) message += 1;
-  return message - 1;
+  let met = 0;
+  for (let message = 1; message <= most; message += 1) {
+    if (random() >= share) continue;
+    if (!(await place.survives({ fault, connection, message }))) break;
+    met += 1;
+  }
+  return met;
 }
 
 interface Place extends AsyncDisposable {

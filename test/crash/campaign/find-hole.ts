@@ -2,13 +2,18 @@ import { spawnSync } from "node:child_process";
 import { cpSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { postgresSkip } from "../../support/postgres-server.ts";
+import { redisSkip } from "../../support/redis-server.ts";
 import { runScenario } from "./campaign.ts";
 import { type Hole, plant } from "./holes.ts";
-import { scenarios } from "./scenarios.ts";
+import { type Scenario, scenarios } from "./scenarios.ts";
 
 const testMaxMs = 300_000;
 
-/** What shows the hole when it is planted in a copy of the program at `root`; `undefined` when nothing does. */
+/**
+ * What shows the hole when it is planted in a copy of the program at `root`; `undefined` when nothing does.
+ * @throws Error when the copy or its test cannot run at all
+ */
 export async function findHole(
   hole: Hole,
   { root, kills, seed }: { readonly root: string; readonly kills: number; readonly seed: number },
@@ -19,27 +24,37 @@ export async function findHole(
     symlinkSync(join(root, "node_modules"), join(copy, "node_modules"));
     plant(hole, copy);
     if ("test" in hole.by) return failureOf(hole.by, copy);
-    const { scenario: name } = hole.by;
-    const scenario = scenarios.find((one) => one.name === name);
-    if (!scenario) throw new Error(`hole ${hole.name} names no scenario`);
-    const { violations } = await runScenario(scenario, { kills, seed, root: copy, untilFound: true });
-    return violations[0];
+    const { violations } = await runScenario(scenarioOf(hole), { kills, seed, root: copy, untilFound: true });
+    const [found] = violations.filter((text) => /^I\d+:/.test(text));
+    if (found === undefined && violations.length > 0)
+      throw new Error(`${hole.name} was not found, the program fails: ${violations[0]}`);
+    return found;
   } finally {
     rmSync(copy, { recursive: true, force: true });
   }
 }
 
-/** Its first assertion that fails. */
+/** Why it cannot be looked for here; false when it can. */
+export function skipOf(hole: Hole): string | false {
+  return "test" in hole.by ? postgresSkip || redisSkip : scenarioOf(hole).skip;
+}
+
+function scenarioOf({ name, by }: Hole): Scenario {
+  const scenario = scenarios.find((one) => "scenario" in by && one.name === by.scenario);
+  if (!scenario) throw new Error(`hole ${name} names no scenario`);
+  return scenario;
+}
+
+/** Its first assertion that fails. @throws Error when it fails otherwise: that tells nothing of the hole */
 function failureOf({ test, pattern }: { readonly test: string; readonly pattern: string }, root: string): string | undefined {
   const args = ["--disable-warning=ExperimentalWarning", "--test", `--test-name-pattern=${pattern}`, test];
-  const { NODE_TEST_CONTEXT: _, ...env } = process.env;
-  const { status, stdout, signal } = spawnSync(process.execPath, args, { cwd: root, env, encoding: "utf8", timeout: testMaxMs });
-  if (status === 0) return undefined;
-  if (signal !== null) return `${test} did not end`;
-  return (
-    stdout
-      .split("\n")
-      .find((line) => line.includes("AssertionError"))
-      ?.trim() ?? `${test} failed`
-  );
+  const { NODE_TEST_CONTEXT: _, ...inherited } = process.env;
+  const env = { ...inherited, CRASH_SHARE: "1" };
+  const ran = spawnSync(process.execPath, args, { cwd: root, env, encoding: "utf8", timeout: testMaxMs });
+  if (ran.status === 0) return undefined;
+  const lines = ran.stdout.split("\n").map((line) => line.trim());
+  const from = lines.findIndex((line) => line.includes("AssertionError"));
+  const shown = lines.slice(from, from + 12).filter((line) => line !== "" && !line.startsWith("at "));
+  if (from >= 0 && !shown.some((line) => line.includes("[fails]"))) return shown.join(" ").slice(0, 500);
+  throw new Error(`not found, the test fails: ${ran.stdout.slice(-1_500)}${ran.stderr.slice(-500)}`);
 }

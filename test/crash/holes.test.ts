@@ -1,0 +1,69 @@
+// Whether the campaign finds faults that are planted in a copy of the program: a few of them each time; `npm run crash -- --holes`
+// plants all.
+import assert from "node:assert/strict";
+import { cpSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { seeded } from "../support/random.ts";
+import { findHole, skipOf } from "./campaign/find-hole.ts";
+import { type Hole, holes, plant } from "./campaign/holes.ts";
+import { sampleSeed } from "./campaign/sample.ts";
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+const sampled = 3;
+const kills = 60;
+
+function sample(): Hole[] {
+  const random = seeded(`${sampleSeed} holes`);
+  const order = new Map(holes.map((hole) => [hole, random()]));
+  return holes.toSorted((a, b) => (order.get(a) ?? 0) - (order.get(b) ?? 0)).slice(0, sampled);
+}
+
+describe("planted holes", () => {
+  for (const hole of sample()) {
+    test(`${hole.name} is found: ${hole.about}`, { skip: skipOf(hole) }, async (context) => {
+      const found = await findHole(hole, { root, kills, seed: 1 });
+      context.diagnostic(String(found));
+      assert.ok(found, "nothing shows it");
+    });
+  }
+
+  for (const by of [{ scenario: "aws-iam/issuer" }, { test: "test/crash/split-brain.test.ts", pattern: "redis/dual-slot" }]) {
+    const control: Hole = { name: "none", about: "the program as it is", by, changes: [] };
+    test(`in a copy without any, ${JSON.stringify(by)} shows nothing`, { skip: skipOf(control) }, async () => {
+      assert.equal(await findHole(control, { root, kills: 4, seed: 1 }), undefined);
+    });
+  }
+
+  test("each fits the program as it is now; one that does not is no hole", () => {
+    for (const hole of holes) withCopyOf(hole, (copy) => plant(hole, copy));
+    for (const hole of holes) {
+      const changes = hole.changes.map((change) => ({ ...change, from: `${change.from} once` }));
+      withCopyOf(hole, (copy) => assert.throws(() => plant({ ...hole, changes }, copy), /does not fit/));
+    }
+  });
+
+  test("a campaign that cannot run has found nothing", async () => {
+    const broken: Hole = {
+      name: "broken",
+      about: "a program that does not start",
+      by: { scenario: "aws-iam/issuer" },
+      changes: [{ file: "src/engine/loop.ts", from: "export function startEngine(", to: "export function noEngine(" }],
+    };
+    await assert.rejects(findHole(broken, { root, kills: 3, seed: 1 }), /not found, the program fails/);
+    const noTest: Hole = { ...broken, by: { test: "test/crash/split-brain.test.ts", pattern: "redis/dual-slot" } };
+    await assert.rejects(findHole(noTest, { root, kills: 3, seed: 1 }), /not found, the test fails/);
+  });
+});
+
+function withCopyOf({ changes }: Hole, work: (copy: string) => void): void {
+  const copy = mkdtempSync(join(tmpdir(), "rekey-hole-"));
+  try {
+    for (const { file } of changes) cpSync(join(root, file), join(copy, file));
+    work(copy);
+  } finally {
+    rmSync(copy, { recursive: true });
+  }
+}

@@ -39,6 +39,8 @@ const stands: Columns = {
 const details: Columns = {
   Secret: "secretName",
   Version: "versionId",
+  "In place of": "followsVersionId",
+  "Goes on as": "followedByVersionId",
   State: "state",
   Step: ({ state, step }) => (state === "succeeded" ? undefined : step),
   "Only a test": ({ testOnly }) => testOnly || undefined,

@@ -74,6 +74,9 @@ export interface Rotation {
   readonly failedProbes: number;
   /** The last ones that failed, oldest first. */
   readonly tries: readonly Try[];
+  /** Version ids: of the rotation whose value was given up for this one's, and of the one that began in this one's place. */
+  readonly follows?: string | undefined;
+  readonly followedBy?: string | undefined;
 }
 
 /** What came of one try of a step. `blocked` set: trying again would not help before somebody did what it says. */

@@ -41,6 +41,8 @@ export interface RotationRow {
   failed_probes: number;
   tries: string | null;
   waits_for: string | null;
+  follows: string | null;
+  followed_by: string | null;
 }
 
 export interface ClaimRequest {
@@ -191,5 +193,7 @@ export function toRotation(row: RotationRow): Rotation {
     failedProbes: row.failed_probes,
     tries: row.tries === null ? [] : JSON.parse(row.tries),
     waitsFor: row.waits_for ?? undefined,
+    follows: row.follows ?? undefined,
+    followedBy: row.followed_by ?? undefined,
   };
 }

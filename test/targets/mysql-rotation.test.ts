@@ -123,8 +123,18 @@ describe("the engine over a wire fake of MySQL 8", () => {
         rotations.map(({ state }) => state),
         ["abandoned", "abandoned", "succeeded"],
       );
+      const ids = rotations.map(({ versionId }) => versionId);
+      assert.deepEqual(
+        rotations.map(({ follows, followedBy }) => [follows, followedBy]),
+        [
+          [undefined, ids[1]],
+          [ids[0], ids[2]],
+          [ids[1], undefined],
+        ],
+        "who waits for a version learns what became of it",
+      );
       const now = await world.reload(secret);
-      assert.equal(versionWith(now, "AWSCURRENT")?.id, rotations[2]?.versionId);
+      assert.equal(versionWith(now, "AWSCURRENT")?.id, ids[2]);
       assert.equal(versionWith(now, "AWSPENDING"), undefined);
       assert.equal(now.switchingUntil, undefined);
       assert.equal(await logsIn(secret, "AWSCURRENT"), "ok");

@@ -10,7 +10,7 @@ export type Members = Readonly<Record<string, unknown>>;
 export type ContractStore = (operation: string, input: Members) => Promise<Members>;
 
 /** What the function is shown of the secret that it is tested with, in place of what the store says. */
-export interface ContractView {
+interface ContractView {
   /** Labelled AWSPENDING, though the store may not know the version yet: as a rotation that has begun. */
   pending?: string | undefined;
   /** In place of the pending version's value. */
@@ -21,7 +21,7 @@ export interface ContractView {
 }
 
 /** Stands between a call of the function and its answer; may forward it or not, and answers `cut` to break the connection. */
-export type Between = (operation: string, forward: () => Promise<Members>) => Promise<Members | "cut">;
+type Between = (operation: string, forward: () => Promise<Members>) => Promise<Members | "cut">;
 
 export interface ContractDoor extends AsyncDisposable {
   readonly endpoint: string;

@@ -117,6 +117,12 @@ function sameJson(a: string, b: string): boolean {
   }
 }
 
+/** What AWSCURRENT holds; `value`: as a JSON object, when it is one. */
+export interface SecretValue {
+  readonly value?: Answer | undefined;
+  readonly versionId?: unknown;
+}
+
 export interface Superuser {
   readonly arn: string;
   /** `host:port` when its value has none, and its tag does not say it either. */
@@ -127,8 +133,8 @@ export interface Superuser {
 /** What the secret itself needs before its rotation is configured. */
 export function secretParts(
   connection: Connection,
-  secretName: string,
-  value: Answer | undefined,
+  secretId: string,
+  { value, versionId }: SecretValue,
   superuser: Superuser | undefined,
 ): SetupPart[] {
   if (!superuser) return [];
@@ -137,7 +143,12 @@ export function secretParts(
   const tags = [{ key: "rekey:address", value: missingAddress }];
   const secretString = JSON.stringify({ ...value, masterarn: arn });
   const isNamed = value?.masterarn === arn;
-  const putValue = () => callApi(connection, "secrets/put-value", { secretId: secretName, secretString });
+  const putValue = async () => {
+    // The plan may have been looked at for long: the value of then must not come back over one that was rotated to since.
+    const now = await callApi(connection, "secrets/get-value", { secretId });
+    if (now.versionId !== versionId) throw new CommandError(1, "the secret has another value by now: set it up again");
+    return callApi(connection, "secrets/put-value", { secretId, secretString });
+  };
   return [
     ...(missingAddress === undefined
       ? []

@@ -6,7 +6,7 @@ import { CommandError } from "./command-error.ts";
 import { runJob } from "./job-command.ts";
 import type { Answer } from "./output.ts";
 import { rulesOf } from "./secret.ts";
-import { functionParts, ifThere, type SetupPart, type Superuser, secretParts } from "./setup-parts.ts";
+import { functionParts, ifThere, type SecretValue, type SetupPart, type Superuser, secretParts } from "./setup-parts.ts";
 import { numberOf, tagsOf } from "./typed-values.ts";
 
 /** What setting up a secret's rotation takes. */
@@ -26,7 +26,8 @@ export async function planSetup({ args, options }: Typed, connection: Connection
   const secretId = String(secret.arn);
   const secretName = String(secret.name);
   await requireQuiet(connection, secretId, secretName);
-  const value = await objectIn(connection, secretId);
+  const current = await readValue(connection, secretId);
+  const { value } = current;
   const superuser = await superuserOf(options, value, connection);
   const functionArn = chooseFunction({ args, options }, secret, value, superuser !== undefined);
   const own = await ownFunctionParts({ args, options }, connection, secret, functionArn, superuser);
@@ -43,7 +44,7 @@ export async function planSetup({ args, options }: Typed, connection: Connection
     `looking at what a rotation of ${secretName} needs`,
   );
   const rotation = rotationPart({ args, options }, connection, secret, functionArn);
-  const parts = [...secretParts(connection, secretId, value, superuser), ...own, rotation];
+  const parts = [...secretParts(connection, secretId, current, superuser), ...own, rotation];
   return { secretName, functionArn, strategy: check.strategy, parts, check };
 }
 
@@ -54,14 +55,17 @@ async function requireQuiet(connection: Connection, secretId: string, name: stri
     throw new CommandError(1, `a rotation of ${name} is running: wait for its end (rekey rotation status ${name}), then set up`);
 }
 
-/** `undefined` when there is none, or it is no JSON object. */
-async function objectIn(connection: Connection, secretId: string): Promise<Answer | undefined> {
-  const { secretString } = (await ifThere(callApi(connection, "secrets/get-value", { secretId }))) ?? {};
+/** Empty when the secret has none. */
+async function readValue(connection: Connection, secretId: string): Promise<SecretValue> {
+  const found = await ifThere(callApi(connection, "secrets/get-value", { secretId }));
+  if (!found) return {};
+  const { secretString, versionId } = found;
   try {
     const value: unknown = JSON.parse(String(secretString));
-    return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Answer) : undefined;
+    const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
+    return isObject ? { value: value as Answer, versionId } : { versionId };
   } catch (error) {
-    if (error instanceof SyntaxError) return undefined;
+    if (error instanceof SyntaxError) return { versionId };
     throw error;
   }
 }
@@ -78,7 +82,7 @@ async function superuserOf(
     throw new CommandError(1, "--superuser needs a secret whose value is a JSON object: masterarn is written into it");
   const described = await callApi(connection, "secrets/describe", { secretId: id });
   const tags = (described.tags as readonly Answer[] | undefined) ?? [];
-  const own = await objectIn(connection, String(described.arn));
+  const { value: own } = await readValue(connection, String(described.arn));
   const { host, port } = value ?? {};
   const isTold = own?.host !== undefined || tags.some(({ key }) => key === "rekey:address");
   const missingAddress = isTold || host === undefined ? undefined : [host, port].filter((part) => part !== undefined).join(":");

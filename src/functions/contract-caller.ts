@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { FunctionRecord, ProcessSettings } from "../core/function.ts";
+import type { ContractDoor } from "./contract-door.ts";
 import { type FunctionProcess, startProcess } from "./function-process.ts";
 import { environmentOf } from "./process-environment.ts";
 import { startMs } from "./process-pool.ts";
@@ -36,13 +37,13 @@ interface CallOptions {
 /** Starts processes of the function and calls it; one that has answered is used again, as in a server. */
 export class ContractCaller {
   readonly #tested: TestedFunction;
-  readonly #endpoint: string;
+  readonly #door: Pick<ContractDoor, "endpoint" | "sessionToken">;
   readonly #idle: FunctionProcess[] = [];
   readonly #alive = new Set<FunctionProcess>();
 
-  constructor(tested: TestedFunction, endpoint: string) {
+  constructor(tested: TestedFunction, door: Pick<ContractDoor, "endpoint" | "sessionToken">) {
     this.#tested = tested;
-    this.#endpoint = endpoint;
+    this.#door = door;
   }
 
   async call(event: object, { fresh = false, onBegun }: CallOptions = {}): Promise<Called> {
@@ -76,13 +77,14 @@ export class ContractCaller {
 
   async #start(): Promise<FunctionProcess> {
     const { record, path, python, variables } = this.#tested;
+    const { endpoint, sessionToken } = this.#door;
     const session = {
       accessKeyId: "ASIACONTRACTKIT00000",
       secretAccessKey: randomUUID(),
-      sessionToken: randomUUID(),
+      sessionToken,
       expiresAt: 0,
     };
-    const environment = { ...variables, ...environmentOf(record, session, this.#endpoint) };
+    const environment = { ...variables, ...environmentOf(record, session, endpoint) };
     const process = await startProcess({ settings: record.process, path, python, memoryMiB: record.memoryMiB, environment });
     this.#alive.add(process);
     void process.exited.then(() => this.#alive.delete(process));

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { json } from "node:stream/consumers";
@@ -25,6 +26,8 @@ type Between = (operation: string, forward: () => Promise<Members>) => Promise<M
 
 export interface ContractDoor extends AsyncDisposable {
   readonly endpoint: string;
+  /** Shows that a call comes from the function: other users of the machine can reach the port, too. */
+  readonly sessionToken: string;
   readonly view: ContractView;
   between: Between | undefined;
   /** Operations that were asked for, since somebody emptied it. */
@@ -81,7 +84,11 @@ export async function openContractDoor(secret: { arn: string; name: string }, st
   const server = createServer((request, response) => {
     void answer(request, response).catch(() => response.destroy());
   });
+  const sessionToken = randomUUID() + randomUUID();
   const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    if (request.headers["x-amz-security-token"] !== sessionToken) {
+      return send(response, 400, { __type: "UnrecognizedClientException", message: "The security token is invalid." });
+    }
     const input = (await json(request)) as Members;
     const operation = String(request.headers["x-amz-target"]).replace(/^secretsmanager\./, "");
     asked.push(operation);
@@ -106,6 +113,7 @@ export async function openContractDoor(secret: { arn: string; name: string }, st
   });
   const door: ContractDoor = {
     endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    sessionToken,
     view,
     between: undefined,
     asked,

@@ -65,7 +65,7 @@ export class ContractBench implements AsyncDisposable {
   private constructor(options: BenchOptions, door: ContractDoor) {
     this.#options = options;
     this.door = door;
-    this.caller = new ContractCaller(options.tested, door.endpoint);
+    this.caller = new ContractCaller(options.tested, door);
   }
 
   /** @throws ServiceError when the secret cannot be read */

@@ -1,11 +1,15 @@
 // A rotation function without dependencies that keeps the contract, or breaks it in the one way that FAULT names.
-const { SECRETS_MANAGER_ENDPOINT, FAULT } = process.env;
+const { SECRETS_MANAGER_ENDPOINT, AWS_SESSION_TOKEN, FAULT } = process.env;
 const is = (name) => FAULT === name;
 
 async function secrets(operation, input) {
   const response = await fetch(SECRETS_MANAGER_ENDPOINT, {
     method: "POST",
-    headers: { "x-amz-target": `secretsmanager.${operation}`, "content-type": "application/x-amz-json-1.1" },
+    headers: {
+      "x-amz-security-token": AWS_SESSION_TOKEN,
+      "x-amz-target": `secretsmanager.${operation}`,
+      "content-type": "application/x-amz-json-1.1",
+    },
     body: JSON.stringify(input),
   });
   const answer = await response.json();

@@ -13,12 +13,21 @@ export class Caps {
   /** False when it is full; else `leave` must follow. `most`: a lower limit of whoever comes. */
   enter(key: string, most = Number.POSITIVE_INFINITY): boolean {
     const count = this.#inside.get(key) ?? 0;
-    if (count >= Math.min(this.#limit(), most)) {
-      this.#turnedAway.set(key, (this.#turnedAway.get(key) ?? 0) + 1);
+    if (count >= this.most(most)) {
+      this.turnAway(key);
       return false;
     }
     this.#inside.set(key, count + 1);
     return true;
+  }
+
+  /** How many may be inside for somebody with a lower limit of their own. */
+  most(most = Number.POSITIVE_INFINITY): number {
+    return Math.min(this.#limit(), most);
+  }
+
+  turnAway(key: string): void {
+    this.#turnedAway.set(key, (this.#turnedAway.get(key) ?? 0) + 1);
   }
 
   /** How often somebody was turned away since the last one left: the more, the later it is worth to come again. */

@@ -6,7 +6,7 @@ import { goesOnAt } from "../core/rotation-schedule.ts";
 import { detach, type Secret, withoutTestCopy } from "../core/secret.ts";
 import { addEvent } from "../store/events.ts";
 import { insertStrays } from "../store/retirements.ts";
-import { type Claim, recordRotation, renewClaim } from "../store/rotation-claims.ts";
+import { type Claim, enterTarget, recordRotation, renewClaim } from "../store/rotation-claims.ts";
 import { changeSecret, loadSecret } from "../store/secrets.ts";
 import type { Sql } from "../store/sql.ts";
 import type { RotatorTools } from "../targets/target.ts";
@@ -89,6 +89,13 @@ export class HeldRotation {
     const until = atMs + marginMs;
     if (!(await renewClaim(this.parts.sql, this.#claim, until))) throw new Superseded();
     this.#until = until;
+  }
+
+  /** Works at a target that at most so many work at, on all nodes that share the store; false when they do. */
+  async enterTarget(target: string, most: number): Promise<boolean> {
+    const { sql, now, settings } = this.parts;
+    if (settings.ownsStore) return true; // whoever else does, does so here
+    return sql.transaction((tx) => enterTarget(tx, this.#claim, { target, most, nowMs: now() }), { durable: false });
   }
 
   /** Keeps among the tries what somebody may have to know later. */

@@ -34,7 +34,7 @@ export async function withinLimits(held: HeldRotation, turn: Turn, limits: Limit
     held.rotation = { ...held.rotation, waitsFor: target };
     throw new SilentTarget("unreachable", say(away), away.untilMs);
   }
-  if (!caps.enter(target, turn.secret.rotationPolicy?.maxPerTarget)) {
+  if (!(await enter(held, turn, { target, caps }))) {
     const pauseMs = (50 + 200 * held.parts.random()) * caps.turnedAway(target);
     return held.postpone(Math.min(pauseMs, longestBusyMs), "the target was busy with other rotations");
   }
@@ -53,6 +53,22 @@ export async function withinLimits(held: HeldRotation, turn: Turn, limits: Limit
   held.rotation = { ...held.rotation, waitsFor: target };
   const still = breakers.away(target, true);
   throw still ? new SilentTarget(outcome, say(still), still.untilMs) : failure;
+}
+
+/** False when it is full: here, or with what other nodes do there. Else `leave` must follow. */
+async function enter(held: HeldRotation, turn: Turn, { target, caps }: { target: string; caps: Caps }): Promise<boolean> {
+  const { maxPerTarget } = turn.secret.rotationPolicy ?? {};
+  if (!caps.enter(target, maxPerTarget)) return false;
+  let entered = false;
+  try {
+    entered = await held.enterTarget(target, caps.most(maxPerTarget));
+  } finally {
+    if (!entered) {
+      caps.leave(target);
+      caps.turnAway(target);
+    }
+  }
+  return entered;
 }
 
 /** What a try at the target came to, whoever made it: rotations that wait for it to answer are woken when it does. */

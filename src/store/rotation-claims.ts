@@ -59,7 +59,7 @@ export async function claimDue(tx: Sql, { node, nowMs, untilMs, limit }: ClaimRe
      order by run_at limit $2 ${tx.dialect === "postgres" ? "for update skip locked" : ""}`,
     [nowMs, limit],
   );
-  const text = "update rotations set fence = $2, claim_node = $3, claim_until = $4 where id = $1";
+  const text = "update rotations set fence = $2, claim_node = $3, claim_until = $4, working_at = null where id = $1";
   for (const { id, fence } of rows) await tx.query(text, [id, fence + 1, node, untilMs]);
   return rows.map((due) => ({
     rotation: toRotation(due),
@@ -74,6 +74,25 @@ export async function renewClaim(sql: Sql, { rotation, fence }: Claim, untilMs: 
   const rows = await sql.query(
     "update rotations set claim_until = $3 where id = $1 and fence = $2 and state = 'running' returning id",
     [rotation.id, fence, untilMs],
+  );
+  return rows.length > 0;
+}
+
+/**
+ * Notes at which target the rotation works while it is claimed. False when as many as may do so on all nodes, or when another
+ * has taken over.
+ */
+export async function enterTarget(
+  tx: Sql,
+  { rotation, fence }: Claim,
+  { target, most, nowMs }: { readonly target: string; readonly most: number; readonly nowMs: number },
+): Promise<boolean> {
+  await lockAccount(tx, target);
+  const rows = await tx.query(
+    `update rotations set working_at = $3 where id = $1 and fence = $2 and state = 'running' and $5 >
+       (select count(*) from rotations o where o.working_at = $3 and o.state = 'running' and o.claim_until > $4 and o.id <> $1)
+     returning id`,
+    [rotation.id, fence, target, nowMs, most],
   );
   return rows.length > 0;
 }

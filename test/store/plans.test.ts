@@ -7,7 +7,7 @@ import { anyDue, nextDueAt, purgeDueSecrets, removeHistory, secretsDueForRotatio
 import { callOffRetirements, findWaiting, giveUpIssuing, lastEventId } from "../../src/store/quarantine.ts";
 import { dueReplicas } from "../../src/store/replicas.ts";
 import { anyRetirementDue, claimRetirements, listRetirements, openRetirements, readsOf } from "../../src/store/retirements.ts";
-import { claimDue } from "../../src/store/rotation-claims.ts";
+import { type Claim, claimDue, enterTarget } from "../../src/store/rotation-claims.ts";
 import { countSilentTargets, wakeWaiting } from "../../src/store/rotation-waits.ts";
 import { listRotations } from "../../src/store/rotations.ts";
 import { searchSecrets } from "../../src/store/secret-search.ts";
@@ -131,7 +131,9 @@ async function askWatch(sql: Sql): Promise<void> {
   }
   await sql.transaction((tx) => claimRetirements(tx, { node: "a", nowMs: 1, untilMs: 2, limit: 1 }));
   await sql.transaction((tx) => claimDue(tx, { node: "a", nowMs: 1, untilMs: 2, limit: 1 }));
-  for (const table of ["versions", "access_keys"] as const)
+  const claim = { rotation: { id: "id" }, fence: 1 } as Claim;
+  await sql.transaction((tx) => enterTarget(tx, claim, { target: "t", most: 1, nowMs: 1 }));
+  for (const table of ["versions", "access_keys", "functions"] as const)
     await outdatedDataKeys(sql, { table, keyId: "id", belowVersion: 2, after: undefined, limit: 10 });
 }
 

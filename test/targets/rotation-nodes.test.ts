@@ -100,6 +100,32 @@ describe("rotations on several nodes", { skip: postgresSkip }, () => {
     for (const world of worlds) assert.ok(!world.log.some((line) => line.includes("internal error")), world.log.join(""));
   });
 
+  test("the cap of a target holds for all nodes together", async () => {
+    const inside = { now: 0, most: 0 };
+    const nodes = new Map<string, number>();
+    const seenBy = (node: string) => ({
+      set() {
+        inside.most = Math.max(inside.most, ++inside.now);
+        nodes.set(node, (nodes.get(node) ?? 0) + 1);
+        return () => void inside.now--;
+      },
+    });
+    const ids: string[] = [];
+    for (let n = 0; n < 24; n++) {
+      const secret = await one().newSecret(`cap/${n}`, await newLogin());
+      ids.push(await one().begin(secret, { function: "SingleUser" }));
+    }
+    const limited = (world: World, node: string): EngineParts => {
+      const parts = watched(world, seenBy(node));
+      return { ...parts, settings: { ...parts.settings, perTarget: 3, warmUpMs: 0, settleMs: 20 } };
+    };
+    await using _first = startEngine(limited(one(), "one"));
+    await using _second = startEngine(limited(two(), "two"));
+    for (const id of ids) assert.equal((await one().ended(id)).state, "succeeded");
+    assert.equal(inside.most, 3);
+    assert.equal(nodes.size, 2, "both had a part in it");
+  });
+
   test("a claim is one node's until it ends; whoever comes later outdates what the first still writes", async () => {
     const secret = await one().newSecret("claims", await newLogin());
     const id = await one().begin(secret, { function: "SingleUser" });

@@ -9,24 +9,42 @@ import type { HeldJob } from "./held-job.ts";
 import type { InvokedFunction } from "./invoke.ts";
 import { credentialOf } from "./values.ts";
 
-/** The function that answers rotation events itself, where the job or the secret names one. */
-export async function invokedBy({ parts, job }: HeldJob, secret: Secret): Promise<InvokedFunction | undefined> {
+/** A function that answers rotation events itself. */
+interface OwnFunction {
+  /** Absent: it is still to be made, to run here. */
+  readonly called?: InvokedFunction | undefined;
+  /** What it needs is still to be given to it. */
+  readonly isPlanned: boolean;
+}
+
+/** The one that the job or the secret names; `undefined` when that is another kind, or nothing. */
+export async function ownFunction({ parts, job }: HeldJob, secret: Secret): Promise<OwnFunction | undefined> {
   const { functionArn = secret.rotationFunctionArn, functionRefusal } = job.input;
   if (typeof functionArn !== "string" || functionRefusal !== undefined) return undefined;
-  return parts.findInvoked(functionArn);
+  const isPlanned = job.input.functionPlanned === true;
+  const called = await parts.findInvoked(functionArn);
+  if (called) return { called, isPlanned };
+  return isPlanned && !(await parts.findFunction(functionArn)) ? { isPlanned } : undefined;
 }
 
 /**
  * What would keep a function from being called, and from doing its work: its file, role, rights, timeout and the way to
  * the target. It is not called. What it does at its target it alone knows.
  */
-export async function checkInvoked(held: HeldJob, secret: Secret, called: InvokedFunction, notes: Notes): Promise<void> {
+export async function checkOwnFunction(
+  held: HeldJob,
+  secret: Secret,
+  { called, isPlanned }: OwnFunction,
+  notes: Notes,
+): Promise<void> {
   const value = await currentValue(held, secret);
   const masterarn = held.job.input.superuserArn ?? value?.masterarn;
-  const { findings, passed } = await called.inspect(secret, typeof masterarn === "string" ? masterarn : undefined);
-  notes.findings.push(...findings);
-  notes.passed.push(...passed);
-  await checkRoute(held, value, called.outlivesServer, notes);
+  if (called && !isPlanned) {
+    const { findings, passed } = await called.inspect(secret, typeof masterarn === "string" ? masterarn : undefined);
+    notes.findings.push(...findings);
+    notes.passed.push(...passed);
+  }
+  await checkRoute(held, value, called?.outlivesServer === true, notes);
   notes.warn(
     "setSecret",
     "what the function does at its target it alone knows",

@@ -7,7 +7,7 @@ import { busyAccount } from "../store/target-jobs.ts";
 import type { AnyCredential } from "../targets/index.ts";
 import type { Endpoint, Finding, Rotator } from "../targets/target.ts";
 import type { Caps } from "./caps.ts";
-import { checkInvoked, invokedBy } from "./check-function.ts";
+import { checkOwnFunction, ownFunction } from "./check-function.ts";
 import { Notes } from "./check-notes.ts";
 import { type HeldJob, JobRefused } from "./held-job.ts";
 import {
@@ -49,11 +49,11 @@ export async function preflight(held: HeldJob, caps: Caps, secret: Secret): Prom
   const notes = new Notes();
   checkFunction(held, notes);
   await checkKey(held, secret, notes);
-  const called = await invokedBy(held, secret);
-  checkLabels(secret, called !== undefined, notes);
+  const own = await ownFunction(held, secret);
+  checkLabels(secret, own !== undefined, notes);
   checkSchedule(held, secret, notes);
-  if (called) await checkInvoked(held, secret, called, notes);
-  const target = called ? undefined : await openForCheck(held, secret, notes);
+  if (own) await checkOwnFunction(held, secret, own, notes);
+  const target = own ? undefined : await openForCheck(held, secret, notes);
   if (target) await atTarget(caps, target.account, () => checkTarget(held, target, notes));
   const { findings, passed } = notes;
   return { findings, passed, target, ok: findings.every(({ warning }) => warning === true) };
@@ -139,14 +139,7 @@ async function findForCheck(held: HeldJob, secret: Secret, notes: Notes): Promis
     return await findTarget(held, secret);
   } catch (error) {
     if (!(error instanceof JobRefused)) throw error;
-    const foreign = held.job.input.functionArn !== undefined && held.job.input.functionRefusal === undefined;
-    if (foreign)
-      notes.warn(
-        "setSecret",
-        error.message,
-        "Try it out with rekey function test, and see rekey function logs after a rotation.",
-      );
-    else if (held.job.input.functionRefusal === undefined) {
+    if (held.job.input.functionRefusal === undefined) {
       notes.fail(
         "createSecret",
         error.message,
@@ -259,8 +252,11 @@ async function checkEndpoints(held: HeldJob, target: OpenTarget, works: boolean,
     return;
   }
   const failures: string[] = [];
-  for (const endpoint of endpoints) {
-    const failed = await failedLogin(held, rotator, rotator.at(current, endpoint));
+  const at = rotator.at;
+  // At once, as testSecret does: each may take its time to say nothing, and others wait for their checks.
+  const logins = await Promise.all(endpoints.map((endpoint) => failedLogin(held, rotator, at(current, endpoint))));
+  for (const [index, endpoint] of endpoints.entries()) {
+    const failed = logins[index];
     if (failed) failures.push(`${place(endpoint)}: ${failed.reason}`);
     else notes.passed.push(`the current credential logs in at ${place(endpoint)}`);
   }

@@ -153,6 +153,17 @@ describe("installed", () => {
     assert.equal(rekey("--version").trim(), manifest.version);
   });
 
+  it("writes a rotation function from each of its templates", () => {
+    for (const [template, file] of [
+      ["node", "package.json"],
+      ["python", "requirements.txt"],
+    ] as const) {
+      const folder = join(home, `from-${template}`);
+      assert.match(rekey("function", "new", "--template", template, folder), /README\.md/);
+      assert.ok(existsSync(join(folder, file)));
+    }
+  });
+
   it("several processes find their files", async () => {
     const data = join(home, "several");
     const command = join(home, "node_modules", ".bin", "rekey");

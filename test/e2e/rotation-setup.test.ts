@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import { secretParts } from "../../src/commands/setup-parts.ts";
 import { newName } from "../support/aws.ts";
 import { type CommandLine, commandLine } from "../support/cli.ts";
 import { functionWorld, nodeRotation } from "../support/function-world.ts";
@@ -163,6 +164,19 @@ describe("rekey rotation setup", { skip: postgresSkip }, () => {
     assert.equal((await world.root.describeSecret({ SecretId })).RotationEnabled, undefined);
     const json = await rekey.run(`rotation setup ${SecretId} --superuser ${master.SecretId} --yes --json`);
     assert.deepEqual([json.code, JSON.parse(json.out).applied], [1, false]);
+  });
+
+  it("a value that was rotated to while somebody looked at the plan is not put back", async () => {
+    const master = await world.newSecret(world.superuser());
+    const { SecretId, VersionId } = await world.newSecret(await world.newLogin());
+    const connection = { endpoint: functions.server.endpoint, token: functions.server.credentials.token };
+    const planned = { value: { ...(await world.value(SecretId)) }, versionId: VersionId };
+    assert.equal((await world.rotated(SecretId, "SingleUser")).state, "succeeded");
+    const rotatedTo = await world.value(SecretId);
+    const [part] = secretParts(connection, SecretId, planned, { arn: master.ARN });
+    assert.equal(part?.state, "to make");
+    await assert.rejects(async () => part?.apply?.(), /the secret has another value by now/);
+    assert.deepEqual(await world.value(SecretId), rotatedTo);
   });
 
   it("says what is wrong with a call", async () => {

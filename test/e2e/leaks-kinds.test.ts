@@ -44,17 +44,15 @@ describe("marked credentials of all kinds", () => {
     return json ?? {};
   }
 
-  /** A rotation, a heartbeat, a check and a rollback, and all that is shown of them. */
-  async function use(secretId: string, functionArn: string): Promise<void> {
-    await world.rotate(secretId, functionArn);
-    const { state, reason } = await world.rotationOf(secretId, (seen) => seen.state !== "running" || seen.failedTries > 0);
-    told.push(`${state} ${reason}`);
+  async function watchValues(secretId: string): Promise<void> {
     for (const label of ["AWSCURRENT", "AWSPENDING"]) {
       const value = await world.value(secretId, label).catch(() => ({}));
       for (const [key, text] of Object.entries(value))
         if (/password|apiKey/.test(key)) marks.watch(`${label} of ${secretId}`, text);
     }
-    await ask("rotations/put-policy", { secretId, heartbeatSeconds: 60 });
+  }
+
+  async function useJobs(secretId: string): Promise<void> {
     for (const [path, more] of [
       ["rotations/check", {}],
       ["rotations/parity", {}],
@@ -68,6 +66,16 @@ describe("marked credentials of all kinds", () => {
       if ((heartbeats as unknown[] | undefined)?.length) break;
       await sleep(20);
     }
+  }
+
+  /** A rotation, a heartbeat, a check and a rollback, and all that is shown of them. */
+  async function use(secretId: string, functionArn: string): Promise<void> {
+    await world.rotate(secretId, functionArn);
+    const { state, reason } = await world.rotationOf(secretId, (seen) => seen.state !== "running" || seen.failedTries > 0);
+    told.push(`${state} ${reason}`);
+    await watchValues(secretId);
+    await ask("rotations/put-policy", { secretId, heartbeatSeconds: 60 });
+    await useJobs(secretId);
     await ask("rotations/list", { secretId });
     await ask("retirements/list", { secretId });
     await world.root.cancelRotateSecret({ SecretId: secretId });

@@ -104,9 +104,9 @@ function chooseFunction({ options }: Typed, secret: Answer, value: Answer | unde
   const asked = options.strategy ?? (options.superuser === undefined ? undefined : "alternating-users");
   if (asked === undefined && typeof secret.rotationLambdaArn === "string") return secret.rotationLambdaArn;
   const strategy = asked ?? (hasSuperuser ? "alternating-users" : undefined);
-  const engine = value?.engine;
+  const engine = value?.engine ?? value?.type; // random values and key pairs have no engine
   if (typeof engine !== "string")
-    throw new CommandError(2, "the secret's value has no key engine that tells what it is for: name a --function");
+    throw new CommandError(2, "the secret's value has no key engine, or type, that tells what it is for: name a --function");
   const name = functionForEngine(engine, strategy as Strategy | undefined);
   if (name === undefined)
     throw new CommandError(

@@ -49,13 +49,14 @@ const otherTemplates: ReadonlyMap<string, string> = new Map([
 /** Their names, for people. */
 export const builtinFunctionNames: readonly string[] = [...builtinFunctions.keys()];
 
-/** What their names begin with, by the `engine` key of the secrets that they are for. */
+/** What their names begin with, by the `engine` key of the secrets that they are for, or the `type` of those that no target knows. */
 const namesByEngine: Readonly<Record<string, readonly string[]>> = {
   activedirectory: ["SecretsManagerActiveDirectory", "RekeyActiveDirectory"],
   "aurora-mysql": ["SecretsManagerRDSMySQL"],
   "aurora-postgresql": ["SecretsManagerRDSPostgreSQL"],
   "aws-iam": ["RekeyIAMAccessKey"],
   docdb: ["SecretsManagerMongoDB"],
+  ed25519: ["RekeyKeyPair"],
   "key-pair": ["RekeyKeyPair"],
   ldap: ["RekeyLDAP"],
   mariadb: ["SecretsManagerRDSMariaDB"],
@@ -71,6 +72,9 @@ const namesByEngine: Readonly<Record<string, readonly string[]>> = {
   postgresql: ["SecretsManagerRDSPostgreSQL"],
   random: ["RekeyRandom"],
   redis: ["RekeyRedis"],
+  rsa: ["RekeyKeyPair"],
+  "ssh-ed25519": ["RekeyKeyPair"],
+  "ssh-rsa": ["RekeyKeyPair"],
   redshift: ["SecretsManagerRedshift"],
   sqlserver: ["SecretsManagerRDSSQLServer"],
   valkey: ["RekeyRedis"],

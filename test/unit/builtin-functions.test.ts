@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { builtinFunction, templateRefusal } from "../../src/functions/builtin.ts";
+import { builtinFunction, functionForEngine, templateRefusal } from "../../src/functions/builtin.ts";
 import { findRotator } from "../../src/targets/index.ts";
 
 /** Source: AWS Secrets Manager user guide, rotation function templates. */
@@ -40,4 +40,13 @@ test("other names are neither", () => {
     assert.equal(builtinFunction(arnOf(name)), undefined);
     assert.equal(templateRefusal(arnOf(name)), undefined);
   }
+});
+
+test("a secret's engine tells its function, and its type where no target knows it", () => {
+  assert.equal(functionForEngine("postgres", "alternating-users"), "SecretsManagerRDSPostgreSQLRotationMultiUser");
+  assert.equal(functionForEngine("postgres"), "SecretsManagerRDSPostgreSQLRotationSingleUser");
+  for (const type of ["ed25519", "rsa", "ssh-ed25519", "ssh-rsa"]) assert.equal(functionForEngine(type), "RekeyKeyPairRotation");
+  assert.equal(functionForEngine("random"), "RekeyRandomRotation");
+  assert.equal(functionForEngine("random", "single-user"), undefined);
+  assert.equal(functionForEngine("constructor"), undefined);
 });

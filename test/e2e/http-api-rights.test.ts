@@ -84,3 +84,33 @@ test("whoever may rotate a secret but not read it cannot have it sent to a serve
   await root.rotateSecret({ SecretId, RotationLambdaARN: arn, RotateImmediately: false });
   await assert.rejects(new SecretsManager(clientSettings(server, user)).rotateSecret({ SecretId }));
 });
+
+test("having the server ask itself, or its cloud's metadata, is a right of its own", async () => {
+  await using server = await startRekey();
+  const { token } = await tokenOf(server, allow("lambda:*"));
+  const statusOf = async (path: string, functionName: string, httpApi: object) => {
+    const { status, json } = await native(server, path, { functionName, httpApi }, token);
+    return `${status} ${json?.detail ?? ""}`;
+  };
+  const far = declarationAt("https://api.example.com");
+  const [one, two] = [newName("api"), newName("api")];
+  assert.match(await statusOf("functions/create", one, far), /^200/);
+  const text = /^403 .*rekey:AllowFunctionAddresses on resource: \S+/;
+  for (const near of [
+    declarationAt("http://127.0.0.1:7353"),
+    declarationAt("https://[::1]:7353"),
+    declarationAt("http://localhost:1"),
+    { ...far, allowAddresses: ["169.254.169.254"] },
+  ]) {
+    assert.match(await statusOf("functions/create", two, near), text);
+    assert.match(await statusOf("functions/update", one, near), text);
+  }
+  const { token: operator } = await tokenOf(server, allow("lambda:*", "rekey:AllowFunctionAddresses"));
+  const { status } = await native(
+    server,
+    "functions/create",
+    { functionName: two, httpApi: declarationAt("http://127.0.0.1:1") },
+    operator,
+  );
+  assert.equal(status, 200);
+});

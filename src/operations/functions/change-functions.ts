@@ -4,6 +4,7 @@ import { type FunctionRecord, functionArn, functionLimits } from "../../core/fun
 import { deleteFunction, insertFunction, updateFunction } from "../../store/functions.ts";
 import { type Call, defineOperation } from "../operation.ts";
 import {
+  askSpecialAddresses,
   checkEnvironment,
   checkPolicy,
   existing,
@@ -38,7 +39,7 @@ export const createFunction = defineOperation<z.infer<typeof createInput>, Funct
     if (!settingsIn(input)) throw invalid("Give one of Process, Lambda and HttpApi.");
   },
   resource: functionResource,
-  permissions: ({ Role }) => passRole(Role),
+  permissions: ({ Role, HttpApi }, found) => [...passRole(Role), ...askSpecialAddresses(HttpApi, found)],
   async run(input, _found, call) {
     const record = changed(blank(input.FunctionName, call), input, call);
     await call.services.functions.check(record);
@@ -63,7 +64,7 @@ export const updateFunctionOperation = defineOperation<z.infer<typeof updateInpu
   check: ({ Environment }) => checkEnvironment(Environment),
   resource: functionResource,
   // Other code or variables under a role are as good as the role: whoever may not hand it on may not change them either.
-  permissions: ({ Role }, { record }) => passRole(Role ?? record?.roleArn),
+  permissions: ({ Role, HttpApi }, found) => [...passRole(Role ?? found.record?.roleArn), ...askSpecialAddresses(HttpApi, found)],
   async run(input, found, call) {
     const before = existing(found);
     const record = changed(before, input, call);

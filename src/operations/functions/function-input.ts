@@ -12,6 +12,7 @@ import {
 import { externalIdPattern } from "../../core/identity.ts";
 import { parsePolicy } from "../../core/policy.ts";
 import { findFunction } from "../../store/functions.ts";
+import { isPlainHost } from "../../targets/http-api-address.ts";
 import { parseHttpApiDeclaration } from "../../targets/http-api-declaration.ts";
 import type { Call, Permission, Resource } from "../operation.ts";
 
@@ -115,6 +116,17 @@ export function passRole(roleArn: string | undefined): readonly Permission[] {
   if (roleArn === undefined) return [];
   const context = { "iam:PassedToService": ["lambda.amazonaws.com"] };
   return [{ action: "iam:PassRole", resource: { arn: roleArn, shown: roleArn, context } }];
+}
+
+/** What listens on the server's own machine, or tells it who it is, trusts the machine: few may have the server ask there. */
+export function askSpecialAddresses(
+  declaration: Readonly<Record<string, unknown>> | undefined,
+  resource: FunctionResource,
+): readonly Permission[] {
+  const { origin = "", allowAddresses = [] } = declaration ?? {};
+  const url = URL.canParse(String(origin)) ? new URL(String(origin)) : undefined;
+  const isSpecial = (url && isPlainHost(url.hostname)) || !Array.isArray(allowAddresses) || allowAddresses.length > 0;
+  return isSpecial ? [{ action: "rekey:AllowFunctionAddresses", resource }] : [];
 }
 
 export function invalid(message: string): ServiceError {

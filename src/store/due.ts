@@ -50,36 +50,37 @@ export async function purgeDueSecrets(tx: Sql, nowMs: number, limit: number): Pr
   return due;
 }
 
-/** Removes old history, at most `limit` of each kind: rotations and retirements that ended (blocked ones stay, for somebody to see) and events. */
+/** What is removed when it is old, by the index that its order names; of rotations blocked ones stay, for somebody to see. */
+const history = [
+  { table: "rotations", key: "id", old: "ended_at <= $1 and state <> 'blocked'", order: "ended_at" },
+  { table: "retirements", key: "secret_id, version_id, what", old: "ended_at <= $1", order: "ended_at" },
+  { table: "target_jobs", key: "id", old: "ended_at <= $1", order: "ended_at" },
+  { table: "function_logs", key: "id", old: "at <= $1", order: "at" },
+] as const;
+
+/** Removes old history, at most `limit` of each kind: work that ended, what functions wrote, and events. The most of one kind. */
 export async function removeHistory(sql: Sql, beforeMs: number, limit: number): Promise<number> {
-  const old = "ended_at <= $1 and state <> 'blocked'";
-  const [rotation] = await sql.query(`select 1 as due from rotations where ${old} limit 1`, [beforeMs]);
+  let most = await removeEvents(sql, beforeMs, limit);
+  for (const { table, key, old, order } of history) {
+    const [due] = await sql.query(`select 1 as due from ${table} where ${old} limit 1`, [beforeMs]);
+    if (!due) continue; // mostly: a look is cheaper than a transaction
+    const page = `select ${key} from ${table} where ${old} order by ${order} limit $2`;
+    const text = `delete from ${table} where (${key}) in (${page}) returning 1 as removed`;
+    const removed = await sql.transaction((tx) => tx.query(text, [beforeMs, limit]));
+    most = Math.max(most, removed.length);
+  }
+  return most;
+}
+
+async function removeEvents(sql: Sql, beforeMs: number, limit: number): Promise<number> {
   const [oldest] = await sql.query<{ id: number; at: number }>(
     "select id, at from events where id = (select min(id) from events)",
   );
-  const [first, at] = [oldest?.id ?? 0, oldest?.at ?? Number.POSITIVE_INFINITY];
-  const [retirement] = await sql.query("select 1 as due from retirements where ended_at <= $1 limit 1", [beforeMs]);
-  const [job] = await sql.query("select 1 as due from target_jobs where ended_at <= $1 limit 1", [beforeMs]);
-  if (!rotation && !retirement && !job && at > beforeMs) return 0;
-  return sql.transaction(async (tx) => {
-    const ended = `select id from rotations where ${old} order by ended_at limit $2`;
-    const rotations = await tx.query(`delete from rotations where id in (${ended}) returning id`, [beforeMs, limit]);
-    const events = await tx.query("delete from events where id >= $1 and id < $2 and at <= $3 returning id", [
-      first,
-      first + limit, // they come in the order of time
-      beforeMs,
-    ]);
-    const retirements = await tx.query(
-      `delete from retirements where (secret_id, version_id, what) in (select secret_id, version_id, what from retirements
-         where ended_at <= $1 order by ended_at limit $2) returning version_id`,
-      [beforeMs, limit],
-    );
-    const jobs = await tx.query(
-      "delete from target_jobs where id in (select id from target_jobs where ended_at <= $1 order by ended_at limit $2) returning id",
-      [beforeMs, limit],
-    );
-    return Math.max(rotations.length, events.length, retirements.length, jobs.length);
-  });
+  if (!oldest || oldest.at > beforeMs) return 0;
+  // They come in the order of time.
+  const text = "delete from events where id >= $1 and id < $2 and at <= $3 returning id";
+  const removed = await sql.transaction((tx) => tx.query(text, [oldest.id, oldest.id + limit, beforeMs]));
+  return removed.length;
 }
 
 /** Whether a transaction that claims or purges would find anything: reads are cheaper. */

@@ -8,6 +8,7 @@ import { ConfigError } from "../../src/core/error.ts";
 import { openAudit } from "../../src/store/audit.ts";
 import { verifyAudit } from "../../src/store/audit-verify.ts";
 import { backupEmbedded, backupPostgres } from "../../src/store/backup-file.ts";
+import { addFunctionLog, functionLogs } from "../../src/store/functions.ts";
 import { migrate } from "../../src/store/migrate.ts";
 import { openPostgres } from "../../src/store/postgres.ts";
 import { restoreEmbedded, restorePostgres } from "../../src/store/restore.ts";
@@ -51,6 +52,30 @@ async function fill({ sql, dir }: Store) {
         [`s${n}`, `nämé ${n}`, `arn:${n}`],
       );
     await tx.query("insert into versions (secret_id, version_id, created_at, sealed) values ('s7', 'v', 1, $1)", [value]);
+    await tx.query("update secrets set rotation_policy = '{\"heartbeatSeconds\":60}', heartbeat_due_at = 9 where id = 's7'");
+    await tx.query(
+      `insert into functions (arn, region, name, kind, settings, policy, timeout_seconds, memory_mib, concurrency, environment_names,
+         sealed, wrapped_data_key, key_id, key_version, created_at, updated_at)
+       values ('f', 'us-east-1', 'f', 'process', '{}', '{"Version":"2012-10-17"}', 1, 1, 1, '["A"]', $1, $1, 'key', 1, 1, 1)`,
+      [value],
+    );
+    for (const output of ["first", "second"])
+      await tx.query("insert into function_logs (function_arn, request_id, at, failed, output) values ('f', 'r', 1, 0, $1)", [
+        output,
+      ]);
+    await tx.query(
+      `insert into retirements (secret_id, version_id, what, strategy, function_arn, state, due_at, run_at, attempt, fence, created_at)
+       values ('s7', 'v', 'credential', 'issuer', 'f', 'waiting', 1, 1, 0, 0, 1)`,
+    );
+    await tx.query(
+      `insert into target_jobs (id, secret_id, kind, input, principal, state, run_at, fence, created_at, expires_at)
+       values ('j', 's7', 'check', '{}', '{}', 'queued', 1, 0, 1, 2)`,
+    );
+    await tx.query(
+      `insert into rotations (id, secret_id, version_id, generation, origin, test_only, function_arn, principal, step, state, attempt,
+         step_attempt, run_at, window_ends_at, fence, started_at)
+       values ('r', 's7', 'v', 0, 'request', 0, 'f', 'p', 'createSecret', 'running', 0, 0, 1, 2, 0, 1)`,
+    );
     for (const type of ["a", "b"])
       await tx.query("insert into events (at, type, resource, detail) values (1, $1, 'r', '{}')", [type]);
   });
@@ -66,6 +91,15 @@ async function check({ sql, dir }: { sql: Sql; dir: string }): Promise<void> {
   assert.deepEqual(await sql.query("select count(*) as count from secrets"), [{ count: 450 }]);
   const [version] = await sql.query<{ sealed: Uint8Array }>("select sealed from versions");
   assert.ok(version && value.equals(version.sealed));
+  const [policy] = await sql.query("select rotation_policy, heartbeat_due_at from secrets where id = 's7'");
+  assert.deepEqual(policy, { rotation_policy: '{"heartbeatSeconds":60}', heartbeat_due_at: 9 });
+  const [restored] = await sql.query<{ sealed: Uint8Array; policy: string }>("select sealed, policy from functions");
+  assert.ok(restored && value.equals(restored.sealed) && restored.policy === '{"Version":"2012-10-17"}');
+  await addFunctionLog(sql, "f", { requestId: "r", at: 2, failed: false, output: "third" });
+  const outputs = (await functionLogs(sql, "f", 10)).map(({ output }) => output);
+  assert.deepEqual(outputs, ["third", "second", "first"]);
+  for (const [table, found] of Object.entries({ retirements: "waiting", target_jobs: "queued", rotations: "running" }))
+    assert.deepEqual(await sql.query(`select state from ${table}`), [{ state: found }], table);
   assert.deepEqual(await sql.query("select value from meta where key = 'restored_at'"), [{ value: "77" }]);
   const [event] = await sql.transaction((tx) =>
     tx.query<{ id: number }>("insert into events (at, type, resource, detail) values (1, 'c', 'r', '{}') returning id"),

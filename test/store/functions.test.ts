@@ -4,6 +4,7 @@ import { randomUUID } from "node:crypto";
 import { test } from "node:test";
 import { ServiceError } from "../../src/core/error.ts";
 import { type FunctionRecord, functionArn } from "../../src/core/function.ts";
+import { removeHistory } from "../../src/store/due.ts";
 import {
   addFunctionLog,
   deleteFunction,
@@ -85,6 +86,10 @@ forEachStore((_dialect, open) => {
     assert.equal(logs.length, 50);
     assert.deepEqual(logs[0], { requestId: "r59", at: 59, failed: false, output: "line 59" });
     assert.equal((await functionLogs(sql, record("quiet").arn, 10)).length, 1);
+    assert.equal(await removeHistory(sql, 12, 2), 2, "old calls go with other history, a page at a time");
+    assert.equal(await removeHistory(sql, 12, 2), 2);
+    assert.equal(await removeHistory(sql, 12, 2), 0);
+    assert.equal((await functionLogs(sql, arn, 100)).at(-1)?.requestId, "r13");
     assert.equal(await sql.transaction((tx) => deleteFunction(tx, arn)), true);
     assert.equal(await sql.transaction((tx) => deleteFunction(tx, arn)), false);
     await addFunctionLog(sql, arn, { requestId: "late", at: 1, failed: false, output: "of a call that ended later" });

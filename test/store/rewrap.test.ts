@@ -10,6 +10,7 @@ import { type KeyRing, openKeyRing } from "../../src/crypto/key-ring.ts";
 import { startEngine } from "../../src/engine/loop.ts";
 import { Rewrapping } from "../../src/engine/rewrap.ts";
 import { createAccessKey, findAccessKey } from "../../src/store/credentials.ts";
+import { loadEnvironment } from "../../src/store/functions.ts";
 import { ringKeyStore } from "../../src/store/keys.ts";
 import type { Sql } from "../../src/store/sql.ts";
 import { account, newRootKey, openWorld, region, type World } from "../support/engine-world.ts";
@@ -17,6 +18,9 @@ import { forEachStore } from "../support/stores.ts";
 
 forEachStore((_dialect, open) => {
   const secrets = 230; // more than a page
+  /** The access key, and the variables of a function. */
+  const others = 2;
+  const functionArn = `arn:aws:lambda:${region}:${account}:function:f`;
 
   async function filled(): Promise<{ world: World; sql: Sql; rootKey: string; keyId: string; accessKeyId: string }> {
     const sql = await open();
@@ -27,6 +31,17 @@ forEachStore((_dialect, open) => {
     const accessKeyId = `AKIA${randomUUID().slice(0, 8)}`;
     const secret = await world.parts.envelope.seal(new Plaintext("secret access key"), { AccessKeyId: accessKeyId }, keyId);
     await sql.transaction((tx) => createAccessKey(tx, { id: accessKeyId, principalArn: "arn", createdAt: 1, secret }));
+    const environment = await world.parts.envelope.seal(
+      new Plaintext('{"A":"of a function"}'),
+      { FunctionARN: functionArn },
+      keyId,
+    );
+    await sql.query(
+      `insert into functions (arn, region, name, kind, settings, timeout_seconds, memory_mib, concurrency, environment_names,
+         created_at, updated_at, sealed, wrapped_data_key, key_id, key_version)
+       values ($1, $2, 'f', 'process', '{}', 1, 1, 1, '["A"]', 1, 1, $3, $4, $5, $6)`,
+      [...[functionArn, region, environment.sealed], ...[environment.wrappedDataKey, environment.keyId, environment.keyVersion]],
+    );
     return { world, sql, rootKey, keyId, accessKeyId };
   }
 
@@ -34,7 +49,8 @@ forEachStore((_dialect, open) => {
   async function counts(sql: Sql, keyId: string): Promise<Record<number, number>> {
     const rows = await sql.query<{ key_version: number; count: number }>(
       `select key_version, count(*) as count from (select key_version from versions where key_id = $1
-         union all select key_version from access_keys where key_id = $1) as keys group by key_version`,
+         union all select key_version from access_keys where key_id = $1
+         union all select key_version from functions where key_id = $1) as keys group by key_version`,
       [keyId],
     );
     return Object.fromEntries(rows.map((row) => [row.key_version, Number(row.count)]));
@@ -48,7 +64,7 @@ forEachStore((_dialect, open) => {
     await (world.parts.keys as KeyRing).rotate(keyId);
     engine.wake();
     while ((await counts(sql, keyId))[1] !== undefined) await sleep(10);
-    assert.deepEqual(await counts(sql, keyId), { 2: secrets + 1 });
+    assert.deepEqual(await counts(sql, keyId), { 2: secrets + others });
     assert.deepEqual(await sql.query("select secret_id, sealed, digest from versions order by secret_id"), before);
     const provider = await openRootKey("env:ROOT", { env: { ROOT: rootKey } });
     const keys = await openKeyRing({ store: ringKeyStore(sql), rootKey: provider, account, now: Date.now });
@@ -58,6 +74,9 @@ forEachStore((_dialect, open) => {
     const accessKey = await findAccessKey(sql, accessKeyId);
     assert.ok(accessKey);
     assert.equal((await fresh.envelope.open(accessKey, { AccessKeyId: accessKeyId })).revealText(), "secret access key");
+    const environment = await loadEnvironment(sql, functionArn);
+    assert.ok(environment);
+    assert.equal((await fresh.envelope.open(environment, { FunctionARN: functionArn })).revealText(), '{"A":"of a function"}');
     const other = await openWorld(sql, { rootKey });
     const [some] = await sql.query<{ id: string }>("select id from secrets where name = 's7'");
     assert.deepEqual(await other.credential({ id: some?.id ?? "" } as Parameters<World["reload"]>[0], "AWSCURRENT"), { n: 7 });
@@ -67,11 +86,11 @@ forEachStore((_dialect, open) => {
     const { world, sql, keyId } = await filled();
     await (world.parts.keys as KeyRing).rotate(keyId);
     await new Rewrapping(world.parts).page();
-    assert.deepEqual(await counts(sql, keyId), { 1: secrets + 1 - 200, 2: 200 });
+    assert.deepEqual(await counts(sql, keyId), { 1: secrets + others - 200, 2: 200 });
     const next = new Rewrapping(world.parts);
     let pages = 1;
     while (await next.page()) pages += 1;
-    assert.deepEqual(await counts(sql, keyId), { 2: secrets + 1 });
+    assert.deepEqual(await counts(sql, keyId), { 2: secrets + others });
     assert.ok(pages <= 3, `${pages} pages`);
     assert.equal(await next.page(), false, "nothing is done again until a key changes");
   });
@@ -89,7 +108,7 @@ forEachStore((_dialect, open) => {
     await keys.rotate(keyId);
     const rewrapping = new Rewrapping(world.parts);
     while (await rewrapping.page());
-    assert.deepEqual(await counts(sql, keyId), { 1: 1, 2: secrets });
+    assert.deepEqual(await counts(sql, keyId), { 1: 1, 2: secrets + others - 1 });
     assert.ok(world.log.some((line) => line.includes("cannot be wrapped anew")));
     const [kept] = await sql.query<{ wrapped_data_key: Uint8Array }>(
       "select wrapped_data_key from versions where secret_id = $1",

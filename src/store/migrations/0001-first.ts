@@ -132,6 +132,7 @@ export const migration = {
     `create table function_logs (id serial_key, function_arn text not null references functions (arn) on delete cascade,
       request_id text not null, at bigint not null, failed integer not null, output text not null)`,
     "create index function_logs_by_function on function_logs (function_arn, id)",
+    "create index function_logs_by_time on function_logs (at)",
 
     // Audit. A change writes its record here in its own transaction; the audit writer then chains it (segment or table).
     "create table audit_outbox (id serial_key, record text not null)",

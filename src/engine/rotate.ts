@@ -22,6 +22,7 @@ import {
   openTurn,
   previousCredential,
   requireConfigured,
+  supersededCredential,
   superuserForOwn,
   superuserIfOwn,
   superuserOrNone,
@@ -149,9 +150,9 @@ async function putInForce(
   pending: AnyCredential,
   { doubtful, barrier }: { doubtful: boolean; barrier: boolean },
 ): Promise<void> {
-  const decision = doubtful ? await probe(held, turn, pending) : "set";
+  const { decision, former }: Probed = doubtful ? await probe(held, turn, pending) : { decision: "set" };
   if (held.rotation.step !== "setSecret" && decision === "proceed") return;
-  if (decision !== "proceed") await setSecret(held, turn, pending, { decision, barrier });
+  if (decision !== "proceed") await setSecret(held, turn, pending, { decision, barrier, former });
   if (held.rotation.step === "setSecret") held.stepDone();
 }
 
@@ -172,8 +173,14 @@ async function createSecret(held: HeldRotation, turn: Turn): Promise<{ pending: 
   return { pending, barrier };
 }
 
+interface Probed {
+  readonly decision: Exclude<Decision, "wait" | "blocked">;
+  /** Neither pending nor current, and yet the one that logs in. */
+  readonly former?: AnyCredential | undefined;
+}
+
 /** What does the target accept now? Asked before anything is done there again. @throws RotatorError to wait, Blocked */
-async function probe(held: HeldRotation, turn: Turn, pending: AnyCredential): Promise<Exclude<Decision, "wait" | "blocked">> {
+async function probe(held: HeldRotation, turn: Turn, pending: AnyCredential): Promise<Probed> {
   const { rotator, current } = turn;
   const ask = async (credential: AnyCredential): Promise<OutcomeClass> => {
     const answer = await rotator.probe(credential, await held.tools());
@@ -185,9 +192,11 @@ async function probe(held: HeldRotation, turn: Turn, pending: AnyCredential): Pr
     current: "unknown",
   };
   if (answers.pending !== "ok") answers.current = await ask(current);
-  if (answers.pending === "refused" && answers.current === "refused") {
-    const previous = await previousCredential(held, turn);
-    if (previous) answers.previous = await ask(previous);
+  let former: AnyCredential | undefined;
+  for (const find of [previousCredential, supersededCredential]) {
+    if (Object.values(answers).some((answer) => answer !== "refused")) break;
+    former = await find(held, turn);
+    if (former) answers.previous = await ask(former);
   }
   const admin =
     Object.values(answers).every((answer) => answer === "refused") && (await superuserOrNone(held, turn)) !== undefined;
@@ -200,26 +209,27 @@ async function probe(held: HeldRotation, turn: Turn, pending: AnyCredential): Pr
     );
   }
   if (decision === "blocked") throw new Blocked("refused", `${turn.account}: none of the secret's passwords is accepted`);
-  return decision;
+  return { decision, former: answers.previous === "ok" ? former : undefined };
 }
 
 interface SetOptions {
   readonly decision: Decision;
   readonly barrier: boolean;
+  readonly former: AnyCredential | undefined;
 }
 
 async function setSecret(
   held: HeldRotation,
   turn: Turn,
   pending: AnyCredential,
-  { decision, barrier }: SetOptions,
+  { decision, barrier, former }: SetOptions,
 ): Promise<void> {
   const { rotator, strategy, current } = turn;
   const alternating = strategy === "alternating-users";
   let admin: AnyCredential | undefined;
   if (alternating || strategy === "dual-slot") admin = await superuserForOwn(held, turn);
   else if (decision === "reset") admin = await superuserOrNone(held, turn);
-  const previous = alternating ? undefined : await previousCredential(held, turn);
+  const previous = alternating ? undefined : (former ?? (await previousCredential(held, turn)));
   if (strategy === "single-user") await held.openBarrier(barrier);
   await rotator.set({ pending, current, previous, admin }, strategy, await held.tools());
 }

@@ -1,6 +1,7 @@
 import { type OutcomeClass, RotatorError } from "../core/error.ts";
 import { blockedRemedy, type Strategy } from "../core/rotation.ts";
-import { type Secret, versionWith } from "../core/secret.ts";
+import { type Secret, type SecretVersion, versionOf, versionWith } from "../core/secret.ts";
+import { lastUnfinishedVersion } from "../store/rotations.ts";
 import type { AnyCredential } from "../targets/index.ts";
 import type { Access, Rotator } from "../targets/target.ts";
 import type { HeldRotation } from "./held-rotation.ts";
@@ -8,7 +9,7 @@ import { suitable } from "./job-target.ts";
 import { hasRotated } from "./own-account.ts";
 import type { EngineParts } from "./parts.ts";
 import { readSuperuser } from "./superuser.ts";
-import { labelledCredential } from "./values.ts";
+import { credentialOf, labelledCredential } from "./values.ts";
 
 /** All that one try knows: the rotator and what it is to work on. */
 export interface Turn {
@@ -144,11 +145,27 @@ export async function accessFor(held: Held, turn: Turn): Promise<Access<AnyCrede
   return { current: turn.current, admin };
 }
 
-/** Of the same account only: the value may be older than a move to another server. */
-export async function previousCredential({ parts }: Held, turn: Turn): Promise<AnyCredential | undefined> {
-  const { secret, rotator, strategy, account } = turn;
-  const value =
-    versionWith(secret, "AWSPREVIOUS") && (await labelledCredential(parts, secret, "AWSPREVIOUS").catch(ignoreInvalid));
+export function previousCredential(held: Held, turn: Turn): Promise<AnyCredential | undefined> {
+  return ofSameAccount(held, turn, versionWith(turn.secret, "AWSPREVIOUS"));
+}
+
+/**
+ * What the rotation before this one may have set before it was ended, as by a value that was put by hand meanwhile: its
+ * version bears no label any more.
+ */
+export async function supersededCredential(held: HeldRotation, turn: Turn): Promise<AnyCredential | undefined> {
+  const versionId = await lastUnfinishedVersion(held.parts.sql, turn.secret.id, held.rotation.versionId);
+  const version = versionId === undefined ? undefined : versionOf(turn.secret, versionId);
+  return version?.stages.length === 0 ? ofSameAccount(held, turn, version) : undefined;
+}
+
+/** The value may be older than a move to another server. */
+async function ofSameAccount(
+  { parts }: Held,
+  { secret, rotator, strategy, account }: Turn,
+  version: SecretVersion | undefined,
+): Promise<AnyCredential | undefined> {
+  const value = await credentialOf(parts, secret, version, "the value").catch(ignoreInvalid);
   const { data } = rotator.credential.safeParse(value);
   return data && rotator.account(data, strategy) === account ? data : undefined;
 }

@@ -152,6 +152,16 @@ export async function wasRotatedTo(sql: Sql, secretId: string, version: { id: st
   return rows.length > 0;
 }
 
+/** Of the newest rotation that did not finish, but for those to `exceptId`. */
+export async function lastUnfinishedVersion(sql: Sql, secretId: string, exceptId: string): Promise<string | undefined> {
+  const [row] = await sql.query<{ version_id: string }>(
+    `select version_id from rotations where secret_id = $1 and version_id <> $2 and test_only = 0
+       and state in ('abandoned', 'canceled', 'failed', 'blocked') order by started_at desc limit 1`,
+    [secretId, exceptId],
+  );
+  return row?.version_id;
+}
+
 /** A rotation as people see it, with the secret that it is of. */
 export interface ListedRotation extends Rotation {
   readonly secretArn: string;

@@ -172,6 +172,22 @@ describe("rotation of PostgreSQL credentials", { skip: postgresSkip }, () => {
     assert.equal(rowCount, 0);
   });
 
+  test("nor one that another kind of function rotated to: it has not logged in there", async () => {
+    const master = await world.newSecret(`master/${randomUUID()}`, adminCredential());
+    for (const name of ["MultiUser", "SingleUser"] as const) {
+      const victim = (await newUser()).credential;
+      const guess = { ...victim, password: "a-guess", masterarn: master.arn };
+      const secret = await world.newSecret(`attack/${randomUUID()}`, guess);
+      assert.equal((await finished(secret, { functionName: "RekeyRandomRotation" })).state, "succeeded");
+      assert.equal((await world.credential(secret, "AWSCURRENT"))?.username, victim.username);
+      const { state, error } = await finished(secret, { function: name });
+      assert.equal(state, "blocked", `${name} ${error}`);
+      assert.equal(await logsIn(victim), "ok", name);
+      const { rowCount } = await run(`select from pg_roles where rolname = '${victim.username}_clone'`);
+      assert.equal(rowCount, 0);
+    }
+  });
+
   test("a target that cannot be reached: AWSCURRENT stays, the same token is tried again, and it heals", async () => {
     const { secret } = await newUser();
     const id = await world.begin(secret, { function: "SingleUser" });
@@ -226,6 +242,20 @@ describe("rotation of PostgreSQL credentials", { skip: postgresSkip }, () => {
     engine.wake();
     assert.equal((await world.ended(id)).state, "abandoned");
     assert.equal((await world.credential(secret, "AWSCURRENT"))?.note, "put by hand");
+  });
+
+  test("a value put by hand just when the target has taken the new password: what is in force is found under no label", async () => {
+    const { secret, credential } = await newUser();
+    const id = await world.begin(secret, { function: "SingleUser" });
+    const { versionId } = await world.rotationOf(id);
+    await world.putPending(secret, { ...credential, password: "taken by the target" }, versionId);
+    await run(`alter role ${credential.username} password 'taken by the target'`);
+    await world.put(secret, { ...credential, note: "put by hand" });
+    await world.sql.transaction((tx) => abandonRotation(tx, secret.id, Date.now()));
+    const next = await finished(secret, { function: "SingleUser" });
+    assert.deepEqual([next.state, next.attempt], ["succeeded", 1], next.error);
+    const current = await world.credential(secret, "AWSCURRENT");
+    assert.deepEqual([await logsIn(current), current?.note], ["ok", "put by hand"]);
   });
 
   test("two secrets of one account are never rotated at once, and both end", async () => {

@@ -225,7 +225,11 @@ async function checkAdmin(held: HeldJob, target: OpenTarget, notes: Notes): Prom
   if (!read) return "unusable";
   if (!admin) {
     if (strategy !== "alternating-users") return undefined;
-    notes.fail("setSecret", "alternating users need masterarn, the ARN of a superuser's secret", "Add masterarn to the value, as rekey rotation setup --superuser does.");
+    notes.fail(
+      "setSecret",
+      "alternating users need masterarn, the ARN of a superuser's secret",
+      "Add masterarn to the value, as rekey rotation setup --superuser does.",
+    );
     return "unusable";
   }
   if (rotator.admin) return admin;

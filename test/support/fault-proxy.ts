@@ -8,7 +8,7 @@ import { type AddressInfo, connect, createServer, type Socket } from "node:net";
  * told that the server will say no more, and hears nothing.
  */
 export const faults = ["refuse", "outage", "cut", "lose", "hang", "half-close"] as const;
-export type Fault = (typeof faults)[number];
+type Fault = (typeof faults)[number];
 
 export interface Plan {
   readonly fault: Fault;

@@ -16,7 +16,7 @@ export interface Met {
   /** Answered ones; while the server is down they go on with what they have. */
   readonly reads: number;
   readonly refused: number;
-  /** From a refusal to the next login that went well. */
+  /** From a refusal to the next login that went well, as far as the server was up: how long it is down, others decide. */
   readonly longestGapMs: number;
 }
 
@@ -34,6 +34,8 @@ export class Application {
   #refused = 0;
   #refusedAt: number | undefined;
   #longestGapMs = 0;
+  #downSince: number | undefined;
+  #downMs = 0;
 
   constructor(server: RekeyServer, secret: string, target: Target) {
     this.#client = secretsClient(server, server.credentials, region);
@@ -46,6 +48,21 @@ export class Application {
   async caughtUp(): Promise<void> {
     const from = performance.now();
     while (this.#askedAt < from && !this.#ended.signal.aborted) await sleep(2);
+  }
+
+  /** The server is dead, until `up`. */
+  down(): void {
+    this.#downSince ??= performance.now();
+  }
+
+  up(): void {
+    this.#downMs = performance.now() - this.#upMs();
+    this.#downSince = undefined;
+  }
+
+  /** A clock that stands while the server is down. */
+  #upMs(): number {
+    return (this.#downSince ?? performance.now()) - this.#downMs;
   }
 
   async stop(): Promise<Met & { readonly failures: readonly string[] }> {
@@ -105,7 +122,7 @@ export class Application {
     this.#logins += 1;
     if (answer === "refused") {
       this.#refused += 1;
-      this.#refusedAt ??= performance.now();
+      this.#refusedAt ??= this.#upMs();
     } else if (answer === "ok") {
       if (this.#refusedAt !== undefined) this.#gap(this.#refusedAt);
       this.#refusedAt = undefined;
@@ -113,6 +130,6 @@ export class Application {
   }
 
   #gap(since: number): void {
-    this.#longestGapMs = Math.max(this.#longestGapMs, performance.now() - since);
+    this.#longestGapMs = Math.max(this.#longestGapMs, this.#upMs() - since);
   }
 }

@@ -35,7 +35,7 @@ export interface ProgramReport extends Report, Met {}
 
 /** Reliability I6. */
 const healWithinMs = 60_000;
-/** Reliability I2, after kill -9. */
+/** Reliability I2, after a start. */
 const longestGapMs = 30_000;
 const secretsAtOnce = 2;
 /** A secret keeps at most 100 versions of one day. */
@@ -113,6 +113,7 @@ class Campaign {
         await asked;
         if (where.dead) {
           server = await this.#revive(`kill ${done + 1}, ${where.what}`);
+          for (const one of this.#applications) one.up();
         }
         done += 1;
         const healMs = await this.#quiet(server);
@@ -157,6 +158,7 @@ class Campaign {
       return { what: `a part of it, ${after}`, dead: false };
     }
     const workers = [...workersOf(server, "writer"), ...workersOf(server, "reader")];
+    for (const one of this.#applications) one.down();
     await server.stop("SIGKILL");
     this.#logs.push(server.log());
     for (const worker of workers) await gone(worker);

@@ -115,6 +115,9 @@ describe("work at targets that somebody asks for", { skip: postgresSkip }, () =>
     assert.equal(records.length, 2, "who asked, and what was done");
     const again = await native(server, "rotations/rollback", { secretId: SecretId, versionId: randomUUID() });
     assert.equal(again.json?.code, "ResourceNotFoundException");
+    const fresh = await newSecret();
+    const { code, err } = await root.run(`secret rollback ${fresh.SecretId}`);
+    assert.deepEqual([code, /no version is AWSPREVIOUS.*rekey secret versions.*--to/.test(err)], [1, true], err);
   });
 
   it("a comparison of the users ends with exit code 1 when they differ", async () => {

@@ -85,16 +85,21 @@ const rollbackSecret = defineOperation<z.infer<typeof rollbackInput>, SecretReso
     const secret = usable(found);
     requireWritable(secret);
     const version = VersionId === undefined ? versionWith(secret, "AWSPREVIOUS") : versionOf(secret, VersionId);
-    if (!version) {
-      const what = VersionId === undefined ? "staging label: AWSPREVIOUS" : `VersionId: ${VersionId}`;
-      throw new ServiceError("ResourceNotFoundException", `Secrets Manager can't find the specified secret value for ${what}`);
-    }
+    if (!version) throw noVersion(secret, VersionId);
     if (version.stages.includes("AWSCURRENT"))
       throw new ServiceError("InvalidRequestException", `Version ${version.id} is the current one already.`);
     const job = await requestJob(call, secret, "rollback", { versionId: version.id, setAgain: SetAgain });
     return { ...job, VersionId: version.id };
   },
 });
+
+function noVersion({ name }: Secret, versionId: string | undefined): ServiceError {
+  const what = versionId === undefined ? "no version is AWSPREVIOUS" : `there is no version ${versionId}`;
+  return new ServiceError(
+    "ResourceNotFoundException",
+    `${name} cannot go back: ${what}. rekey secret versions ${name} lists what there is; VersionId (--to) names one of them.`,
+  );
+}
 
 const parityInput = z.object({ SecretId: secretId });
 

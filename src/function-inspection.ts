@@ -13,7 +13,7 @@ import { findSecret } from "./store/secrets.ts";
 import type { Finding } from "./targets/target.ts";
 
 export interface InspectionParts extends Pick<Services, "sql" | "keys" | "account"> {
-  readonly functions: Pick<Functions, "check" | "reach">;
+  readonly functions: Pick<Functions, "check" | "reach" | "missingCertificates">;
   readonly authorize: Authorize;
   /** @throws RotatorError `denied` when the function's role is not there, or lets no functions in. */
   requireRole(record: FunctionRecord): Promise<unknown>;
@@ -48,6 +48,7 @@ export async function inspectFunction(
   const isHere = await look(() => parts.functions.check(record), startable, `function ${name} can be called from this server`);
   if (kind === "lambda" && isHere)
     await look(() => parts.functions.reach(record), startable, `AWS Lambda lets this server invoke ${record.lambda.targetArn}`);
+  if (kind === "process" && isHere) findings.push(...(await missingTrust(parts, record)));
   if (kind === "process") {
     const trust = `rekey function policy ${name} --part trust prints the trust policy that its role needs.`;
     const hasRole = await look(() => parts.requireRole(record), trust, `its role ${record.roleArn} is there and lets it in`);
@@ -62,6 +63,17 @@ export async function inspectFunction(
     });
   else passed.push(`its timeout of ${timeoutSeconds} s leaves room for logins`);
   return { findings, passed };
+}
+
+/** What it trusts lies elsewhere on some systems; a function may then fail, or log in without TLS. */
+async function missingTrust({ functions }: InspectionParts, record: FunctionRecord): Promise<Finding[]> {
+  const missing = await functions.missingCertificates(record);
+  return missing.map((path) => ({
+    step: "setSecret",
+    problem: `function ${record.name} names ${path}, which is not on this server: it may fail, or do without TLS`,
+    remedy: `Link it to the certificates that this system trusts, e.g. ln -s /etc/ssl/certs/ca-certificates.crt ${path}`,
+    warning: true,
+  }));
 }
 
 /** Which of AWS's rotation calls its role may not make, as policies stand now. */

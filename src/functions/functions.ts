@@ -12,6 +12,7 @@ import { type CallEnd, notStarted } from "./call-failure.ts";
 import { cutValues } from "./cut-values.ts";
 import { KnownValues } from "./known-values.ts";
 import { createLambdaCaller, type LambdaFunction, lambdaMarginMs } from "./lambda.ts";
+import { missingCertificates } from "./missing-certificates.ts";
 import { type CallTrace, type PoolParts, ProcessPool, startMs } from "./process-pool.ts";
 import { findProgramFile } from "./program-file.ts";
 
@@ -41,6 +42,8 @@ export interface Functions {
   call(record: FunctionRecord, payload: string, about?: CallAbout): Promise<CallResult>;
   /** Whether it could be started here: @throws RotatorError with why not. */
   check(record: FunctionRecord): Promise<void>;
+  /** Certificates that its program names and that this machine has not: see `missingCertificates`. @throws RotatorError as `check` */
+  missingCertificates(record: FunctionRecord): Promise<readonly string[]>;
   /** Whether AWS Lambda would let this server call it, which it does not: @throws RotatorError with why not. */
   reach(record: LambdaFunction): Promise<void>;
   /** The longest that a call may go on, in ms. */
@@ -117,6 +120,10 @@ export function createFunctions(parts: FunctionParts): Functions {
 
   return {
     check,
+    async missingCertificates(record) {
+      if (record.kind !== "process" || record.process.runtime === "executable") return [];
+      return missingCertificates((await findProgramFile(folder, record.process, parts.users !== undefined)).path);
+    },
     reach: lambda.reach,
     async call(record, payload, { secretArn, withhold = false, signal } = {}) {
       const { roleArn = "", region } = record;

@@ -109,6 +109,18 @@ describe("the pre-flight of a function of one's own", () => {
     );
   });
 
+  it("certificates that its program names and that this server has not: it may fail, or do without TLS", async () => {
+    const [there, missing] = [world.write("ca.pem", ""), "/etc/certificates-of-nobody/ca.pem"];
+    const text = `def lambda_handler(event, context):\n    connect(ca='${missing}', also=["${missing}", "${there}"])\n`;
+    world.write("tls.py", text);
+    const { arn } = await world.create({ runtime: "python", file: "tls.py" });
+    const { SecretId } = await world.newSecret(value());
+    const { findings } = await check(SecretId, arn);
+    const [found, ...others] = findings.filter(({ problem }) => /\.pem/.test(problem));
+    assert.deepEqual([found?.step, found?.warning, others], ["setSecret", true, []]);
+    assert.match(`${found?.problem} ${found?.remedy}`, new RegExp(`${missing}.*without TLS.*ln -s .* ${missing}$`));
+  });
+
   it("a file that is gone", async () => {
     const path = world.write("gone.mjs", nodeRotation);
     const { arn } = await world.create({ file: "gone.mjs" });

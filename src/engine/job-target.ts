@@ -90,7 +90,7 @@ export async function readAdmin(held: HeldJob, target: OpenTarget): Promise<AnyC
 
 /** Whether a rotation of this secret has logged in to the account with what it made: only such a one may a superuser change. */
 export function isOwn(held: HeldJob, { secret, rotator, strategy, account }: OpenTarget): Promise<boolean> {
-  return hasRotated(held.parts, secret, (value) => {
+  return hasRotated(held.parts, secret, rotator.kind, (value) => {
     const { data } = rotator.credential.safeParse(value);
     return data !== undefined && rotator.account(data, strategy) === account;
   });

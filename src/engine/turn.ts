@@ -109,7 +109,7 @@ export async function superuserForOwn(held: Held, turn: Turn): Promise<AnyCreden
 }
 
 function isOwn({ parts }: Held, { secret, rotator, strategy, account }: Turn): Promise<boolean> {
-  return hasRotated(parts, secret, (value) => {
+  return hasRotated(parts, secret, rotator.kind, (value) => {
     const { data } = rotator.credential.safeParse(value);
     return data !== undefined && rotator.account(data, strategy) === account;
   });

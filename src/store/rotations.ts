@@ -144,12 +144,21 @@ async function tellOfEnd(
 
 /** Whether a rotation made this version and finished: its value has logged in. A younger version of the same id is another one. */
 export async function wasRotatedTo(sql: Sql, secretId: string, version: { id: string; createdAt: number }): Promise<boolean> {
-  const rows = await sql.query(
-    `select 1 as found from rotations where secret_id = $1 and version_id = $2 and started_at >= $3
+  return (await functionThatRotatedTo(sql, secretId, version)) !== undefined;
+}
+
+/** The ARN of the function of that rotation; `undefined` when there was none. */
+export async function functionThatRotatedTo(
+  sql: Sql,
+  secretId: string,
+  version: { id: string; createdAt: number },
+): Promise<string | undefined> {
+  const [row] = await sql.query<{ function_arn: string }>(
+    `select function_arn from rotations where secret_id = $1 and version_id = $2 and started_at >= $3
        and state = 'succeeded' and test_only = 0 limit 1`,
     [secretId, version.id, version.createdAt],
   );
-  return rows.length > 0;
+  return row?.function_arn;
 }
 
 /** Of the newest rotation that did not finish, but for those to `exceptId`. */

@@ -42,7 +42,9 @@ export const setup: ApiCommand = {
     const wanted = ok === true && open.length > 0;
     const go = wanted && (typed.options.yes === true || (!isJson && (await agreed())));
     const rotation = go ? await apply(connection, plan) : undefined;
-    if (ok !== true || (rotation && rotation.state !== "succeeded" && rotation.state !== "running")) process.exitCode = 1;
+    const isUnderWay = rotation?.state === "running" && Number(rotation.failedTries) === 0;
+    const isWell = rotation === undefined || rotation.state === "succeeded" || isUnderWay;
+    if (ok !== true || !isWell) process.exitCode = 1;
     const parts = plan.parts.map(({ part, name, state }) => ({ part, name, state: go ? "there" : state }));
     const { findings, passed } = plan.check;
     return { ok, secretName: plan.secretName, functionArn: plan.functionArn, parts, findings, passed, applied: go, rotation };
@@ -60,6 +62,8 @@ function ending({ secretName, applied, rotation }: Answer): string {
   const see = `rekey rotation status ${secretName} shows it`;
   const { state, testOnly, reason } = (rotation ?? {}) as Answer;
   if (state === undefined) return `rotation of ${secretName} is set up; ${see}`;
+  if (state === "running" && reason !== undefined)
+    return `rotation of ${secretName} is set up; the first try failed and will be repeated: ${reason}; ${see}`;
   if (state === "running") return `rotation of ${secretName} is set up and under way; ${see}`;
   if (state !== "succeeded")
     return `rotation of ${secretName} is set up, but the first one ${state}: ${reason ?? "no reason"}; ${see}`;

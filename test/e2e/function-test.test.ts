@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, symlinkSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join, resolve } from "node:path";
@@ -143,7 +143,7 @@ describe("rekey function test", { concurrency: 3 }, () => {
   it("does nothing without a yes, to a secret that is being rotated, or with a wrong call", async () => {
     const secret = await newSecret();
     const before = (await world.root.describeSecret({ SecretId: secret })).VersionIdsToStages;
-    writeFileSync(join(world.folder, "open.mjs"), "export const handler = 1", { mode: 0o666 });
+    world.write("taken/file.txt", "somebody else's");
     for (const [command, code, message] of [
       [`${faulty} --secret ${secret}`, 1, /nothing was done; --yes/],
       [`${faulty} --yes`, 2, /--secret/],
@@ -156,10 +156,13 @@ describe("rekey function test", { concurrency: 3 }, () => {
       assert.equal(ran.code, code, command);
     }
     assert.deepEqual((await world.root.describeSecret({ SecretId: secret })).VersionIdsToStages, before);
+    await world.root.rotateSecret({ SecretId: secret, RotationLambdaARN: world.arnOf("RekeyRandomRotation") });
+    const { code: refused, err: why } = await rekey.run(`function test ${faulty} --secret ${secret} --yes`);
+    assert.deepEqual([refused, /rotation of \S+ is on: take another secret/.test(why)], [1, true], why);
     for (const [command, code, message] of [
       ["--template cobol x", 2, /node or python/],
       ["--template node .bad!", 2, /cannot be a function's name/],
-      ["--template node kit", 1, /is not empty/],
+      ["--template node taken", 1, /is not empty/],
     ] as const) {
       const ran = await rekey.run(`function new ${command}`);
       assert.match(ran.err, message, command);

@@ -133,6 +133,15 @@ describe("rekey rotation setup", { skip: postgresSkip }, () => {
     );
   });
 
+  it("tells when the first rotation did not go well: exit code 1", async () => {
+    functions.write("own/broken.mjs", "export const handler = () => { throw new Error('not today'); };");
+    const { SecretId } = await world.newSecret({ username: "app", password: "first" });
+    const command = `${SecretId} --function ${newName("broken")} --runtime node --file own/broken.mjs --yes`;
+    const { code, out } = await rekey.run(`rotation setup ${command}`);
+    assert.equal(code, 1);
+    assert.match(out, /the first try failed and will be repeated: .*not today/);
+  });
+
   it("goes on where it was interrupted, and grants the use of a customer key", async () => {
     functions.write("own/again.mjs", nodeRotation);
     const { keyId, arn } = await functions.ask("keys/create", {});

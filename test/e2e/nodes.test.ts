@@ -103,6 +103,19 @@ describe("a rotation of a server of several processes", { skip: postgresSkip }, 
   });
 });
 
+describe("work at targets on a server of several processes", { skip: postgresSkip }, () => {
+  test("is begun at once whichever process is asked, and all of them know of it at once", async () => {
+    await using server = await startRekey({ flags: ["--processes", "3", "--settle-ms", "0"] });
+    const secretId = await newLogin(secretsClient(server));
+    for (let round = 0; round < 6; round++) {
+      const { jobId } = await nativeOk(server, "rotations/check", { secretId, rotationLambdaArn: singleUser });
+      const asks = Array.from({ length: 6 }, () => nativeOk(server, "rotations/get-job", { jobId }));
+      assert.ok((await Promise.all(asks)).every(({ kind }) => kind === "check"));
+      await until(async () => (await nativeOk(server, "rotations/get-job", { jobId })).state === "done", "the end of the check");
+    }
+  });
+});
+
 describe("nodes on one PostgreSQL", { skip: postgresSkip }, () => {
   const folder = mkdtempSync(join(tmpdir(), "rekey-nodes-"));
   let url: string;
@@ -171,6 +184,19 @@ describe("nodes on one PostgreSQL", { skip: postgresSkip }, () => {
       const { VersionId: next } = await rotateNow(client, arn);
       await until(async () => (await stagesOf(client, arn)).AWSCURRENT === next, "the end of the rotation");
       assert.ok(await logsIn(await textOf(client, arn)));
+    }
+  });
+
+  test("work that is asked of any of them is begun soon, and whichever is asked next knows of it", async () => {
+    const secretId = await newLogin(first());
+    for (const node of [...nodes, ...nodes]) {
+      const { jobId } = await nativeOk(node, "rotations/check", { secretId, rotationLambdaArn: singleUser });
+      // Every connection may be another process.
+      const seen = await Promise.all(
+        [...nodes, ...nodes, ...nodes].map((other) => nativeOk(other, "rotations/get-job", { jobId })),
+      );
+      assert.ok(seen.every(({ kind }) => kind === "check"));
+      await until(async () => (await nativeOk(node, "rotations/get-job", { jobId })).state === "done", "the end of the check");
     }
   });
 

@@ -49,6 +49,25 @@ describe("Python functions", { skip }, () => {
     assert.match(log, /made .*\[secret\]/);
   });
 
+  it("the shape of passwords by variables; the value before last logs in; labels taken away at the end", async () => {
+    const database = rotationWorld(world.server, postgres);
+    const login = await database.newLogin();
+    const { SecretId } = await world.newSecret(login);
+    const environment = {
+      PASSWORD_LENGTH: "24",
+      EXCLUDE_PUNCTUATION: "true",
+      EXCLUDE_CHARACTERS: "abcdef",
+      REMOVE_PENDING: "yes",
+    };
+    const { name, arn } = await world.create({ runtime: "python", file, handler: "postgres_handler", environment });
+    const made = await rotated(SecretId, name, arn);
+    assert.match(String(made.password), /^[A-Zg-z0-9]{24}$/);
+    assert.deepEqual(Object.values(await database.labels(SecretId)).toSorted(), [["AWSCURRENT"], ["AWSPREVIOUS"]]);
+    await database.sql(`alter role ${login.username} password 'first-password'`); // as AWSPREVIOUS has it
+    const again = await rotated(SecretId, name, arn);
+    assert.equal(await database.logsIn({ ...login, ...again }), true);
+  });
+
   it("alternating users of PostgreSQL, with the superuser's secret", async () => {
     const database = rotationWorld(world.server, postgres);
     const master = await world.newSecret(database.superuser());

@@ -53,8 +53,15 @@ def create(client, arn, token, database):
     if "masterarn" in value:
         name = value["username"]
         value["username"] = name[: -len(SUFFIX)] if name.endswith(SUFFIX) else name + SUFFIX
-    excluded = os.environ.get("EXCLUDE_CHARACTERS", "/@\"'\\:")
-    value["password"] = client.get_random_password(ExcludeCharacters=excluded)["RandomPassword"]
+    value["password"] = client.get_random_password(
+        ExcludeCharacters=os.environ.get("EXCLUDE_CHARACTERS", "/@\"'\\:"),
+        PasswordLength=int(os.environ.get("PASSWORD_LENGTH", 32)),
+        ExcludePunctuation=os.environ.get("EXCLUDE_PUNCTUATION") == "true",
+        ExcludeNumbers=False,
+        ExcludeUppercase=False,
+        ExcludeLowercase=False,
+        RequireEachIncludedType=True,
+    )["RandomPassword"]
     print("made", json.dumps(value), repr(value["password"]))
     client.put_secret_value(
         SecretId=arn, ClientRequestToken=token, SecretString=json.dumps(value), VersionStages=["AWSPENDING"]
@@ -74,7 +81,14 @@ def set_password(client, arn, token, database):
             raise ValueError("the superuser's secret is of another host")
         database.alternate(database.login(master) or refuse(arn), current, pending)
     else:
-        database.change(database.login(current) or refuse(arn), pending)
+        database.change(database.login(current) or database.login(previous(client, arn)) or refuse(arn), pending)
+
+
+def previous(client, arn):
+    try:
+        return read(client, arn, "AWSPREVIOUS")
+    except client.exceptions.ResourceNotFoundException:
+        refuse(arn)
 
 
 def test(client, arn, token, database):
@@ -92,6 +106,8 @@ def finish(client, arn, token, database):
     client.update_secret_version_stage(
         SecretId=arn, VersionStage="AWSCURRENT", MoveToVersionId=token, RemoveFromVersionId=current
     )
+    if "REMOVE_PENDING" in os.environ:
+        client.update_secret_version_stage(SecretId=arn, VersionStage="AWSPENDING", RemoveFromVersionId=token)
 
 
 def refuse(arn):

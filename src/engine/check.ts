@@ -1,4 +1,4 @@
-import { ServiceError } from "../core/error.ts";
+import { RotatorError, ServiceError } from "../core/error.ts";
 import { loginAdvice } from "../core/login-outcome.ts";
 import { planRotation } from "../core/rotation-schedule.ts";
 import { isPending, type Secret, versionWith } from "../core/secret.ts";
@@ -159,13 +159,25 @@ async function checkTarget(held: HeldJob, target: OpenTarget, notes: Notes): Pro
   const admin = await checkAdmin(held, target, notes);
   await checkEndpoints(held, target, works, notes);
   if (!made || !works || admin === "unusable" || !rotator.check) return;
-  const access = { current, admin };
+  const access = { current, admin, previous: await previousOf(held, target) };
   const unanswered = `What the rest of the rotation needs at ${account} is not known: see the reason.`;
   await notes.during("setSecret", unanswered, async () => {
     const found = (await rotator.check?.(access, strategy, await held.tools())) ?? [];
     notes.findings.push(...found);
     if (found.length === 0) notes.passed.push(`nothing at ${rotator.kind} stands against a rotation`);
   });
+}
+
+/** Of the same account only. */
+async function previousOf(held: HeldJob, target: OpenTarget): Promise<AnyCredential | undefined> {
+  const version = versionWith(target.secret, "AWSPREVIOUS");
+  try {
+    const previous = version && (await readCredential(held, target, version));
+    return previous && accountOf(target, previous) === target.account ? previous : undefined;
+  } catch (error) {
+    if (error instanceof RotatorError) return undefined; // a value of another shape
+    throw error;
+  }
 }
 
 /** The name may be too long, or the value wrong within. What is made here is thrown away. */

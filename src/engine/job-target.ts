@@ -1,8 +1,9 @@
+import type { z } from "zod";
 import { type OutcomeClass, RotatorError } from "../core/error.ts";
 import { type Secret, type SecretVersion, versionWith } from "../core/secret.ts";
 import type { AnyCredential } from "../targets/index.ts";
 import type { Rotator, Strategy } from "../targets/target.ts";
-import type { Caps } from "./caps.ts";
+import { type Caps, targetOf } from "./caps.ts";
 import { type HeldJob, JobPostponed, JobRefused } from "./held-job.ts";
 import { hasRotated } from "./own-account.ts";
 import { readSuperuser } from "./superuser.ts";
@@ -70,8 +71,16 @@ export async function readCredential(
 export function suitable(rotator: Rotator<AnyCredential>, value: AnyCredential, what: string): AnyCredential {
   const { data, error } = rotator.credential.safeParse(value);
   if (data) return data;
-  const problems = error.issues.map(({ path, message }) => [path.join("."), message].filter(Boolean).join(" "));
-  throw new RotatorError("invalid", `${what} does not suit ${rotator.kind}: ${problems.join("; ")}`);
+  throw unsuitable(what, rotator.kind, error);
+}
+
+/** Keys and rules, never values. */
+function unsuitable(what: string, kind: string, { issues }: z.ZodError): RotatorError {
+  const problems = issues.map(({ path, message }) => {
+    const problem = message.endsWith("received undefined") ? "is missing" : message;
+    return [path.join("."), problem].filter(Boolean).join(" ");
+  });
+  return new RotatorError("invalid", `${what} does not suit ${kind}: ${problems.join("; ")}`);
 }
 
 /** The superuser's credential that `masterarn` names, in its own shape. @throws RotatorError */
@@ -84,8 +93,7 @@ export async function readAdmin(held: HeldJob, target: OpenTarget): Promise<AnyC
   if (!value) return undefined;
   const { data, error } = (rotator.admin ?? rotator.credential).safeParse(value);
   if (data) return data;
-  const problems = error.issues.map(({ path, message }) => [path.join("."), message].filter(Boolean).join(" "));
-  throw new RotatorError("invalid", `the superuser's value does not suit ${rotator.kind}: ${problems.join("; ")}`);
+  throw unsuitable("the superuser's value", rotator.kind, error);
 }
 
 /** Whether a rotation of this secret has logged in to the account with what it made: only such a one may a superuser change. */
@@ -119,7 +127,7 @@ export async function failedLogin(
 
 /** Works at a target within the limit that rotations there keep to, too. @throws JobPostponed when it is busy */
 export async function atTarget<T>(caps: Caps, account: string, work: () => Promise<T>): Promise<T> {
-  const target = account.slice(0, account.lastIndexOf("/"));
+  const target = targetOf(account);
   if (!caps.enter(target)) throw new JobPostponed(100);
   try {
     return await work();

@@ -80,7 +80,8 @@ export async function findProblems(
   try {
     const others = (await passwordsOf(db, username)).filter((hash) => !known.includes(hash)).length;
     if (others > 0) {
-      const problem = `user ${username} has ${others} more passwords than the secret: the next rotation ends them`;
+      const count = others === 1 ? "a password" : `${others} passwords`;
+      const problem = `user ${username} has ${count} that the secret does not know: the next rotation ends them`;
       findings.push({ step, problem, remedy: "move whoever uses them to this secret first", warning: true });
     }
   } catch (error) {

@@ -76,11 +76,12 @@ export const redis: Rotator<DatabaseCredential> = {
   },
 
   async check(access, _strategy, tools) {
-    const { current } = access;
+    const { current, previous } = access;
+    const known = [current, ...(previous ? [previous] : [])].map(hashOf);
     const findings: Finding[] = [];
     await asManager(access, tools, async (db, manager) => {
       const { username } = current;
-      findings.push(...(await findProblems(db, { username, manager, persist: persists(current), known: [hashOf(current)] })));
+      findings.push(...(await findProblems(db, { username, manager, persist: persists(current), known })));
     });
     return findings;
   },

@@ -20,6 +20,11 @@ export interface Access<Credential, Admin = Credential> {
   readonly admin: Admin | undefined;
 }
 
+/** What a pre-flight looks at. */
+export interface Looked<Credential, Admin = Credential> extends Access<Credential, Admin> {
+  readonly previous?: Credential | undefined;
+}
+
 export interface Versions<Credential, Admin = Credential> extends Access<Credential, Admin> {
   readonly pending: Credential;
   readonly previous: Credential | undefined;
@@ -132,8 +137,11 @@ export interface Rotator<Credential, Admin = Credential> {
   retire?(old: Credential, access: Access<Credential, Admin>, strategy: Strategy, tools: RotatorTools): Promise<void>;
   /** The same credential at another address of its target; absent: the target has one address. */
   at?(credential: Credential, endpoint: Endpoint): Credential;
-  /** What of a rotation would fail, found without changing anything; that both credentials log in is known. @throws RotatorError */
-  check?(access: Access<Credential, Admin>, strategy: Strategy, tools: RotatorTools): Promise<readonly Finding[]>;
+  /**
+   * What of a rotation would fail, found without changing anything; that both credentials log in is known. `previous`: of the
+   * same account, and may have ended. @throws RotatorError
+   */
+  check?(access: Looked<Credential, Admin>, strategy: Strategy, tools: RotatorTools): Promise<readonly Finding[]>;
   /** What the two users of an alternating pair do not have alike; changes nothing. @throws RotatorError */
   compare?(access: Access<Credential, Admin>, tools: RotatorTools): Promise<Comparison>;
 }

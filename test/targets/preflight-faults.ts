@@ -75,7 +75,7 @@ export const faultsOfPostgres: readonly Fault[] = [
     name: "the value lacks a key",
     plant: async () => ({ host: undefined }),
     step: "createSecret",
-    problem: /does not suit postgres: host/,
+    problem: /does not suit postgres: host is missing/,
   },
   {
     name: "sessions are read only",

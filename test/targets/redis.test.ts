@@ -180,7 +180,10 @@ describe("redis", { skip: redisSkip }, () => {
       found.map(([, warning]) => warning),
       [true, undefined],
     );
-    assert.match(String(found[0]), /1 more password/);
+    assert.match(String(found[0]), /has a password that the secret does not know/);
+    const previous = { ...able, password: "another" };
+    const more = { current: able, admin: undefined, previous };
+    assert.equal((await redis.check?.(more, "dual-slot", tools()))?.length, 1, "that of the version before is the secret's own");
     assert.match(String(found[1]), /may not run acl\|save/);
     await server.run("ACL", "SETUSER", plain.username, "off");
     assert.match(String(await problems(plain, adminOf(server))), /is off/);

@@ -1,3 +1,11 @@
+/**
+ * The target that an account is at, which others share; a secret that stands for itself shares nothing: what happens at its
+ * target says nothing of that of another.
+ */
+export function targetOf(account: string): string {
+  return account.startsWith("secret/") ? account : account.slice(0, account.lastIndexOf("/"));
+}
+
 /** How many may be inside at once, for each key. */
 export class Caps {
   readonly #limit: () => number;

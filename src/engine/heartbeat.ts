@@ -11,12 +11,13 @@ import type { Sql } from "../store/sql.ts";
 import { busyAccount, isRotating } from "../store/target-jobs.ts";
 import type { AnyCredential } from "../targets/index.ts";
 import type { Rotator, Strategy } from "../targets/target.ts";
+import { targetOf } from "./caps.ts";
 import { callDeadline } from "./clock.ts";
 import { suitable } from "./job-target.ts";
 import type { EngineParts, RotatorFunction } from "./parts.ts";
 import { readSuperuser } from "./superuser.ts";
 import { credentialOf } from "./values.ts";
-import { type Limits, noteOutcome, targetOf } from "./within-limits.ts";
+import { type Limits, noteOutcome } from "./within-limits.ts";
 
 const atOnce = 8;
 /** A repair may be tried again for so long. */

@@ -4,13 +4,14 @@ import type { Secret } from "../core/secret.ts";
 import type { RetirementClaim } from "../store/retirements.ts";
 import { loadSecret } from "../store/secrets.ts";
 import { Breakers } from "./breaker.ts";
+import { targetOf } from "./caps.ts";
 import { HeldRetirement } from "./held-retirement.ts";
 import { Superseded } from "./held-rotation.ts";
 import type { EngineParts } from "./parts.ts";
 import { endOld, endStrays } from "./retire-credential.ts";
 import { evidence, namesOf } from "./retire-evidence.ts";
 import { Blocked, findFunctionRotator, Later, openTurn, requireConfigured, type Turn } from "./turn.ts";
-import { type Limits, noteOutcome, outcomeAt, targetOf } from "./within-limits.ts";
+import { type Limits, noteOutcome, outcomeAt } from "./within-limits.ts";
 
 const busyPauseMs = 500;
 const accountPauseMs = 5_000;

@@ -1,7 +1,7 @@
 import { type OutcomeClass, RotatorError } from "../core/error.ts";
 import { wakeWaiting } from "../store/rotation-waits.ts";
 import { type Away, Breakers, SilentTarget } from "./breaker.ts";
-import type { Caps } from "./caps.ts";
+import { type Caps, targetOf } from "./caps.ts";
 import type { HeldRotation } from "./held-rotation.ts";
 import type { EngineParts } from "./parts.ts";
 import { EndpointError } from "./topology.ts";
@@ -14,11 +14,6 @@ export interface Limits {
 }
 
 const longestBusyMs = 10_000;
-
-/** What one rotation at a time may touch belongs to a target, which others share. */
-export function targetOf(account: string): string {
-  return account.slice(0, account.lastIndexOf("/"));
-}
 
 /**
  * Works at the rotation's target. While that is busy the rotation waits; while it is silent, nothing is tried there.

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { UnfitCredential } from "../../src/core/error.ts";
 import type { DatabaseCredential } from "../../src/targets/database-secret.ts";
 import { activeDirectory } from "../../src/targets/ldap.ts";
 import { type DirectoryFake, startDirectoryFake } from "../support/active-directory-fake.ts";
@@ -66,6 +67,7 @@ describe("Active Directory by a wire fake", { skip: unlessCi(hasOpenssl() ? fals
     fake.entries.set(a, { password: current.password });
     const weak = { current, pending: { ...current, password: "short" }, previous: undefined, admin: undefined };
     assert.equal(await failure(activeDirectory.set(weak, "single-user", tools()), current.password), "invalid");
+    await assert.rejects(activeDirectory.set(weak, "single-user", tools()), UnfitCredential, "another one may do");
     assert.equal(await probe(current), "ok");
   });
 

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { advance, type Rotation } from "../../src/core/rotation.ts";
 import { Breakers } from "../../src/engine/breaker.ts";
-import { Caps } from "../../src/engine/caps.ts";
+import { Caps, targetOf } from "../../src/engine/caps.ts";
 
 test("a target that was silent five times in a row is tried once each half minute", () => {
   let now = 1_000_000;
@@ -21,6 +21,12 @@ test("a target that was silent five times in a row is tried once each half minut
   assert.ok(breakers.away("a"), "and one only");
   breakers.note("a", "timeout");
   assert.deepEqual(breakers.away("a", true), { untilMs: now + 30_000, sinceMs: 1_000_000 }, "who tried comes again first");
+});
+
+test("users of one server share a target; secrets that stand for themselves share none", () => {
+  assert.equal(targetOf("postgres://h:5432/app"), targetOf("postgres://h:5432/other"));
+  assert.notEqual(targetOf("postgres://h:5432/app"), targetOf("postgres://h:5433/app"));
+  assert.notEqual(targetOf("secret/1"), targetOf("secret/2"), "one that is silent would keep all others waiting");
 });
 
 test("an answer of any kind ends it, and tells that others may be woken", () => {

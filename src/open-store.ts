@@ -45,6 +45,8 @@ export interface OpenMode {
   readonly create?: boolean;
   /** Read beside its server. */
   readonly readOnly?: boolean;
+  /** Other processes of this server read it. */
+  readonly shared?: boolean;
   /** On PostgreSQL, which servers share: for this process alone, as commands need that change what servers keep in memory. */
   readonly alone?: boolean;
 }
@@ -59,7 +61,7 @@ export async function openStore(config: StoreConfig, mode: OpenMode = {}): Promi
   if (!mode.create && !existsSync(file)) throw new ConfigError([`There is no store in ${config.data}; rekey init makes one.`]);
   if (mode.create) makeDataFolder(config);
   const { openSqlite } = await import("./store/sqlite.ts");
-  return openSqlite(file, { readOnly: mode.readOnly ?? false });
+  return openSqlite(file, mode);
 }
 
 async function openClaimed(url: string, { readOnly, alone }: OpenMode): Promise<Sql> {

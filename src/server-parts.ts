@@ -55,7 +55,7 @@ export async function openParts(
     const claim: WriterClaim = claimWriter(config.data);
     opened.defer(() => claim.release());
   }
-  const sql = await openStore(config, { create: owner, readOnly });
+  const sql = await openStore(config, { create: owner, readOnly, shared: config.processes > 1 });
   opened.defer(() => sql.close());
   if (owner) await migrate(sql);
   else {

@@ -2,6 +2,7 @@ import { closeSync, existsSync, openSync } from "node:fs";
 import { dirname } from "node:path";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { ConfigError } from "../core/error.ts";
+import { LogSync } from "./log-sync.ts";
 import { createSearchThread, type SearchThread, setSearchThread } from "./search-thread.ts";
 import type { Row, Sql, SqlValue } from "./sql.ts";
 import { checkValues } from "./sql-values.ts";
@@ -24,33 +25,43 @@ interface Job {
 /** The transaction under a whole batch is gone (SQLite rolls back by itself when a disk is full, for example). */
 class BatchLost extends Error {}
 
+export interface SqliteOptions {
+  /** Beside the process that writes. */
+  readonly readOnly?: boolean;
+  /** Other processes answer from this store: what they can see must be durable. */
+  readonly shared?: boolean;
+}
+
 const counters = new WeakMap<Sql, () => number>();
 
 /**
  * The embedded store in the file `path`: one writing and one read-only connection, so that reads see committed changes only
- * and wait for nobody. Opening for writing claims the folder (`claimWriter`). `:memory:` is a store for tests on one
+ * and wait for no transaction. What is not durable yet is told to nobody: reads that see it wait until it is. Opening for writing claims the folder (`claimWriter`). `:memory:` is a store for tests on one
  * connection. Constraints that are checked at commit (deferrable) would fail a whole batch: use none.
  * @throws ConfigError when another process writes there, or with `readOnly` when there is no such file.
  */
-export function openSqlite(path: string, { readOnly = false }: { readOnly?: boolean } = {}): Sql {
+export function openSqlite(path: string, { readOnly = false, shared = false }: SqliteOptions = {}): Sql {
   const inMemory = path === ":memory:";
   if (readOnly && !inMemory && !existsSync(path)) throw new ConfigError([`there is no store at ${path}`]);
   const claim = readOnly || inMemory ? undefined : claimWriter(dirname(path));
   const opened: DatabaseSync[] = [];
+  let log: LogSync | undefined;
   const thread = inMemory ? undefined : createSearchThread(path);
   try {
     const writer = readOnly ? undefined : openWriter(path);
     if (writer) opened.push(writer);
     const reader = inMemory ? undefined : new DatabaseSync(path, { readOnly: true, timeout: busyTimeoutMs });
     if (reader) opened.unshift(reader); // closed first, so that the writer's end can fold the log into the file
-    const sql = connect({ writer, reader, thread, closeAll });
-    if (thread) setSearchThread(sql, thread);
+    if (writer && !inMemory && !shared) log = new LogSync(`${path}-wal`);
+    const sql = connect({ writer, reader, thread, log, closeAll });
+    if (thread) setSearchThread(sql, log ? onlyDurable(thread, log) : thread);
     return sql;
   } catch (error) {
     closeAll();
     throw error;
   }
   function closeAll(): void {
+    log?.close();
     for (const database of opened) database.close();
     claim?.release();
   }
@@ -66,6 +77,7 @@ function openWriter(path: string): DatabaseSync {
     database.close();
     throw new ConfigError([`${path}: its file system cannot hold the store (no write-ahead log, as on network drives)`]);
   }
+  database.exec("select 1 from sqlite_schema limit 1"); // makes the log
   // Each savepoint keeps the pages that it changes: without `temp_store`, in files outside of the data folder.
   database.exec(
     "pragma temp_store = memory; pragma synchronous = full; pragma journal_size_limit = 67108864; pragma wal_autocheckpoint = 16000; pragma cache_size = -32000",
@@ -77,12 +89,24 @@ interface Connections {
   writer: DatabaseSync | undefined;
   reader: DatabaseSync | undefined;
   thread: SearchThread | undefined;
+  log: LogSync | undefined;
   closeAll(): void;
 }
 
-function connect({ writer, reader, thread, closeAll }: Connections): Sql {
+function onlyDurable(thread: SearchThread, log: LogSync): SearchThread {
+  return {
+    async ask<T>(name: string, ...args: readonly unknown[]): Promise<T> {
+      const found = await thread.ask<T>(name, ...args);
+      await log.durable();
+      return found;
+    },
+    close: () => thread.close(),
+  };
+}
+
+function connect({ writer, reader, thread, log, closeAll }: Connections): Sql {
   const read = reader && readExecutor(reader, writer);
-  const group = writer && groupCommit(writer, () => counter.forget());
+  const group = writer && groupCommit(writer, log, () => counter.forget());
   let closed = false;
 
   const transaction: Sql["transaction"] = async (work, options) => {
@@ -97,7 +121,10 @@ function connect({ writer, reader, thread, closeAll }: Connections): Sql {
       if (!read || !isRead(text)) return transaction((tx) => tx.query<R>(text, values));
       refuseInsideWork();
       if (closed) throw new Error("the store is closed");
-      return read(text, values) as R[];
+      const rows = read(text, values);
+      const durable = log?.durable();
+      if (durable) await durable;
+      return rows as R[];
     },
     transaction,
     async close() {
@@ -189,8 +216,11 @@ const failAll = (jobs: readonly Job[], error: unknown): void => {
   for (const job of jobs) job.fail(error);
 };
 
-/** Concurrent transactions as savepoints of one; `onCommit` runs before any of them is told. */
-function groupCommit(database: DatabaseSync, onCommit: () => void) {
+/**
+ * Concurrent transactions as savepoints of one; `onCommit` runs before any of them is told. With `log`, the next ones run
+ * while the disk writes.
+ */
+function groupCommit(database: DatabaseSync, log: LogSync | undefined, onCommit: () => void) {
   const execute: Execute = executor(database);
   const command = (text: string) => {
     const statement = database.prepare(text);
@@ -222,8 +252,9 @@ function groupCommit(database: DatabaseSync, onCommit: () => void) {
   }
 
   async function runBatch(jobs: readonly Job[]): Promise<void> {
+    const durable = jobs.some((job) => job.durable);
     try {
-      setDurable(jobs.some(({ durable }) => durable));
+      setDurable(durable && !log);
       begin();
       for (const job of jobs) await job.run();
       commit();
@@ -233,7 +264,18 @@ function groupCommit(database: DatabaseSync, onCommit: () => void) {
       return;
     }
     onCommit();
-    for (const job of jobs) job.settle();
+    if (durable) log?.written();
+    settle(jobs);
+  }
+
+  function settle(jobs: readonly Job[]): void {
+    const settleAll = () => {
+      for (const job of jobs) job.settle();
+    };
+    // Also one that need not be durable may have seen what is not yet.
+    const written = log?.durable();
+    if (written) void written.then(settleAll, (error: unknown) => failAll(jobs, error));
+    else settleAll();
   }
 
   async function drain(): Promise<void> {
@@ -249,7 +291,8 @@ function groupCommit(database: DatabaseSync, onCommit: () => void) {
   }
 
   return {
-    transaction<T>(work: (tx: Sql) => Promise<T>, { durable = true } = {}): Promise<T> {
+    async transaction<T>(work: (tx: Sql) => Promise<T>, { durable = true } = {}): Promise<T> {
+      log?.requireSound();
       return new Promise<T>((resolve, reject) => {
         let outcome: { value: T } | { error: unknown } | undefined;
         queue.push({
@@ -263,7 +306,10 @@ function groupCommit(database: DatabaseSync, onCommit: () => void) {
         draining ??= drain();
       });
     },
-    idle: async () => draining,
+    async idle(): Promise<void> {
+      await draining;
+      await log?.durable()?.catch(() => undefined);
+    },
   };
 }
 

@@ -239,6 +239,7 @@ const rotate: ApiCommand = {
     'rekey secret rotate app/db --function SecretsManagerRDSPostgreSQLRotationSingleUser --schedule "rate(10 days)" --window 3h',
   ],
   operation: "secrets/rotate",
+  notes: "The first time, rekey rotation setup chooses the function, and looks whether it will work.",
   options: {
     "--function <name>": "rotation function: its ARN, or the name of a built-in one",
     ...ruleOptions,

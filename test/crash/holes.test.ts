@@ -30,12 +30,11 @@ describe("planted holes", () => {
     });
   }
 
-  for (const by of [{ scenario: "aws-iam/issuer" }, { test: "test/crash/split-brain.test.ts", pattern: "redis/dual-slot" }]) {
-    const control: Hole = { name: "none", about: "the program as it is", by, changes: [] };
-    test(`in a copy without any, ${JSON.stringify(by)} shows nothing`, { skip: skipOf(control) }, async () => {
-      assert.equal(await findHole(control, { root, kills: 4, seed: 1 }), undefined);
-    });
-  }
+  const by = { scenario: "aws-iam/issuer" };
+  const control: Hole = { name: "none", about: "the program as it is", by, changes: [] };
+  test("in a copy without any there is nothing to find", { skip: skipOf(control) }, async () => {
+    assert.equal(await findHole(control, { root, kills: 3, seed: 1 }), undefined);
+  });
 
   test("each fits the program as it is now; one that does not is no hole", () => {
     for (const hole of holes) withCopyOf(hole, (copy) => plant(hole, copy));

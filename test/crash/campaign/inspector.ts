@@ -55,6 +55,7 @@ export class Inspector {
       await this.#inForce(seen, found);
       await this.#stored(seen, found);
       await this.#grace(world, seen, found);
+      await this.#lasts(seen, found);
       this.#history(seen, found);
     }
     await this.#accounts(world, where);
@@ -164,6 +165,17 @@ export class Inspector {
       else if (due_at > Date.now() + graceMs && (await this.#target.logsIn(value)) !== "ok")
         found("I10", "an old credential ended before its deadline");
     }
+  }
+
+  /** I10, whatever retirements say: the old credential lasts as long as the secret's policy says, after a rotation that ended. */
+  async #lasts(seen: Seen, found: (invariant: string, what: string) => void): Promise<void> {
+    const { retireAfterSeconds } = this.#scenario;
+    const previous = this.#valueOf(seen, "AWSPREVIOUS");
+    const last = seen.rotations.find(({ state }) => state === "succeeded");
+    if (retireAfterSeconds === undefined || !previous || !last || seen.running.length > 0) return;
+    const untilMs = (last.endedAt ?? 0) + 1_000 * retireAfterSeconds;
+    if (untilMs > Date.now() + graceMs && (await this.#target.logsIn(previous)) !== "ok")
+      found("I10", "an old credential did not last as long as its policy says");
   }
 
   async #noOrphans({ secret, values }: Seen, found: (invariant: string, what: string) => void, one: boolean): Promise<void> {

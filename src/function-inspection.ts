@@ -1,7 +1,7 @@
 import type { Authorize } from "./auth/authorize.ts";
 import { RotatorError, ServiceError } from "./core/error.ts";
 import type { FunctionRecord } from "./core/function.ts";
-import { functionTimeoutText } from "./core/login-outcome.ts";
+import { functionRouteText } from "./core/login-outcome.ts";
 import type { Secret } from "./core/secret.ts";
 import type { Inspection } from "./engine/invoke.ts";
 import type { Functions } from "./functions/functions.ts";
@@ -58,7 +58,7 @@ export async function inspectFunction(
     findings.push({
       step: "setSecret",
       problem: `function ${name} is ended after ${timeoutSeconds} s, which a slow login alone may take`,
-      remedy: functionTimeoutText,
+      remedy: functionRouteText,
       warning: true,
     });
   else passed.push(`its timeout of ${timeoutSeconds} s leaves room for logins`);

@@ -6,6 +6,10 @@ export interface LoginAdvice {
   readonly remedy: string;
 }
 
+/** What lets a function do its work in time. */
+export const functionRouteText =
+  "See that its network and the security groups on both sides let it reach the database and this server, and that its timeout is longer than the login takes.";
+
 /** For whoever waits for a function that did not answer in time. */
 export const functionTimeoutText =
   "The function timed out. Usually it cannot reach the database, or this server: check its network, the security groups on both sides, and that its timeout is longer than the login takes.";

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { connect } from "node:net";
 import { RotatorError } from "../core/error.ts";
-import { functionTimeoutText, loginAdvice } from "../core/login-outcome.ts";
+import { functionRouteText, loginAdvice } from "../core/login-outcome.ts";
 import { type Secret, versionWith } from "../core/secret.ts";
 import type { AnyCredential } from "../targets/index.ts";
 import type { Notes } from "./check-notes.ts";
@@ -71,7 +71,7 @@ async function checkRoute(held: HeldJob, value: AnyCredential | undefined, runsE
     notes.warn(
       "setSecret",
       `whether the function reaches ${place} from its own network is not seen from here`,
-      functionTimeoutText,
+      functionRouteText,
     );
     return;
   }

@@ -152,7 +152,7 @@ async function findForCheck(held: HeldJob, secret: Secret, notes: Notes): Promis
 
 async function checkTarget(held: HeldJob, target: OpenTarget, notes: Notes): Promise<void> {
   const { rotator, strategy, current, account } = target;
-  await checkAccount(held, target, notes);
+  if (strategy !== "generator") await checkAccount(held, target, notes);
   const made = strategy === "issuer" || (await checkCreate(held, target, notes));
   const login = { credential: current, who: "the current credential", earliest: asksBefore(target) };
   const works = strategy === "generator" || (await checkLogin(held, rotator, login, notes));

@@ -61,7 +61,7 @@ describe("the pre-flight of a function of one's own", () => {
     const { name, arn } = await world.create({ file: "rotate.mjs", timeout: 3 });
     const { SecretId } = await world.newSecret(value());
     const short = (await check(SecretId, arn)).findings.find(({ problem }) => /ended after 3 s/.test(problem));
-    assert.match(String(short?.remedy), /network, the security groups.*timeout/);
+    assert.match(String(short?.remedy), /network and the security groups.*timeout/);
 
     const far = await world.newSecret(value({ port: 1 }));
     const [unreachable] = problems(await check(far.SecretId, arn, 1));

@@ -157,7 +157,8 @@ class Campaign {
       process.kill(part, "SIGKILL");
       return { what: `a part of it, ${after}`, dead: false };
     }
-    const workers = [...workersOf(server, "writer"), ...workersOf(server, "reader")];
+    // Also one that does not serve yet: it may have the store already.
+    const workers = this.#program.processes === undefined ? [] : childrenOf(server.pid);
     for (const one of this.#applications) one.down();
     await server.stop("SIGKILL");
     this.#logs.push(server.log());

@@ -76,8 +76,7 @@ async function isOwn(
   held: HeldRetirement,
   { id, issuer, access, account }: { id: string; issuer: Issuer<AnyCredential>; access: Access<AnyCredential>; account: string },
 ): Promise<boolean> {
-  const { secretId, versionId } = held.retirement;
-  if (!access.admin || (await wasIssued(held.parts.sql, secretId, versionId, id))) return true;
+  if (!access.admin || (await wasIssued(held.parts.sql, held.retirement, id))) return true;
   const listed = await issuer.list(access, await held.tools());
   if (listed) return listed.some((each) => each.id === id);
   throw new Blocked("denied", `${id} was put by hand, and the target cannot say whether it is of ${account}`, byHand);

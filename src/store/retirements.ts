@@ -52,11 +52,16 @@ export async function retireGivenUp(tx: Sql, secretId: string, versionId: string
   await insertRetirement(tx, { secretId, versionId, strategy: "issuer", functionArn: issued.function_arn, ...times });
 }
 
-/** Whether the target gave the version's rotation this very id. */
-export async function wasIssued(sql: Sql, secretId: string, versionId: string, id: string): Promise<boolean> {
+/** Whether the target gave the version's rotation this very id. Of a rotation by another function it was another target. */
+export async function wasIssued(
+  sql: Sql,
+  { secretId, versionId, functionArn }: Pick<Retirement, "secretId" | "versionId" | "functionArn">,
+  id: string,
+): Promise<boolean> {
   const rows = await sql.query<{ intent: string }>(
-    "select intent from rotations where secret_id = $1 and version_id = $2 and intent is not null order by started_at desc limit 100",
-    [secretId, versionId],
+    `select intent from rotations where secret_id = $1 and version_id = $2 and function_arn = $3 and intent is not null
+     order by started_at desc limit 100`,
+    [secretId, versionId, functionArn],
   );
   return rows.some(({ intent }) => JSON.parse(intent).issuedId === id);
 }

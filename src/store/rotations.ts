@@ -142,12 +142,10 @@ async function tellOfEnd(
   await addEvent(tx, { at: ended.nowMs, type: `rotation.${ended.state}`, resource, generation, detail });
 }
 
-/** Whether a rotation made this version and finished: its value has logged in. A younger version of the same id is another one. */
-export async function wasRotatedTo(sql: Sql, secretId: string, version: { id: string; createdAt: number }): Promise<boolean> {
-  return (await functionThatRotatedTo(sql, secretId, version)) !== undefined;
-}
-
-/** The ARN of the function of that rotation; `undefined` when there was none. */
+/**
+ * The ARN of the function whose rotation made this version and finished: by its rules the value has logged in. A younger
+ * version of the same id is another one. `undefined` when no rotation made it.
+ */
 export async function functionThatRotatedTo(
   sql: Sql,
   secretId: string,

@@ -222,6 +222,23 @@ forEachStore((_dialect, open) => {
     }
   });
 
+  test("nor by an id that another function's target, perhaps one of the writer's own, is said to have issued", async () => {
+    await using place = await openKeyWorld(await open(), "issuer", { lists: false });
+    const secret = await place.newSecret(await place.superuser());
+    const { id } = await place.rotate(secret);
+    const victim = place.service.addKey(secret.name).id;
+    const versionId = randomUUID();
+    await place.world.put(secret, { ...(await place.value(secret)), id: victim }, versionId);
+    const intent = JSON.stringify({ marker: "m", at: Date.now(), issuedId: victim });
+    const values = [id, versionId, `${(await place.world.rotationOf(id)).functionArn}OfTheWriter`, intent, Date.now() + 1_000];
+    const text = "update rotations set version_id = $2, function_arn = $3, intent = $4, started_at = $5 where id = $1";
+    await place.world.sql.query(text, values);
+    assert.equal((await place.rotate(secret)).state, "succeeded");
+    place.aheadMs = 2 * 86_400_000;
+    await place.until(async () => (await place.states(secret)).every((state) => state === "blocked" || state === "done"));
+    assert.ok(place.live(secret).includes(victim));
+  });
+
   test("a rotation that is asked for again goes on with the key that was made, and issues no other", async () => {
     await using place = await openKeyWorld(await open(), "issuer", { settlesWithinMs: 60_000 });
     place.service.delay = 3;

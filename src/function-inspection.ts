@@ -1,3 +1,4 @@
+import { dirname } from "node:path";
 import type { Authorize } from "./auth/authorize.ts";
 import { RotatorError, ServiceError } from "./core/error.ts";
 import type { FunctionRecord } from "./core/function.ts";
@@ -71,7 +72,7 @@ async function missingTrust({ functions }: InspectionParts, record: FunctionReco
   return missing.map((path) => ({
     step: "setSecret",
     problem: `function ${record.name} names ${path}, which is not on this server: it may fail, or do without TLS`,
-    remedy: `Link it to the certificates that this system trusts, e.g. ln -s /etc/ssl/certs/ca-certificates.crt ${path}`,
+    remedy: `Link it to what this system trusts, e.g. mkdir -p ${dirname(path)} && ln -s /etc/ssl/certs/ca-certificates.crt ${path}`,
     warning: true,
   }));
 }

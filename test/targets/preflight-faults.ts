@@ -290,6 +290,16 @@ export const faultsOfMariadb: readonly Fault[] = [
     problem: /has a right that/,
   },
   {
+    name: "the second of two named users is not marked as of the pair",
+    alternating: true,
+    plant: async ({ sql }, user) => {
+      await sql(`create user other_${user} identified by 'other'`);
+      return { usernames: [user, `other_${user}`] };
+    },
+    step: "setSecret",
+    problem: /nothing says that it alternates with/,
+  },
+  {
     name: "the clone is locked",
     alternating: true,
     plant: async ({ sql }, user) => void (await sql(`create user ${user}_clone identified by 'other' account lock`)),

@@ -2,6 +2,7 @@ import { RotatorError } from "../core/error.ts";
 import { currentInForce, type Secret } from "../core/secret.ts";
 import { findSecret } from "../store/secrets.ts";
 import type { AnyCredential } from "../targets/index.ts";
+import type { Endpoint } from "../targets/target.ts";
 import type { EngineParts } from "./parts.ts";
 import { credentialOf } from "./values.ts";
 
@@ -53,7 +54,19 @@ export async function readSuperuser(
   // It may be in the middle of a switch itself.
   const credential = await credentialOf(parts, found, currentInForce(found), "the superuser's value");
   if (!credential) throw new RotatorError("invalid", "the superuser's secret has no current value");
-  return atAddress(credential, address ?? found.tags?.[addressTag]);
+  const atOne = atAddress(credential, address ?? found.tags?.[addressTag]);
+  return (found.rotationPolicy?.endpoints ?? []).some((endpoint) => isPlaceOf(current, endpoint, atOne))
+    ? { ...atOne, host: current.host, port: current.port }
+    : atOne;
+}
+
+/**
+ * Whether the rotated secret is for an endpoint of the superuser's secret: a further name of the same server, as whoever
+ * may read the superuser's value has said.
+ */
+function isPlaceOf({ host, port }: AnyCredential, endpoint: Endpoint, superuser: AnyCredential): boolean {
+  const { host: name, port: at = superuser.port } = endpoint;
+  return String(host).toLowerCase() === name.toLowerCase() && String(port) === String(at);
 }
 
 /** A value with a host stays as it is. */

@@ -171,6 +171,26 @@ describe("rights of rotations", { skip: postgresSkip }, () => {
     }
   });
 
+  it("another name of the superuser's server counts where its own rotation policy names it", async () => {
+    const other = await world.newSecret({ ...world.superuser(), host: "localhost" });
+    const { host, port } = database;
+    await nativeOk(server, "rotations/put-policy", {
+      secretId: other.SecretId,
+      endpoints: [
+        { host, port: port + 1 },
+        { host, port },
+      ],
+    });
+    const attempt = await tryAs(server.credentials, { masterarn: other.ARN });
+    assert.equal((await world.rotationOf(attempt.SecretId)).state, "succeeded", attempt.rotation.reason);
+    assert.equal((await world.value(attempt.SecretId)).username, `${attempt.login.username}_clone`);
+    const wrong = [{ host: "db.example.com", port }];
+    await nativeOk(server, "rotations/put-policy", { secretId: other.SecretId, endpoints: wrong });
+    const elsewhere = await tryAs(server.credentials, { masterarn: other.ARN });
+    assert.equal(elsewhere.rotation.outcome, "invalid", elsewhere.rotation.reason);
+    await world.root.cancelRotateSecret({ SecretId: elsewhere.SecretId });
+  });
+
   it("RotateSecret asks for lambda:InvokeFunction on the built-in function, given now or stored before", async () => {
     const { SecretId } = await world.newSecret(await world.newLogin());
     const caller = await newUser(

@@ -73,12 +73,16 @@ export class Inspector {
       if (!previous) continue;
       const answer = await this.#target.logsIn(previous);
       const ended = this.#scenario.strategy === "single-user" || this.#scenario.retireAfterSeconds === 0;
-      // One that is kept for some seconds may have been ended since, or not yet: `lasts` looks at it.
+      // One that is kept for some seconds may have ended since, or not yet: `lasts` looks at it.
       const isSure = ended || (this.#scenario.retireAfterSeconds ?? hourSeconds) >= hourSeconds;
-      if (isSure && answer !== (ended ? "refused" : "ok")) found("I10", `the old credential is ${answer}`);
+      if (isSure) this.#oldOne(answer, ended, found);
       await this.#noOrphans(seen, found, ended);
     }
     await this.#events(world);
+  }
+
+  #oldOne(answer: string, ended: boolean, found: (invariant: string, what: string) => void): void {
+    if (answer !== (ended ? "refused" : "ok")) found("I10", `the old credential is ${answer}`);
   }
 
   /** No value that was ever stored is in what a process said, in the server's log, or in the store's files (I14). */

@@ -49,7 +49,11 @@ export const holes: readonly Hole[] = [
     : suitable(rotator, parseCredential(value, "the pending value"), "the pending value");\n`,
       },
       // Without a look at what is in force.
-      { file: rotate, from: 'doubtful ? await probe(held, turn, pending) : "set"', to: 'doubtful && !probe ? "proceed" : "set"' },
+      {
+        file: rotate,
+        from: 'doubtful ? await probe(held, turn, pending) : { decision: "set" }',
+        to: 'doubtful && !probe ? { decision: "proceed" } : { decision: "set" }',
+      },
     ],
   },
   {
@@ -165,8 +169,9 @@ export const holes: readonly Hole[] = [
     changes: [
       {
         file: "src/engine/held-rotation.ts",
-        from: "      if (event !== undefined) await this.#addEvent(tx, event, secret);\n      return secret;\n    });\n",
-        to: `      return secret;
+        from: "      if (event !== undefined) await this.#addEvent(tx, event, secret);\n      await also?.(tx);\n      return secret;\n    });\n",
+        to: `      await also?.(tx);
+      return secret;
     });
     const told = this.#secret;
     if (event !== undefined && told) await sql.transaction((tx) => this.#addEvent(tx, event, told));\n`,

@@ -52,7 +52,10 @@ export async function planSetup({ args, options }: Typed, connection: Connection
 async function requireQuiet(connection: Connection, secretId: string, name: string): Promise<void> {
   const running = await callApi(connection, "rotations/list", { secretId, state: "running", limit: 1 });
   if (rowsOf(running, "rotations").length > 0)
-    throw new CommandError(1, `a rotation of ${name} is running: wait for its end (rekey rotation status ${name}), then set up`);
+    throw new CommandError(
+      1,
+      `a rotation of ${name} is running: wait for its end (rekey rotation status ${name}) or stop it (rekey rotation cancel ${name}), then set up`,
+    );
 }
 
 /** Empty when the secret has none. */

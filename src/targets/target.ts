@@ -21,7 +21,7 @@ export interface Access<Credential, Admin = Credential> {
 }
 
 /** What a pre-flight looks at. */
-export interface Looked<Credential, Admin = Credential> extends Access<Credential, Admin> {
+interface Looked<Credential, Admin = Credential> extends Access<Credential, Admin> {
   readonly previous?: Credential | undefined;
 }
 

@@ -20,7 +20,7 @@ export async function adopt(held: HeldJob, caps: Caps): Promise<JobData> {
     ok,
     findings,
     passed,
-    plan: target && ok ? await planOf(held, caps, configured, found) : [],
+    plan: ok ? await planOf(held, caps, configured, found) : [],
     ...(target && { kind: target.rotator.kind, strategy: target.strategy, account: target.account }),
     generation: secret.generation,
     versionId: versionWith(secret, "AWSCURRENT")?.id,
@@ -39,13 +39,15 @@ function asConfigured({ job, parts }: HeldJob, secret: Secret): Secret {
   }
 }
 
-async function planOf(held: HeldJob, caps: Caps, { nextRotationAt }: Secret, { target }: Preflight): Promise<string[]> {
-  if (!target) return [];
+async function planOf(held: HeldJob, caps: Caps, secret: Secret, { target }: Preflight): Promise<string[]> {
+  const { nextRotationAt, rotationFunctionArn } = secret;
   const first = nextRotationAt === undefined ? "when somebody asks for it" : `by ${new Date(nextRotationAt).toISOString()}`;
   return [
     `Nothing is changed at the target now, and the value stays as it is.`,
     `The first rotation begins ${first}.`,
-    ...(await firstRotation(held, caps, target)),
+    ...(target
+      ? await firstRotation(held, caps, target)
+      : [`It has ${rotationFunctionArn} called for each of the four steps, which does there what its code says.`]),
   ];
 }
 

@@ -53,6 +53,8 @@ describe("the pre-flight of a function of one's own", () => {
     assert.deepEqual(problems(found), []);
     assert.ok(found.passed.includes(`this server, which runs the function, reaches 127.0.0.1:${port}`), String(found.passed));
     assert.match(found.passed.join("\n"), /can be called from this server\n.*role.*lets it in\n.*timeout of 30 s/);
+    const adopted = await rekey.ask(`rotation adopt ${SecretId} --function ${arn} --after-days 30`);
+    assert.match(adopted, new RegExp(`It has ${arn} called for each of the four steps`));
     assert.equal(await world.logs(name), "");
     assert.deepEqual(Object.values((await world.root.describeSecret({ SecretId })).VersionIdsToStages ?? {}), [["AWSCURRENT"]]);
   });

@@ -12,6 +12,7 @@ import { busyAccount, lastStrategy } from "../store/target-jobs.ts";
 import type { AnyCredential } from "../targets/index.ts";
 import type { Strategy } from "../targets/target.ts";
 import type { Caps } from "./caps.ts";
+import { ownFunction } from "./check-function.ts";
 import { type HeldJob, JobPostponed, JobRefused } from "./held-job.ts";
 import {
   accountOf,
@@ -54,8 +55,13 @@ export async function rollBack(held: HeldJob, caps: Caps): Promise<undefined> {
 
 async function findWay(held: HeldJob): Promise<Way> {
   const secret = await held.readSecret();
-  const target = await openTarget(held, secret);
   const versionId = String(held.job.input.versionId);
+  if (await ownFunction(held, secret)) {
+    throw new JobRefused(
+      `nothing was changed: what a function of your own has set Rekey cannot try out; once you know that version ${versionId} works, move AWSCURRENT to it with UpdateSecretVersionStage`,
+    );
+  }
+  const target = await openTarget(held, secret);
   const version = versionOf(secret, versionId);
   const former = versionWith(secret, "AWSCURRENT");
   if (!version || !former) throw new JobRefused(`version ${versionId} is gone: nothing was changed`);

@@ -123,6 +123,21 @@ describe("the pre-flight of a function of one's own", () => {
     assert.match(`${found?.problem} ${found?.remedy}`, new RegExp(`${missing}.*without TLS.*ln -s .* ${missing}$`));
   });
 
+  it("the way back from what it did is by hand, and says how", async () => {
+    const { arn } = await world.create({ file: "rotate.mjs" });
+    const { SecretId, VersionId } = await world.newSecret(value());
+    await world.rotate(SecretId, arn);
+    assert.equal((await world.rotationOf(SecretId)).state, "succeeded");
+    const { code, err } = await rekey.run(`secret rollback ${SecretId}`);
+    assert.deepEqual(
+      [code, /nothing was changed: .* move AWSCURRENT to it with UpdateSecretVersionStage/.test(err)],
+      [1, true],
+      err,
+    );
+    const { versionIdsToStages } = await world.ask("secrets/describe", { secretId: SecretId });
+    assert.deepEqual((versionIdsToStages as Record<string, string[]>)[VersionId], ["AWSPREVIOUS"]);
+  });
+
   it("a file that is gone", async () => {
     const path = world.write("gone.mjs", nodeRotation);
     const { arn } = await world.create({ file: "gone.mjs" });

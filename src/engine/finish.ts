@@ -4,7 +4,7 @@ import { rotated } from "../core/rotation-schedule.ts";
 import { detach, isPending, moveLabel, type SecretVersion, versionWith } from "../core/secret.ts";
 import { addEvent } from "../store/events.ts";
 import { endOverwritten, hasRetirement, insertRetirement } from "../store/retirements.ts";
-import { functionThatRotatedTo } from "../store/rotations.ts";
+import { functionThatRotatedTo, noteRotatedTo } from "../store/rotations.ts";
 import type { Sql } from "../store/sql.ts";
 import { type HeldRotation, Superseded } from "./held-rotation.ts";
 import type { Turn } from "./turn.ts";
@@ -24,6 +24,7 @@ export async function finishSecret(held: HeldRotation, turn: Turn): Promise<void
       return rotated(detach(moved, "AWSPENDING"), parts.now(), parts.random());
     },
     also: async (tx) => {
+      await noteRotatedTo(tx, rotation);
       for (const { id } of old) await schedule(tx, held, turn, id);
       await endReplaced(tx, held, turn);
       if (rotation.intent?.doubtful) await held.findStrays(tx);
@@ -59,7 +60,7 @@ async function endReplaced(tx: Sql, { parts }: HeldRotation, { secret, strategy 
 /** One that a rotation by this function made, or that logs in. @throws RotatorError while that cannot be known */
 async function isOwnCredential(held: HeldRotation, turn: Turn, version: SecretVersion): Promise<boolean> {
   const { secret, rotator, current, account } = turn;
-  if ((await functionThatRotatedTo(held.parts.sql, secret.id, version)) === held.rotation.functionArn) return true;
+  if ((await functionThatRotatedTo(held.parts.sql, secret.id, version.id)) === held.rotation.functionArn) return true;
   if (rotator.issuer?.idUnproven) return false;
   const answer = await rotator.probe(current, await held.tools());
   if (answer === "unreachable" || answer === "timeout" || answer === "tls" || answer === "unknown") {
@@ -70,7 +71,7 @@ async function isOwnCredential(held: HeldRotation, turn: Turn, version: SecretVe
 
 async function isLeftBehind({ parts, rotation }: HeldRotation, previous: SecretVersion): Promise<boolean> {
   const { secretId, functionArn } = rotation;
-  const made = (await functionThatRotatedTo(parts.sql, secretId, previous)) === functionArn;
+  const made = (await functionThatRotatedTo(parts.sql, secretId, previous.id)) === functionArn;
   return made && !(await hasRetirement(parts.sql, secretId, previous.id));
 }
 

@@ -18,7 +18,7 @@ export async function hasRotated(
 ): Promise<boolean> {
   for (const label of ["AWSCURRENT", "AWSPREVIOUS"]) {
     const version = versionWith(secret, label);
-    const by = version && (await functionThatRotatedTo(parts.sql, secret.id, version));
+    const by = version && (await functionThatRotatedTo(parts.sql, secret.id, version.id));
     if (!version || by === undefined || !(await hasLoggedIn(parts, secret, by, kind))) continue;
     const value = await credentialOf(parts, secret, version, `the value labelled ${label}`);
     if (value && isOfAccount(value)) return true;

@@ -142,21 +142,25 @@ async function tellOfEnd(
   await addEvent(tx, { at: ended.nowMs, type: `rotation.${ended.state}`, resource, generation, detail });
 }
 
+/** Keeps of a rotation that finishes what made its version: as long as that lives, and longer than the rotation is on record. */
+export async function noteRotatedTo(tx: Sql, { secretId, versionId, functionArn }: Rotation): Promise<void> {
+  await tx.query("update versions set rotated_by = $3 where secret_id = $1 and version_id = $2", [
+    secretId,
+    versionId,
+    functionArn,
+  ]);
+}
+
 /**
- * The ARN of the function whose rotation made this version and finished: by its rules the value has logged in. A younger
- * version of the same id is another one. `undefined` when no rotation made it.
+ * The ARN of the function whose rotation made this version and finished: by its rules the value has logged in. `undefined`
+ * when no rotation made it.
  */
-export async function functionThatRotatedTo(
-  sql: Sql,
-  secretId: string,
-  version: { id: string; createdAt: number },
-): Promise<string | undefined> {
-  const [row] = await sql.query<{ function_arn: string }>(
-    `select function_arn from rotations where secret_id = $1 and version_id = $2 and started_at >= $3
-       and state = 'succeeded' and test_only = 0 limit 1`,
-    [secretId, version.id, version.createdAt],
+export async function functionThatRotatedTo(sql: Sql, secretId: string, versionId: string): Promise<string | undefined> {
+  const [row] = await sql.query<{ rotated_by: string | null }>(
+    "select rotated_by from versions where secret_id = $1 and version_id = $2",
+    [secretId, versionId],
   );
-  return row?.function_arn;
+  return row?.rotated_by ?? undefined;
 }
 
 /** Of the newest rotation that did not finish, but for those to `exceptId`. */

@@ -38,10 +38,11 @@ export const migration = {
     "create index secrets_by_created on secrets (region, created_at, id)",
     "create index secrets_by_changed on secrets (region, last_changed_at, id)",
     "create index secrets_by_accessed on secrets (region, coalesce(last_accessed_at, 0), id)",
-    // A version without `sealed` has no value yet (AWSPENDING of a rotation before createSecret).
+    // A version without `sealed` has no value yet (AWSPENDING of a rotation before createSecret). `rotated_by`: the ARN of the
+    // function whose rotation made it and finished.
     `create table versions (secret_id text not null references secrets (id) on delete cascade, version_id text not null,
       created_at bigint not null, last_accessed_at bigint, kind text, sealed bytes, wrapped_data_key bytes, digest bytes,
-      key_id text, key_version integer, primary key (secret_id, version_id))`,
+      key_id text, key_version integer, rotated_by text, primary key (secret_id, version_id))`,
     // By age, so that new ones come to its end: each put elsewhere would write a page more.
     "create index versions_by_key on versions (key_id, key_version, created_at) where key_id is not null",
     `create table labels (secret_id text not null references secrets (id) on delete cascade, label text not null,

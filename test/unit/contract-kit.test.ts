@@ -14,13 +14,13 @@ async function openDoor() {
     return operation === "DescribeSecret" ? { VersionIdsToStages: labels } : { SecretString: '{"password":"stored"}' };
   };
   const door = await openContractDoor(secret, store);
-  const ask = async (operation: string, input: Members, token = door.sessionToken) => {
+  const ask = async (operation: string, input: Members, token = door.sessionToken): Promise<Members> => {
     const response = await fetch(door.endpoint, {
       method: "POST",
       headers: { "x-amz-target": `secretsmanager.${operation}`, ...(token !== "" && { "x-amz-security-token": token }) },
       body: JSON.stringify(input),
     });
-    return { status: response.status, ...((await response.json()) as Record<string, unknown>) };
+    return { status: response.status, ...((await response.json()) as Members) };
   };
   return { door, ask, stored, [Symbol.asyncDispose]: () => door[Symbol.asyncDispose]() };
 }

@@ -156,7 +156,8 @@ class Campaign {
     const deadline = setTimeout(() => worker.kill("SIGKILL"), healWithinMs);
     await this.#listen(worker, () => undefined);
     clearTimeout(deadline);
-    if (worker.exitCode !== 0) this.#inspector.violated("I6", `the last start did not end its work: ${this.#tail()}`, "the end");
+    const name = worker.exitCode === null ? "I6" : "worker"; // not ended by itself, or by an error
+    if (worker.exitCode !== 0) this.#inspector.violated(name, `the last start did not end its work: ${this.#tail()}`, "the end");
     await this.#withWorld((world) => this.#inspector.atEnd(world, this.#secrets));
   }
 

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { after, it } from "node:test";
 import { native, nativeOk, newName, policyOf, statement } from "../support/aws.ts";
+import { declarationAt } from "../support/http-api-world.ts";
 import { startRekey } from "../support/rekey-server.ts";
 
 const server = await startRekey();
@@ -14,6 +15,7 @@ const trust = JSON.stringify({
 });
 const rotationLambdaArn = `arn:aws:lambda:us-east-1:${server.credentials.account}:function:SecretsManagerRDSMySQLRotationSingleUser`;
 const tags = [{ key: "a", value: "b" }];
+const httpApi = declarationAt("https://api.example.com");
 const iam = `arn:aws:iam::${server.credentials.account}`;
 
 /** Names of things that are there, or of none. */
@@ -27,10 +29,25 @@ interface Names {
   readonly provider: string;
   readonly secret: string;
   readonly job: string;
+  readonly function: string;
 }
 
 const membersOf = (the: Names): Readonly<Record<string, object>> => ({
   "events/list": {},
+  "functions/create": { functionName: the.function, httpApi },
+  "functions/update": { functionName: the.function, timeout: 9 },
+  "functions/get": { functionName: the.function },
+  "functions/list": {},
+  "functions/invoke": { functionName: the.function },
+  "functions/logs": { functionName: the.function },
+  "functions/policy": { functionName: the.function },
+  "functions/put-policy": { functionName: the.function, policy: "" },
+  "functions/delete": { functionName: the.function },
+  "quarantine/status": {},
+  "quarantine/plan": {},
+  "quarantine/release": {},
+  "rotations/get-policy": { secretId: the.secret },
+  "rotations/put-policy": { secretId: the.secret, jitterSeconds: 1 },
   "rotations/adopt": { secretId: the.secret, rotationLambdaArn },
   "rotations/apply-adoption": { jobId: the.job },
   "rotations/check": { secretId: the.secret },
@@ -101,6 +118,8 @@ async function there(): Promise<Names> {
   await nativeOk(server, "secrets/create", { name: secret });
   const { accessKeyId } = await nativeOk(server, "access-keys/create", { userName: user });
   const { tokenId } = await nativeOk(server, "tokens/create", { userName: user, name: "t" });
+  const named = newName("function");
+  await nativeOk(server, "functions/create", { functionName: named, httpApi });
   const { jobId } = await nativeOk(server, "rotations/adopt", { secretId: secret, rotationLambdaArn });
   return {
     user,
@@ -110,6 +129,7 @@ async function there(): Promise<Names> {
     provider,
     secret,
     job: String(jobId),
+    function: named,
     accessKey: String(accessKeyId),
     tokenId: String(tokenId),
   };
@@ -125,6 +145,7 @@ const nowhere: Names = {
   provider: "https://nowhere.example",
   secret: "nothing",
   job: "00000000-0000-4000-8000-000000000001",
+  function: "nothing-to-call",
 };
 
 it("every operation of the native API beside those of secrets is refused, whether its object is there or not", async () => {

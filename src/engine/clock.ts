@@ -26,7 +26,12 @@ export class Clock {
 
   /** False for the length of a claim after a jump ahead: whoever ends something may be misled about its deadline. */
   get isSettled(): boolean {
-    return (this.#parts.elapsed?.() ?? 0) >= this.#settledAt;
+    const { now, elapsed } = this.#parts;
+    if (!elapsed) return true;
+    const last = this.#last;
+    // It may have jumped since it was looked at.
+    if (last && isJump(now() - last.wall - (elapsed() - last.elapsed))) return false;
+    return elapsed() >= this.#settledAt;
   }
 
   /** Before each look for what is due. True when the clock has gone back: claims may last far longer than they should. */

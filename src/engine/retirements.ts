@@ -23,13 +23,13 @@ export class Retirements {
     this.#released = !parts.settings.ownsStore;
   }
 
-  /** Begins what is due, as far as there is room. */
+  /** Begins what is due, as far as there is room. The caller has just seen that the clock may be trusted. */
   async begin(): Promise<false> {
     const { sql, now, settings } = this.#parts;
+    const nowMs = now(); // not later: it may jump meanwhile
     if (!this.#released) await releaseRetirementClaims(sql);
     this.#released = true;
     while (!this.#stopping && !this.full) {
-      const nowMs = now();
       if (!(await anyRetirementDue(sql, nowMs))) break;
       const request = { node: settings.node, nowMs, untilMs: nowMs + settings.claimMs, limit: 1 };
       const [claim] = await sql.transaction((tx) => claimRetirements(tx, request));

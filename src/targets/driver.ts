@@ -49,6 +49,12 @@ const words: Readonly<Record<Failure, string>> = {
   unknown: "the connection ended before the answer",
 };
 
-/** In words of our own, with a number or code: a server's and a driver's texts may quote what was sent. */
-export const failureWords = (outcome: Failure, code?: string | number): string =>
-  `${words[outcome]}${code === undefined ? "" : ` (${code})`}`;
+/**
+ * In words of our own, with a number or code: a server's and a driver's texts may quote what was sent. `own`: what a kind of
+ * target says otherwise.
+ */
+export const failureWords = (
+  outcome: Failure,
+  code?: string | number,
+  own: Readonly<Partial<Record<Failure, string>>> = {},
+): string => `${own[outcome] ?? words[outcome]}${code === undefined ? "" : ` (${code})`}`;

@@ -1,6 +1,5 @@
-import { type OutcomeClass, RotatorError } from "../core/error.ts";
-
-type Failure = Exclude<OutcomeClass, "ok">;
+import { RotatorError } from "../core/error.ts";
+import { errorCode, type Failure, failureWords } from "./driver.ts";
 
 /** Error numbers that the server answers with. Source: MySQL Error Message Reference; MariaDB Error Codes. */
 const byNumber: Readonly<Record<number, Failure>> = {
@@ -56,7 +55,7 @@ const byCode: Readonly<Record<string, Failure>> = {
 const tlsCode = /^(ERR_TLS|ERR_SSL|EPROTO|CERT_|CRL_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|HOSTNAME_MISMATCH|INVALID_CA|PATH_LENGTH)/;
 
 /** The server says that it has no TLS: before anything was sent. */
-export const saysNoTls = (error: unknown): boolean => codeOf(error) === "HANDSHAKE_NO_SSL_SUPPORT";
+export const saysNoTls = (error: unknown): boolean => errorCode(error) === "HANDSHAKE_NO_SSL_SUPPORT";
 
 /** What a driver error means. Only an answer of the server is ever a refusal; silence while a change was under way is `unknown`. */
 export function classify(error: unknown, { changing, late }: { changing: boolean; late: boolean }): Failure {
@@ -67,7 +66,7 @@ export function classify(error: unknown, { changing, late }: { changing: boolean
   }
   if (changing) return "unknown";
   if (late) return "timeout";
-  const code = codeOf(error) ?? "";
+  const code = errorCode(error) ?? "";
   return byCode[code] ?? (tlsCode.test(code) ? "tls" : "unreachable");
 }
 
@@ -76,7 +75,9 @@ export function withoutStatement(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   if ("sql" in error) Reflect.deleteProperty(error, "sql");
   const errno = numberOf(error);
-  return errno === undefined ? error : Object.assign(new Error(`error ${errno}`), { code: codeOf(error), errno, sqlState: "" });
+  return errno === undefined
+    ? error
+    : Object.assign(new Error(`error ${errno}`), { code: errorCode(error), errno, sqlState: "" });
 }
 
 /** The policy or the reuse policy refuses the new password: another one may do. */
@@ -95,23 +96,11 @@ const wordsByNumber: Readonly<Record<number, string>> = {
   3892: "the account requires its present password, which is not the one that logged in",
 };
 
-const words: Readonly<Record<Failure, string>> = {
-  refused: "the password is refused",
-  locked: "the account is locked",
-  expired: "the password has expired",
-  unreachable: "the server cannot be reached",
-  timeout: "the server did not answer in time",
-  tls: "no verified TLS connection: see ssl and sslrootcert",
-  denied: "the server denies this",
-  invalid: "the server cannot do this as configured",
-  unknown: "the connection ended before the answer",
-};
-
 /** In words of our own, with the number or code that the driver gave: a server's texts may quote what it was sent. */
 export function describe(error: unknown, outcome: Failure): string {
   const number = numberOf(error);
-  const code = number ?? codeOf(error);
-  return `${(number === undefined ? undefined : wordsByNumber[number]) ?? words[outcome]}${code === undefined ? "" : ` (${code})`}`;
+  const special = number === undefined ? undefined : wordsByNumber[number];
+  return failureWords(outcome, number ?? errorCode(error), special === undefined ? {} : { [outcome]: special });
 }
 
 /** Of an error packet; `undefined` for what the driver or the system says. */
@@ -119,6 +108,3 @@ function numberOf(error: unknown): number | undefined {
   const isAnswer = error instanceof Error && "sqlState" in error && "errno" in error && typeof error.errno === "number";
   return isAnswer ? Number(error.errno) : undefined;
 }
-
-const codeOf = (error: unknown): string | undefined =>
-  error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;

@@ -1,7 +1,5 @@
 import pg from "pg";
-import type { OutcomeClass } from "../core/error.ts";
-
-type Failure = Exclude<OutcomeClass, "ok">;
+import { errorCode, type Failure, failureWords } from "./driver.ts";
 
 /** SQLSTATE, or its first two characters, to what it means for a rotation. Source: PostgreSQL documentation, appendix A. */
 const bySqlState: Readonly<Record<string, Failure>> = {
@@ -55,20 +53,6 @@ function classifyAnswer(error: pg.DatabaseError, changing: boolean): Failure {
   return changing && (state.startsWith("57P") || state.startsWith("08")) ? "unknown" : outcome;
 }
 
-const words: Readonly<Record<Failure, string>> = {
-  refused: "the password is refused",
-  locked: "the role may not log in",
-  expired: "the role has expired",
-  unreachable: "the server cannot be reached",
-  timeout: "the server did not answer in time",
-  tls: "no verified TLS connection: see ssl and sslrootcert",
-  denied: "the server denies this",
-  invalid: "the server cannot do this as configured",
-  unknown: "the connection ended before the answer",
-};
-
 /** In words of our own, with the code that the driver gave: a server's texts may quote what it was sent. */
-export function describe(error: unknown, outcome: Failure): string {
-  const code = error instanceof Error && "code" in error && typeof error.code === "string" ? ` (${error.code})` : "";
-  return `${words[outcome]}${code}`;
-}
+export const describe = (error: unknown, outcome: Failure): string =>
+  failureWords(outcome, errorCode(error), { locked: "the role may not log in", expired: "the role has expired" });

@@ -26,8 +26,7 @@ export interface DataKeyQuery {
 
 /** Data keys that earlier versions of a ring key wrap, a page at a time. */
 export async function outdatedDataKeys(sql: Sql, query: DataKeyQuery): Promise<StoredDataKey[]> {
-  if (query.table === "versions") return ofVersions(sql, query);
-  return query.table === "access_keys" ? ofAccessKeys(sql, query) : ofFunctions(sql, query);
+  return query.table === "versions" ? ofVersions(sql, query) : ofOneColumn(sql, query.table, query);
 }
 
 async function ofVersions(sql: Sql, { keyId, belowVersion, after, limit }: DataKeyQuery): Promise<StoredDataKey[]> {
@@ -55,35 +54,30 @@ async function ofVersions(sql: Sql, { keyId, belowVersion, after, limit }: DataK
   }));
 }
 
-async function ofAccessKeys(sql: Sql, { keyId, belowVersion, after, limit }: DataKeyQuery): Promise<StoredDataKey[]> {
+/** Tables whose primary key is one column, and what that is called in the encryption context. */
+const oneColumn = {
+  access_keys: { column: "id", named: "AccessKeyId" },
+  functions: { column: "arn", named: "FunctionARN" },
+} as const;
+
+async function ofOneColumn(
+  sql: Sql,
+  table: keyof typeof oneColumn,
+  { keyId, belowVersion, after, limit }: DataKeyQuery,
+): Promise<StoredDataKey[]> {
+  const { column, named } = oneColumn[table];
   const rows = await sql.query<{ id: string; created_at: number; key_version: number; wrapped_data_key: Uint8Array }>(
-    `select id, created_at, key_version, wrapped_data_key from access_keys
-     where key_id = $1 and key_version < $2 and (key_version, id) > ($3, $4) order by key_version, id limit $5`,
+    `select ${column} as id, created_at, key_version, wrapped_data_key from ${table}
+     where key_id = $1 and key_version < $2 and (key_version, ${column}) > ($3, $4) order by key_version, ${column} limit $5`,
     [keyId, belowVersion, after?.keyVersion ?? 0, after?.row[0] ?? "", limit],
   );
   return rows.map((row) => ({
-    table: "access_keys",
+    table,
     row: [row.id],
     createdAt: row.created_at,
     keyVersion: row.key_version,
     wrappedDataKey: row.wrapped_data_key,
-    context: { AccessKeyId: row.id },
-  }));
-}
-
-async function ofFunctions(sql: Sql, { keyId, belowVersion, after, limit }: DataKeyQuery): Promise<StoredDataKey[]> {
-  const rows = await sql.query<{ arn: string; created_at: number; key_version: number; wrapped_data_key: Uint8Array }>(
-    `select arn, created_at, key_version, wrapped_data_key from functions
-     where key_id = $1 and key_version < $2 and (key_version, arn) > ($3, $4) order by key_version, arn limit $5`,
-    [keyId, belowVersion, after?.keyVersion ?? 0, after?.row[0] ?? "", limit],
-  );
-  return rows.map((row) => ({
-    table: "functions",
-    row: [row.arn],
-    createdAt: row.created_at,
-    keyVersion: row.key_version,
-    wrappedDataKey: row.wrapped_data_key,
-    context: { FunctionARN: row.arn },
+    context: { [named]: row.id },
   }));
 }
 

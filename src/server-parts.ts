@@ -22,6 +22,7 @@ import type { Services } from "./operations/services.ts";
 import { createRotationRights } from "./rotation-rights.ts";
 import type { ServerFunctions } from "./server-functions.ts";
 import type { AuditLog } from "./store/audit.ts";
+import { Hints } from "./store/hints.ts";
 import { createIdentityVersion } from "./store/identity-version.ts";
 import { ringKeyStore } from "./store/keys.ts";
 import type { LastReads } from "./store/last-reads.ts";
@@ -100,6 +101,7 @@ export function createServices(
     readBarrierMs: config.readBarrierMs,
     digest: (value, context) => createHmac("sha256", digestKey).update(`${context}\n`).update(value).digest(),
     now: Date.now,
+    hints: new Hints(),
     reschedule: (secret, fromMs) => planRotation(secret, fromMs, Math.random()),
     wakeEngine,
     noteRead(secretId, versionId, principal, atMs) {

@@ -5,6 +5,7 @@ import type { RotationPrincipal } from "../core/rotation-principal.ts";
 import type { Secret } from "../core/secret.ts";
 import type { Envelope } from "../crypto/envelope.ts";
 import type { KeyRing } from "../crypto/key-ring.ts";
+import type { Hints } from "../store/hints.ts";
 import type { Sql } from "../store/sql.ts";
 import type { AnyCredential } from "../targets/index.ts";
 import type { Rotator, RotatorTools, Strategy } from "../targets/target.ts";
@@ -27,6 +28,8 @@ export interface EngineParts {
   readonly keys: Pick<KeyRing, "resolve" | "refresh" | "revision" | "all" | "find">;
   readonly log: Logger;
   readonly audit: Pick<Audit<Sql>, "append" | "inTransaction">;
+  /** For those in this process that wait for what the engine does. */
+  readonly hints: Hints;
   /** Keyed digest of a value under its context, the same as operations use. */
   digest(value: Uint8Array, context: string): Uint8Array;
   now(): number;

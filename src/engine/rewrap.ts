@@ -1,12 +1,11 @@
 import { ServiceError } from "../core/error.ts";
 import type { WrappedDataKey } from "../crypto/envelope.ts";
-import { outdatedDataKeys, replaceDataKey, type StoredDataKey } from "../store/data-keys.ts";
+import { outdatedDataKeys, replaceDataKey, type StoredDataKey, sealedTables } from "../store/data-keys.ts";
 import type { EngineParts } from "./parts.ts";
 
 const pageSize = 200;
 /** A node that had not heard of a new version yet may have wrapped under the old one after it was looked for. */
 const lookAgainMs = 600_000;
-const tables = ["versions", "access_keys", "functions"] as const;
 
 interface Stretch {
   readonly keyId: string;
@@ -50,7 +49,7 @@ export class Rewrapping {
     this.#seenRevision = keys.revision;
     this.#lookAgainAt = now() + lookAgainMs;
     const rotated = keys.all().filter(({ state, currentVersion }) => state === "enabled" && currentVersion > 1);
-    this.#ahead = rotated.flatMap(({ id }) => tables.map((table) => ({ keyId: id, table })));
+    this.#ahead = rotated.flatMap(({ id }) => sealedTables().map((table) => ({ keyId: id, table })));
     this.#after = undefined;
   }
 

@@ -7,6 +7,7 @@ import type { SessionTokens } from "../core/session.ts";
 import type { Envelope } from "../crypto/envelope.ts";
 import type { KeyRing } from "../crypto/key-ring.ts";
 import type { SealedEnvironment } from "../store/functions.ts";
+import type { Hints } from "../store/hints.ts";
 import type { SecretCache } from "../store/secret-cache.ts";
 import type { Sql } from "../store/sql.ts";
 
@@ -46,6 +47,8 @@ export interface Services {
   now(): number;
   /** The secret with its next rotation planned from this moment; see `planRotation`. */
   reschedule(secret: Secret, fromMs: number): Secret;
+  /** What changed in this process, for those that wait for it. */
+  readonly hints: Hints;
   /** Tells the engine that work may be due. A hint: the engine finds it anyway. */
   wakeEngine(): void;
   /** Notes a read for LastAccessedDate and last reads; written in batches. */

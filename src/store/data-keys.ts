@@ -1,9 +1,13 @@
 import { encryptionContext } from "../core/value-context.ts";
 import type { Sql } from "./sql.ts";
 
+/** Where sealed values are. */
+export type SealedTable = "versions" | keyof typeof oneColumn;
+export const sealedTables = (): readonly SealedTable[] => ["versions", ...(Object.keys(oneColumn) as (keyof typeof oneColumn)[])];
+
 /** A wrapped data key and what it belongs to. */
 export interface StoredDataKey {
-  readonly table: "versions" | "access_keys" | "functions";
+  readonly table: SealedTable;
   /** Primary key of its row. */
   readonly row: readonly string[];
   readonly createdAt: number;
@@ -58,6 +62,10 @@ async function ofVersions(sql: Sql, { keyId, belowVersion, after, limit }: DataK
 const oneColumn = {
   access_keys: { column: "id", named: "AccessKeyId" },
   functions: { column: "arn", named: "FunctionARN" },
+  config_versions: { column: "id", named: "ConfigVersionId" },
+  integration_versions: { column: "id", named: "IntegrationVersionId" },
+  leases: { column: "id", named: "LeaseId" },
+  webhooks: { column: "id", named: "WebhookId" },
 } as const;
 
 async function ofOneColumn(
@@ -87,9 +95,9 @@ export async function replaceDataKey(
   { table, row, wrappedDataKey: before }: StoredDataKey,
   { wrappedDataKey, keyId, keyVersion }: { wrappedDataKey: Uint8Array; keyId: string; keyVersion: number },
 ): Promise<void> {
-  const places = { versions: "secret_id = $5 and version_id = $6", access_keys: "id = $5", functions: "arn = $5" };
+  const place = table === "versions" ? "secret_id = $5 and version_id = $6" : `${oneColumn[table].column} = $5`;
   await tx.query(
-    `update ${table} set wrapped_data_key = $1, key_id = $2, key_version = $3 where wrapped_data_key = $4 and ${places[table]}`,
+    `update ${table} set wrapped_data_key = $1, key_id = $2, key_version = $3 where wrapped_data_key = $4 and ${place}`,
     [wrappedDataKey, keyId, keyVersion, before, ...row],
   );
 }

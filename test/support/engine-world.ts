@@ -12,6 +12,7 @@ import { type KeyRing, openKeyRing } from "../../src/crypto/key-ring.ts";
 import { type EngineParts, engineDefaults } from "../../src/engine/parts.ts";
 import { openVersion, sealVersion } from "../../src/engine/values.ts";
 import { builtinFunction } from "../../src/functions/builtin.ts";
+import { Hints } from "../../src/store/hints.ts";
 import { ringKeyStore } from "../../src/store/keys.ts";
 import { insertRotation, listRotations } from "../../src/store/rotations.ts";
 import { changeSecret, findSecret, insertSecret, loadSecret, newSecretId } from "../../src/store/secrets.ts";
@@ -74,6 +75,7 @@ export async function openWorld(
     envelope: new Envelope(keys, { maxDataKeys: 100 }),
     log: pino({ level: "info" }, { write: (line: string) => void log.push(line) }),
     audit: { append: async () => undefined, inTransaction: async () => undefined },
+    hints: new Hints(),
     digest: (value, context) => createHmac("sha256", digestKey).update(`${context}\n`).update(value).digest(),
     now,
     random: Math.random,

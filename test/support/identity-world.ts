@@ -20,6 +20,7 @@ import type { RawRequest } from "../../src/http/raw-request.ts";
 import { identityOperations, stsOperations } from "../../src/operations/identity/index.ts";
 import type { Services } from "../../src/operations/services.ts";
 import { createAccessKey } from "../../src/store/credentials.ts";
+import { Hints } from "../../src/store/hints.ts";
 import { createIdentityVersion } from "../../src/store/identity-version.ts";
 import { ringKeyStore } from "../../src/store/keys.ts";
 import { SecretCache } from "../../src/store/secret-cache.ts";
@@ -95,6 +96,7 @@ export async function identityWorld(sql: Sql, { failedLogins = {} as LimiterOpti
     functions: noFunctions,
     extendedSchedules: false,
     readBarrierMs: 0,
+    hints: new Hints(),
     digest: (value) => value,
     now,
     reschedule: (secret) => secret,

@@ -11,6 +11,7 @@ import { type Api, dispatch } from "../../src/http/dispatch.ts";
 import { awsOperations } from "../../src/operations/secrets/index.ts";
 import type { Services } from "../../src/operations/services.ts";
 import { openAudit } from "../../src/store/audit.ts";
+import { Hints } from "../../src/store/hints.ts";
 import { ringKeyStore } from "../../src/store/keys.ts";
 import { LastReads, saveReads } from "../../src/store/last-reads.ts";
 import { SecretCache } from "../../src/store/secret-cache.ts";
@@ -57,6 +58,7 @@ export async function operationsWorld(
     functions: noFunctions,
     extendedSchedules: false,
     readBarrierMs: 0,
+    hints: new Hints(),
     digest: (value, context) => createHmac("sha256", digestKey).update(`${context}\n`).update(value).digest(),
     now,
     reschedule: (secret, fromMs) => planRotation(secret, fromMs, 0),

@@ -135,6 +135,108 @@ export const migration = {
     "create index function_logs_by_function on function_logs (function_arn, id)",
     "create index function_logs_by_time on function_logs (at)",
 
+    // Configs. A project's id never changes; its name may. Values are kept as one sealed document for each version of a config:
+    // `version` is the newest one's number. `generation` rises with every cause of another download, own or not.
+    `create table projects (id text primary key, name text not null unique, description text, created_at bigint not null)`,
+    `create table environments (project_id text not null references projects (id), slug text not null, name text not null,
+      position integer not null, created_at bigint not null, initial_fetch_at bigint, primary key (project_id, slug))`,
+    `create table configs (id text primary key, project_id text not null references projects (id), environment text not null,
+      name text not null, is_root integer not null, locked integer not null, inheritable integer not null,
+      version bigint not null, generation bigint not null, created_at bigint not null, initial_fetch_at bigint, last_fetch_at bigint,
+      trusted_ips text, unique (project_id, name))`,
+    "create index configs_by_environment on configs (project_id, environment)",
+    // What a config takes from: its parents in order, and what its values refer to, whether that is there or not. A change
+    // there raises its generation.
+    `create table config_inherits (config_id text not null references configs (id) on delete cascade, position integer not null,
+      parent_id text not null references configs (id), primary key (config_id, position))`,
+    "create index config_inherits_by_parent on config_inherits (parent_id)",
+    `create table config_references (config_id text not null references configs (id) on delete cascade, project text not null,
+      config text not null, primary key (config_id, project, config))`,
+    "create index config_references_by_referred on config_references (project, config)",
+    // `id`: <config>/<number>.
+    `create table config_versions (id text primary key, config_id text not null references configs (id) on delete cascade,
+      number bigint not null, sealed bytes not null, wrapped_data_key bytes not null, key_id text not null,
+      key_version integer not null, created_at bigint not null, unique (config_id, number))`,
+    "create index config_versions_by_key on config_versions (key_id, key_version, id)",
+    `create table secret_notes (project_id text not null references projects (id) on delete cascade, name text not null,
+      note text not null, primary key (project_id, name))`,
+    // What people did, in words; of a config's values also from which version to which. names: those that changed.
+    `create table activity_logs (id serial_key, log_id text not null unique, at bigint not null, principal text not null,
+      principal_name text not null, text text not null, project text, environment text, config text, config_id text,
+      from_version bigint, to_version bigint, is_rollback integer not null, names text)`,
+    "create index activity_logs_by_config on activity_logs (config_id, id) where config_id is not null",
+    "create index activity_logs_by_time on activity_logs (at)",
+
+    // Who calls the config API beside users: tokens of one config, identities that bring another issuer's token, logins of a CLI.
+    `create table service_tokens (id text primary key, config_id text not null references configs (id) on delete cascade,
+      name text not null, access text not null, created_by text not null, created_at bigint not null)`,
+    "create index service_tokens_by_config on service_tokens (config_id, created_at)",
+    `create table oidc_identities (id text primary key, principal_arn text not null, name text not null, provider_arn text not null,
+      audiences text not null, subjects text not null, claims text, ttl_seconds integer not null, created_at bigint not null)`,
+    "create index oidc_identities_by_principal on oidc_identities (principal_arn)",
+    `create table cli_logins (code text primary key, polling_hash text not null unique, about text not null, state text not null,
+      principal_arn text, created_at bigint not null, expires_at bigint not null)`,
+    "create index cli_logins_by_expiry on cli_logins (expires_at)",
+
+    // Webhooks, and what is to be delivered: the row is the queue entry, written in the transaction of the change.
+    `create table webhooks (id text primary key, project_id text not null references projects (id) on delete cascade,
+      name text, url text not null, enabled integer not null, configs text not null, payload text, sealed bytes,
+      wrapped_data_key bytes, key_id text, key_version integer, created_at bigint not null)`,
+    "create index webhooks_by_project on webhooks (project_id)",
+    "create index webhooks_by_key on webhooks (key_id, key_version, id) where key_id is not null",
+    `create table webhook_deliveries (id text primary key, webhook_id text not null references webhooks (id) on delete cascade,
+      event text not null, attempt integer not null, run_at bigint not null, claim_node text, claim_until bigint,
+      fence bigint not null, outcome text, error text, created_at bigint not null, ended_at bigint)`,
+    "create index webhook_deliveries_by_due on webhook_deliveries (run_at) where ended_at is null",
+    "create index webhook_deliveries_by_webhook on webhook_deliveries (webhook_id, created_at)",
+    "create index webhook_deliveries_by_end on webhook_deliveries (ended_at) where ended_at is not null",
+
+    // Integrations: stored connections. One that was deleted stays while leases need it. `id` of a version: <integration>/<number>.
+    `create table integrations (id text primary key, name text not null, type text not null, version bigint not null,
+      created_at bigint not null, updated_at bigint not null, verified_at bigint, outcome text, error text, orphans_due_at bigint,
+      deleted_at bigint)`,
+    "create unique index integrations_by_name on integrations (name) where deleted_at is null",
+    "create index integrations_by_orphans_due on integrations (orphans_due_at) where orphans_due_at is not null",
+    `create table integration_versions (id text primary key, integration_id text not null references integrations (id) on delete cascade,
+      number bigint not null, settings text not null, target text not null, sealed bytes not null, wrapped_data_key bytes not null,
+      key_id text not null, key_version integer not null, created_at bigint not null, unique (integration_id, number))`,
+    "create index integration_versions_by_key on integration_versions (key_id, key_version, id)",
+    `create table external_ids (external_id text primary key, integration_id text, created_at bigint not null)`,
+
+    // Rotated secrets of configs are ordinary secrets that a config owns and shows.
+    `create table rotated_secrets (id text primary key, config_id text not null references configs (id) on delete cascade,
+      name text not null, integration_id text not null references integrations (id), secret_id text not null unique,
+      rotation_period_seconds bigint not null, created_at bigint not null, unique (config_id, name))`,
+    "create index rotated_secrets_by_integration on rotated_secrets (integration_id)",
+
+    // Dynamic secrets: recipes. One that was deleted stays while it has leases.
+    `create table dynamic_secrets (id text primary key, config_id text not null, project text not null, config text not null,
+      name text not null, integration_id text not null references integrations (id), settings text not null,
+      default_ttl_seconds bigint not null, max_ttl_seconds bigint not null, max_leases integer not null,
+      max_leases_per_principal integer not null, share_seconds integer not null, created_at bigint not null,
+      updated_at bigint not null, deleted_at bigint)`,
+    "create unique index dynamic_secrets_by_name on dynamic_secrets (config_id, name) where deleted_at is null",
+    "create index dynamic_secrets_by_integration on dynamic_secrets (integration_id)",
+    // Leases: the row is the queue entry, due at `due_at`: to be created, renewed, or ended. It is there before anything is at the
+    // target, and keeps what it was born with. `state`: creating | active | revoking | ended.
+    `create table leases (id text primary key, dynamic_secret_id text not null, dynamic_secret text not null, project text not null,
+      config text not null, type text not null, integration_id text not null, integration_version text not null, settings text not null,
+      name text not null, handle text, target text not null, principal text not null, workload text, request_hash text,
+      state text not null, reason text, created_at bigint not null, expires_at bigint not null, max_expires_at bigint not null,
+      renew_to bigint, answered_at bigint, shares integer not null, share_until bigint, due_at bigint, claim_node text, claim_until bigint, fence bigint not null,
+      attempt integer not null, outcome text, error text, last_try_at bigint, ended_at bigint, sealed bytes,
+      wrapped_data_key bytes, key_id text, key_version integer)`,
+    "create index leases_by_due on leases (due_at) where due_at is not null",
+    "create index leases_by_claim on leases (claim_until) where claim_until is not null",
+    "create unique index leases_by_request on leases (request_hash) where request_hash is not null",
+    "create index leases_live on leases (dynamic_secret_id, principal) where state <> 'ended'",
+    "create index leases_live_by_principal on leases (principal, id) where state <> 'ended'",
+    "create index leases_live_by_integration on leases (integration_id, name) where state <> 'ended'",
+    "create index leases_to_share on leases (dynamic_secret_id, workload, share_until) where state = 'active' and share_until is not null",
+    "create index leases_by_key on leases (key_id, key_version, id) where key_id is not null",
+    "create index leases_by_creation on leases (created_at, id)",
+    "create index leases_by_end on leases (ended_at) where ended_at is not null",
+
     // Audit. A change writes its record here in its own transaction; the audit writer then chains it (segment or table).
     "create table audit_outbox (id serial_key, record text not null)",
     // PostgreSQL: the chains themselves. SQLite: a copy of the segments, for searching.

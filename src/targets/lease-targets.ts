@@ -1,0 +1,11 @@
+import type { LeaseTarget } from "./lease-target.ts";
+
+/** By the integration's type; drivers are loaded on first use. */
+const targets: Readonly<Record<string, () => Promise<LeaseTarget>>> = {};
+
+export const leaseTargetKinds = (): readonly string[] => Object.keys(targets);
+
+/** `undefined` for a kind that Rekey cannot lease from. */
+export async function findLeaseTarget(kind: string): Promise<LeaseTarget | undefined> {
+  return Object.hasOwn(targets, kind) ? targets[kind]?.() : undefined;
+}

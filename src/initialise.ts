@@ -1,7 +1,7 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
 import { ConfigError } from "./core/error.ts";
-import { identityId, newPersonalToken, newSecretAccessKey, rootArn } from "./core/identity.ts";
+import { identityId, newSecretAccessKey, newTokenText, rootArn } from "./core/identity.ts";
 import { Plaintext } from "./core/plaintext.ts";
 import type { Envelope } from "./crypto/envelope.ts";
 import type { KeyRing } from "./crypto/key-ring.ts";
@@ -81,7 +81,7 @@ export async function checkAccount(sql: Sql, account: string): Promise<void> {
 async function newRootCredentials({ keys, envelope, account, region, endpoint, now }: InitialiseOptions) {
   const accessKeyId = identityId("AKIA", randomBytes);
   const secretAccessKey = newSecretAccessKey(randomBytes);
-  const token = newPersonalToken(randomBytes);
+  const token = newTokenText("personal", randomBytes);
   const key = await keys.resolve(undefined, region);
   const secret = await envelope.seal(new Plaintext(secretAccessKey), { AccessKeyId: accessKeyId }, key.id);
   const principalArn = rootArn(account);

@@ -68,7 +68,8 @@ interface KnownKey extends Known {
 const maxCallers = 10_000;
 /** One access key may sign for several regions, services and days at once. */
 const maxSigningKeys = 64;
-const tokenPattern = /^dp\.[a-z]+\.[A-Za-z0-9.]{40,128}$/;
+/** Service tokens hold the name of their config. */
+const tokenPattern = /^dp\.[a-z]+\.[A-Za-z0-9._-]{40,128}$/;
 
 export function createAuthenticator(options: AuthenticatorOptions): Authenticator {
   const { identity, isRegion, now } = options;

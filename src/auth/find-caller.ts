@@ -2,16 +2,20 @@ import { ServiceError } from "../core/error.ts";
 import { roleArn, sessionArn } from "../core/identity.ts";
 import { Plaintext } from "../core/plaintext.ts";
 import type { PolicyText, Principal } from "../core/principal.ts";
+import { serviceTokenArn } from "../core/rekey-arn.ts";
 import { mergeTags } from "../core/rotation-principal.ts";
+import { serviceTokenPolicy } from "../core/service-token.ts";
 import type { Session } from "../core/session.ts";
 import { findAccessKey, findToken, type SealedSecret } from "../store/credentials.ts";
 import { loadPrincipal } from "../store/identity.ts";
 import { defaultDocument } from "../store/policies.ts";
+import { loadServiceToken } from "../store/service-tokens.ts";
 import type { Sql } from "../store/sql.ts";
 
 interface Place {
   readonly sql: Sql;
   readonly account: string;
+  readonly region: string;
 }
 
 /** A caller as found by its credential. */
@@ -34,12 +38,33 @@ export async function findKey({ sql, account }: Place, id: string): Promise<(Kno
 }
 
 /** Whose bearer token has this hash; undefined when unknown, disabled, or of nobody. An expired one is found. */
-export async function findTokenHolder({ sql, account }: Place, hash: string): Promise<Known | undefined> {
+export async function findTokenHolder(place: Place, hash: string): Promise<Known | undefined> {
+  const { sql, account } = place;
   const token = await findToken(sql, hash);
   if (token?.state !== "Active") return undefined;
-  const principal = await loadPrincipal(sql, account, token.principalArn);
+  const isOfConfig = token.kind === "service";
+  const principal = isOfConfig
+    ? await loadTokenPrincipal(place, token.id)
+    : await loadPrincipal(sql, account, token.principalArn);
   const expiry = token.expiresAt === undefined ? {} : { expiresAt: token.expiresAt };
   return principal && { principal: { ...principal, accessKeyId: token.id }, ...expiry };
+}
+
+/** A service token is a principal of its own; undefined when its config was deleted. */
+async function loadTokenPrincipal({ sql, account, region }: Place, id: string): Promise<Principal | undefined> {
+  const found = await loadServiceToken(sql, id);
+  if (!found) return undefined;
+  const policies = [{ name: "service token", document: serviceTokenPolicy(account, found.bound, found.access) }];
+  return {
+    kind: "token",
+    arn: serviceTokenArn({ region, account }, id),
+    accountId: account,
+    userId: id,
+    tags: {},
+    policies,
+    sessionPolicies: policies,
+    boundConfig: found.bound,
+  };
 }
 
 /** The role behind a session, as it is now; undefined when it was deleted, even if another has its name. */

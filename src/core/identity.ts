@@ -57,15 +57,26 @@ export function identityId(prefix: "AKIA" | "ASIA" | "AIDA" | "AROA", random: (b
 /** 30 random bytes as the 40 base64 characters that AWS's secret access keys have. */
 export const newSecretAccessKey = (random: (bytes: number) => Uint8Array): string => Buffer.from(random(30)).toString("base64");
 
-/** `dp.pt.` and 40 letters and digits, each equally likely. */
-export function newPersonalToken(random: (bytes: number) => Uint8Array): string {
+/** What a bearer token is for. Source: Doppler's reference, "Auth token formats". */
+export const tokenPrefixes = {
+  personal: "dp.pt",
+  cli: "dp.ct",
+  service: "dp.st",
+  service_account: "dp.sa",
+  service_account_identity: "dp.said",
+} as const;
+
+export type TokenKind = keyof typeof tokenPrefixes;
+
+/** The kind's prefix, of service tokens the config's name, and 40 letters and digits, each equally likely. */
+export function newTokenText(kind: TokenKind, random: (bytes: number) => Uint8Array, config?: string): string {
   let text = "";
   while (text.length < 40) {
     for (const byte of random(64)) {
       if (byte < 248 && text.length < 40) text += tokenAlphabet[byte % 62];
     }
   }
-  return `dp.pt.${text}`;
+  return `${tokenPrefixes[kind]}.${config === undefined ? "" : `${config}.`}${text}`;
 }
 
 /** The account's owner: may do everything without a policy, but a resource policy may still deny. */

@@ -3,7 +3,7 @@ import { shown } from "./pattern.ts";
 
 /** Whose request it is, as far as policies look at it. */
 export interface PrincipalFacts {
-  readonly kind: "root" | "user" | "role" | "service" | "federated" | "anonymous";
+  readonly kind: "root" | "user" | "role" | "service" | "federated" | "token" | "anonymous";
   /** Of an assumed role: the session's `arn:aws:sts::...:assumed-role/ROLE/SESSION`. Of web identity: the provider's ARN. */
   readonly arn: string;
   /** Of an assumed role: the role itself. */

@@ -1,7 +1,10 @@
 /** Who calls. Resolved once per request by authentication; everything that authorization needs is in it. */
 export interface Principal {
-  readonly kind: "root" | "user" | "role" | "service" | "federated";
-  /** `arn:aws:iam::…:root`, `…:user/NAME`, `arn:aws:sts::…:assumed-role/ROLE/SESSION`, `…:oidc-provider/ISSUER`, or a service name. */
+  readonly kind: "root" | "user" | "role" | "service" | "federated" | "token";
+  /**
+   * `arn:aws:iam::…:root`, `…:user/NAME`, `arn:aws:sts::…:assumed-role/ROLE/SESSION`, `…:oidc-provider/ISSUER`, a service name,
+   * or of a service token `arn:aws:rekey:…:service-token/ID`.
+   */
   readonly arn: string;
   /** Of an assumed role: the role itself. */
   readonly roleArn?: string;
@@ -22,6 +25,17 @@ export interface Principal {
   readonly transitiveTagKeys?: readonly string[];
   /** Condition keys that its credential brings along, e.g. `issuer.example:sub` of a web identity. */
   readonly context?: Readonly<Record<string, readonly string[]>>;
+  /** Of a service token: the one config that it is for, as its names are now. */
+  readonly boundConfig?: BoundConfig;
+}
+
+/** A config and its project by their ids and current names. */
+export interface BoundConfig {
+  readonly configId: string;
+  /** Id of the project. */
+  readonly project: string;
+  readonly environment: string;
+  readonly config: string;
 }
 
 export interface PolicyText {

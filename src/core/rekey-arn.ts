@@ -23,3 +23,4 @@ export const leaseArn = (place: Place, project: string, config: string, name: st
 export const integrationArn = (place: Place, id: string): string => ownArn(place, `integration/${id}`);
 export const webhookArn = (place: Place, project: string, id: string): string => ownArn(place, `webhook/${project}/${id}`);
 export const workplaceArn = (place: Place): string => ownArn(place, "workplace");
+export const serviceTokenArn = (place: Place, id: string): string => ownArn(place, `service-token/${id}`);

@@ -35,6 +35,7 @@ const principalTypes: Readonly<Record<Principal["kind"], string | undefined>> = 
   role: "AssumedRole",
   federated: "FederatedUser",
   service: undefined,
+  token: undefined,
 };
 
 /** Source: IAM User Guide, "AWS global condition context keys". Keys of networks, organizations and MFA devices have no value here. */

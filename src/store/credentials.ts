@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { ServiceError } from "../core/error.ts";
-import { identityLimits } from "../core/identity.ts";
+import { identityLimits, type TokenKind } from "../core/identity.ts";
 import { raiseIdentityVersion } from "./identity.ts";
 import type { Sql } from "./sql.ts";
 
@@ -27,7 +27,7 @@ export interface SealedSecret {
 export interface Token {
   readonly id: string;
   readonly principalArn: string;
-  readonly kind: string;
+  readonly kind: TokenKind;
   readonly name: string;
   readonly state: CredentialState;
   readonly createdAt: number;
@@ -111,9 +111,18 @@ export const hashToken = (token: string): string => createHash("sha256").update(
 /** @throws ServiceError LimitExceededException. */
 export async function createToken(
   tx: Sql,
-  token: { hash: string; id: string; principalArn: string; name: string; createdAt: number; expiresAt: number | undefined },
+  token: {
+    hash: string;
+    id: string;
+    principalArn: string;
+    kind?: TokenKind;
+    name: string;
+    createdAt: number;
+    expiresAt: number | undefined;
+  },
 ): Promise<Token> {
   await raiseIdentityVersion(tx);
+  const { kind = "personal" } = token;
   const existing = await listTokens(tx, token.principalArn);
   if (existing.length >= identityLimits.tokensPerPrincipal) {
     const limit = identityLimits.tokensPerPrincipal;
@@ -121,11 +130,11 @@ export async function createToken(
   }
   await tx.query(
     `insert into tokens (hash, id, principal_arn, kind, name, state, created_at, expires_at)
-       values ($1, $2, $3, 'personal', $4, 'Active', $5, $6)`,
-    [token.hash, token.id, token.principalArn, token.name, token.createdAt, token.expiresAt ?? null],
+       values ($1, $2, $3, $4, $5, 'Active', $6, $7)`,
+    [token.hash, token.id, token.principalArn, kind, token.name, token.createdAt, token.expiresAt ?? null],
   );
   const { hash: _, ...rest } = token;
-  return { ...rest, kind: "personal", state: "Active", lastUsedAt: undefined };
+  return { ...rest, kind, state: "Active", lastUsedAt: undefined };
 }
 
 export async function findToken(sql: Sql, hash: string): Promise<Token | undefined> {

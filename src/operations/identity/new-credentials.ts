@@ -1,6 +1,6 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { ServiceError } from "../../core/error.ts";
-import { identityId, newPersonalToken, newSecretAccessKey, rootArn } from "../../core/identity.ts";
+import { identityId, newSecretAccessKey, newTokenText, rootArn, type TokenKind } from "../../core/identity.ts";
 import { Plaintext } from "../../core/plaintext.ts";
 import { hashToken } from "../../store/credentials.ts";
 import type { Services } from "../services.ts";
@@ -16,9 +16,9 @@ export async function newAccessKey({ envelope, keys, region }: Sealing) {
   return { id, secretAccessKey, secret };
 }
 
-/** A new personal token and the hash that stands for it; nothing is stored yet. */
-export function newToken() {
-  const token = newPersonalToken(randomBytes);
+/** A new token and the hash that stands for it; nothing is stored yet. `config`: of a service token, its config's name. */
+export function newToken(kind: TokenKind = "personal", config?: string) {
+  const token = newTokenText(kind, randomBytes, config);
   return { id: randomUUID(), token, hash: hashToken(token) };
 }
 

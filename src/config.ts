@@ -16,9 +16,13 @@ import {
   webUrl,
 } from "./setting.ts";
 
+/** Neither empty nor with characters that could not be meant: the server knows the rest. */
+const isConfigName = (value: string): boolean => /^[^\p{Cc}/]{1,128}$/u.test(value);
+
 /**
  * Every setting of server and client. `databaseUrl` is the flag `--database-url` and the variable `REKEY_DATABASE_URL`;
- * a flag wins over the variable. `parts` says who reads it: the server, commands that work on the store, clients.
+ * a flag wins over the variable. `parts` says who reads it: the server, commands that work on the store, clients, and clients
+ * of the config API.
  */
 export const settings = {
   data: path("DIR", { parts: ["server", "store"], default: "./.rekey", about: "folder of the embedded store and its keys" }),
@@ -91,9 +95,21 @@ export const settings = {
     flag: true,
     about: "let functions call AWS Lambda with this server's AWS credentials",
   }),
-  endpoint: webUrl({ parts: ["client"], about: "address of the server" }),
-  token: text("TOKEN", (value) => /^dp\.[a-z]+\.[A-Za-z0-9.]{40,128}$/.test(value), {
-    parts: ["client"],
+  project: text("NAME", isConfigName, {
+    parts: ["config"],
+    short: "p",
+    range: "the id or name of a project",
+    about: "project; default what .rekey.yaml says here or in a folder above",
+  }),
+  config: text("NAME", isConfigName, {
+    parts: ["config"],
+    short: "c",
+    range: "the name of a config",
+    about: "config of the project; default what .rekey.yaml says",
+  }),
+  endpoint: webUrl({ parts: ["client", "config"], about: "address of the server" }),
+  token: text("TOKEN", (value) => /^dp\.[a-z]+\.[\w.-]{40,4096}$/.test(value), {
+    parts: ["client", "config"],
     range: "a token that begins with dp.",
     about: "who you are",
   }),
@@ -101,7 +117,7 @@ export const settings = {
 
 type Settings = typeof settings;
 type SettingName = keyof Settings;
-type Part = "server" | "store" | "client";
+type Part = "server" | "store" | "client" | "config";
 type ValueOf<S> = S extends Setting<infer T> ? T : never;
 
 /** All settings with their values; those of other parts than the one loaded stand at their defaults. */
@@ -111,6 +127,9 @@ export type Config = { readonly [K in Exclude<SettingName, "rootKey">]: ValueOf<
 type Missing<S> = S extends { readonly default: string } ? never : undefined;
 /** What commander read, by the camelCase name of the flag; `true` for a flag without value. */
 export type Flags = Readonly<Record<string, unknown>>;
+
+/** Names of variables that `rekey run` sets for its child beside settings. */
+const toldToChildren = ["REKEY_ENVIRONMENT"];
 
 export const flagOf = (name: string): string => `--${kebab(name)}`;
 export const variableOf = (name: string): string => `REKEY_${kebab(name).replaceAll("-", "_").toUpperCase()}`;
@@ -152,7 +171,7 @@ function readGiven(name: string, env: NodeJS.ProcessEnv, flags: Flags): { text: 
 }
 
 function unknownNames(env: NodeJS.ProcessEnv, rootKeySetting: string | undefined): string[] {
-  const known = new Set(Object.keys(settings).map(variableOf));
+  const known = new Set([...Object.keys(settings).map(variableOf), ...toldToChildren]);
   if (rootKeySetting?.startsWith("env:")) known.add(rootKeySetting.slice("env:".length));
   return Object.keys(env)
     .filter((name) => name.startsWith("REKEY_") && !known.has(name))

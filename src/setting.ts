@@ -3,8 +3,10 @@ export interface Setting<T> {
   /** How help shows its value: `DIR`; absent: a flag without value. */
   readonly placeholder?: string;
   readonly default?: string;
+  /** A letter for short: `p` of `-p`. */
+  readonly short?: string;
   readonly about: string;
-  readonly parts: readonly ("server" | "store" | "client")[];
+  readonly parts: readonly ("server" | "store" | "client" | "config")[];
   /** What it may be, in words that follow "must be". */
   readonly range: string;
   /** Undefined: not allowed. */
@@ -23,7 +25,7 @@ export interface UserRange {
   readonly last: number;
 }
 
-type Given = Pick<Setting<unknown>, "parts" | "about"> & { readonly default?: string };
+type Given = Pick<Setting<unknown>, "parts" | "about"> & { readonly default?: string; readonly short?: string };
 
 /** Keeps in the type whether there is a default: a setting without one may be undefined. */
 const make = <T, G extends Given>(

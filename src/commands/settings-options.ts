@@ -10,9 +10,11 @@ export function addSettings(command: Command, part: Part): Command {
   for (const [name, setting] of settingsOf(part)) {
     const value = setting.placeholder === undefined ? "" : ` <${setting.placeholder}>`;
     // Clients leave it to the server.
-    const standard = setting.default === undefined || value === "" || part === "client" ? "" : `, default ${setting.default}`;
-    const option = new Option(`${flagOf(name)}${value}`, `${setting.about} (${variableOf(name)}${standard})`);
-    command.addOption(part === "client" ? option.helpGroup("Connection:") : option);
+    const isClient = part === "client" || part === "config";
+    const standard = setting.default === undefined || value === "" || isClient ? "" : `, default ${setting.default}`;
+    const short = setting.short === undefined ? "" : `-${setting.short}, `;
+    const option = new Option(`${short}${flagOf(name)}${value}`, `${setting.about} (${variableOf(name)}${standard})`);
+    command.addOption(isClient ? option.helpGroup("Connection:") : option);
   }
   return command;
 }

@@ -91,6 +91,18 @@ export class HeldRotation {
     this.#until = until;
   }
 
+  /**
+   * Until the last call of a process that died must have ended. Only a store's own process takes claims back before they end,
+   * when it starts; others come when they have ended, which is after the calls made under them.
+   */
+  async outwaitDead(): Promise<void> {
+    const { elapsed, now, settings } = this.parts;
+    const leftMs = settings.ownsStore && elapsed ? settings.callMs - elapsed() : 0;
+    if (leftMs <= 0) return;
+    await this.holdUntil(now() + leftMs);
+    await sleep(Math.ceil(leftMs) + 1);
+  }
+
   /** Works at a target that at most so many work at, on all nodes that share the store; false when they do. */
   async enterTarget(target: string, most: number): Promise<boolean> {
     const { sql, now, settings } = this.parts;

@@ -150,6 +150,7 @@ async function putInForce(
   pending: AnyCredential,
   { doubtful, barrier }: { doubtful: boolean; barrier: boolean },
 ): Promise<void> {
+  if (doubtful && held.takenOver && turn.rotator.outwaited) await held.outwaitDead();
   const { decision, former }: Probed = doubtful ? await probe(held, turn, pending) : { decision: "set" };
   if (held.rotation.step !== "setSecret" && decision === "proceed") return;
   if (decision !== "proceed") await setSecret(held, turn, pending, { decision, barrier, former });

@@ -91,6 +91,7 @@ function ldapRotator(dialect: Dialect): Rotator<DatabaseCredential> {
   const rotator: Rotator<DatabaseCredential> = {
     kind: dialect.kind,
     strategies: ["single-user", "alternating-users"],
+    outwaited: true,
     credential: also(keys),
     admin: also(adminKeys),
     account: secret.account,

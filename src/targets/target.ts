@@ -105,6 +105,8 @@ export interface Rotator<Credential, Admin = Credential> {
   /** As in the secret's `engine` key and in messages, e.g. `postgres`. */
   readonly kind: string;
   readonly strategies: readonly Strategy[];
+  /** What a caller that died has left running there cannot be ended: before anything is decided, its longest time is waited out. */
+  readonly outwaited?: boolean;
   /** Shape of the secret's JSON value; keys that it does not name are kept. */
   readonly credential: z.ZodType<Credential>;
   /** Shape of the superuser's value; absent: the same. */

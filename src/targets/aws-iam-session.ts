@@ -1,77 +1,26 @@
-import { Readable } from "node:stream";
-import type { IAMClient } from "@aws-sdk/client-iam";
-import type { STSClient } from "@aws-sdk/client-sts";
 import { RotatorError } from "../core/error.ts";
-import { type Failed, readFailure } from "./aws-iam-errors.ts";
+import { AwsCalls, CallFailed, type Identity } from "./aws-calls.ts";
 import type { IamAdmin, Place, SigningKeys } from "./aws-iam-secret.ts";
 import type { Issued, RotatorTools } from "./target.ts";
 
-/** Who a key belongs to, as STS says. */
-export interface Identity {
-  readonly account: string;
-  readonly arn: string;
-  /** Without its path; absent for roles and root. */
-  readonly user: string | undefined;
-}
-
-const maxAnswerBytes = 1024 * 1024;
 const maxPages = 10;
-const connectMs = 3_000;
 
-/** A call that AWS did not do. */
-export class CallFailed extends RotatorError {
-  readonly code: string | undefined;
-
-  constructor(call: string, { outcome, text, code }: Failed) {
-    super(outcome, `${call}: ${text}`);
-    this.code = code;
-  }
-}
-
-/**
- * IAM and STS, asked with these keys and no others: never with what the machine's environment or files offer. One try a
- * call, each ended by the deadline; answers are bounded.
- */
+/** A user's access keys, managed with these keys and no others. One try a call, each ended by the deadline. */
 export class IamSession {
-  readonly #keys: SigningKeys;
-  readonly #place: Place;
-  readonly #deadlineAt: number;
+  readonly #calls: AwsCalls;
 
-  constructor(keys: SigningKeys, place: Place, { deadlineAt }: Pick<RotatorTools, "deadlineAt">) {
-    this.#keys = keys;
-    this.#place = place;
-    this.#deadlineAt = deadlineAt;
+  constructor(keys: SigningKeys, place: Place, tools: Pick<RotatorTools, "deadlineAt">) {
+    this.#calls = new AwsCalls(keys, place, tools);
   }
 
   /** @throws RotatorError */
-  async identity(): Promise<Identity> {
-    const { GetCallerIdentityCommand } = await import("@aws-sdk/client-sts");
-    const answer = await this.#sts("sts:GetCallerIdentity", (client, options) =>
-      client.send(new GetCallerIdentityCommand({}), options),
-    );
-    const arn = answer.Arn ?? "";
-    const [, account, path] = /^arn:aws[a-z-]*:(?:iam|sts)::(\d{12}):([\w+=,.@/-]{1,600})$/.exec(arn) ?? [];
-    if (!account || !path) throw new RotatorError("invalid", "sts:GetCallerIdentity: the answer names nobody");
-    return { account, arn, user: path.startsWith("user/") ? path.split("/").at(-1) : undefined };
+  identity(): Promise<Identity> {
+    return this.#calls.identity();
   }
 
   /** The role that an administrator's value names, for this user's keys only. @throws RotatorError */
-  async assume({ roleArn, externalId }: IamAdmin & { roleArn: string }, username: string, name: string): Promise<SigningKeys> {
-    const { AssumeRoleCommand } = await import("@aws-sdk/client-sts");
-    const input = {
-      RoleArn: roleArn,
-      RoleSessionName: name,
-      DurationSeconds: 900,
-      Policy: keysOfUserOnly(username),
-      ...(externalId !== undefined && { ExternalId: externalId }),
-    };
-    const { Credentials: made } = await this.#sts("sts:AssumeRole", (client, options) =>
-      client.send(new AssumeRoleCommand(input), options),
-    );
-    if (!made?.AccessKeyId || !made.SecretAccessKey) {
-      throw new RotatorError("invalid", "sts:AssumeRole: the answer has no credentials");
-    }
-    return { accessKeyId: made.AccessKeyId, secretAccessKey: made.SecretAccessKey, sessionToken: made.SessionToken };
+  assume({ roleArn, externalId }: IamAdmin & { roleArn: string }, username: string, name: string): Promise<SigningKeys> {
+    return this.#calls.assume({ roleArn, externalId, name, policy: keysOfUserOnly(username) });
   }
 
   /** Active and inactive ones: both count against IAM's limit. @throws RotatorError */
@@ -81,7 +30,7 @@ export class IamSession {
     let marker: string | undefined;
     for (let page = 0; page < maxPages; page++) {
       const input = { UserName: username, ...(marker !== undefined && { Marker: marker }) };
-      const answer = await this.#iam("iam:ListAccessKeys", (client, options) =>
+      const answer = await this.#calls.iam("iam:ListAccessKeys", (client, options) =>
         client.send(new ListAccessKeysCommand(input), options),
       );
       for (const { AccessKeyId: id, CreateDate: made } of answer.AccessKeyMetadata ?? []) {
@@ -96,7 +45,7 @@ export class IamSession {
   /** @throws RotatorError `unknown` when AWS may have made one */
   async create(username: string): Promise<SigningKeys> {
     const { CreateAccessKeyCommand } = await import("@aws-sdk/client-iam");
-    const answer = await this.#iam(
+    const answer = await this.#calls.iam(
       "iam:CreateAccessKey",
       (client, options) => client.send(new CreateAccessKeyCommand({ UserName: username }), options),
       true,
@@ -111,81 +60,14 @@ export class IamSession {
     const { DeleteAccessKeyCommand } = await import("@aws-sdk/client-iam");
     try {
       const input = { UserName: username, AccessKeyId: accessKeyId };
-      await this.#iam("iam:DeleteAccessKey", (client, options) => client.send(new DeleteAccessKeyCommand(input), options), true);
+      await this.#calls.iam(
+        "iam:DeleteAccessKey",
+        (client, options) => client.send(new DeleteAccessKeyCommand(input), options),
+        true,
+      );
     } catch (error) {
       if (!(error instanceof CallFailed && error.code === "NoSuchEntityException")) throw error;
     }
-  }
-
-  async #iam<T>(name: string, call: Call<IAMClient, T>, changing = false): Promise<T> {
-    const { IAMClient } = await import("@aws-sdk/client-iam");
-    return this.#call(name, new IAMClient(this.#settings(this.#place.endpoint)), call, changing);
-  }
-
-  async #sts<T>(name: string, call: Call<STSClient, T>): Promise<T> {
-    const { STSClient } = await import("@aws-sdk/client-sts");
-    return this.#call(name, new STSClient(this.#settings(this.#place.stsEndpoint ?? this.#place.endpoint)), call, false);
-  }
-
-  async #call<C extends IAMClient | STSClient, T>(name: string, client: C, call: Call<C, T>, changing: boolean): Promise<T> {
-    const restMs = this.#deadlineAt - Date.now();
-    if (restMs <= 0) throw new RotatorError("timeout", `${name}: no time was left to ask`);
-    boundAnswers(client);
-    const abortSignal = AbortSignal.timeout(restMs);
-    try {
-      return await call(client, { abortSignal });
-    } catch (error) {
-      // Not kept as the cause: the SDK's errors hold the answer, which may be a new key.
-      throw new CallFailed(name, readFailure(error, { changing, late: abortSignal.aborted }));
-    } finally {
-      client.destroy();
-    }
-  }
-
-  #settings(endpoint: string | undefined) {
-    const { accessKeyId, secretAccessKey, sessionToken } = this.#keys;
-    return {
-      region: this.#place.region,
-      ...(endpoint !== undefined && { endpoint }),
-      credentials: { accessKeyId, secretAccessKey, ...(sessionToken !== undefined && { sessionToken }) },
-      maxAttempts: 1, // tries are counted where the rotation is
-      defaultsMode: "standard" as const,
-      // The machine's own settings for AWS are none of the secret's.
-      ignoreConfiguredEndpointUrls: true,
-      useFipsEndpoint: false,
-      useDualstackEndpoint: false,
-      disableClockSkewCorrection: true,
-      logger: silent,
-      requestHandler: { connectionTimeout: connectMs },
-    };
-  }
-}
-
-type Call<C, T> = (client: C, options: { abortSignal: AbortSignal }) => Promise<T>;
-
-const nothing = (): void => undefined;
-const silent = { trace: nothing, debug: nothing, info: nothing, warn: nothing, error: nothing };
-
-/** The secret's writer chooses the endpoint, so that its answers may be of any size. */
-function boundAnswers(client: IAMClient | STSClient): void {
-  const { middlewareStack } = client as IAMClient; // both are alike in this
-  middlewareStack.add(
-    (next) => async (args) => {
-      const result = await next(args);
-      const { response } = result as { response: { body?: unknown } };
-      if (response.body instanceof Readable) response.body = Readable.from(bounded(response.body));
-      return result;
-    },
-    { step: "deserialize", name: "boundAnswers", priority: "low" },
-  );
-}
-
-async function* bounded(body: Readable): AsyncGenerator<Uint8Array> {
-  let size = 0;
-  for await (const chunk of body as AsyncIterable<Uint8Array>) {
-    size += chunk.byteLength;
-    if (size > maxAnswerBytes) throw new Error(`the answer is larger than ${maxAnswerBytes} bytes`);
-    yield chunk;
   }
 }
 

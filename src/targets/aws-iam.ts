@@ -1,4 +1,5 @@
 import { type OutcomeClass, RotatorError } from "../core/error.ts";
+import { CallFailed, type Identity } from "./aws-calls.ts";
 import {
   accountOf,
   type IamAdmin,
@@ -8,7 +9,7 @@ import {
   mustShareEndpoints,
   placeOf,
 } from "./aws-iam-secret.ts";
-import { CallFailed, IamSession, type Identity } from "./aws-iam-session.ts";
+import { IamSession } from "./aws-iam-session.ts";
 import { issuesOnly } from "./issuer.ts";
 import type { Access, Finding, Issued, Rotator, RotatorTools } from "./target.ts";
 

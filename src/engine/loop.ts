@@ -4,6 +4,7 @@ import type { Sql } from "../store/sql.ts";
 import { Breakers } from "./breaker.ts";
 import { Caps } from "./caps.ts";
 import { Clock } from "./clock.ts";
+import { Deliveries } from "./deliver.ts";
 import { Heartbeats } from "./heartbeat.ts";
 import { TargetJobs } from "./jobs.ts";
 import type { EngineParts } from "./parts.ts";
@@ -42,6 +43,7 @@ export function startEngine(given: EngineParts): Engine {
   const jobs = new TargetJobs(parts, caps, () => alarm.ring());
   const heartbeats = new Heartbeats(parts, limits, () => alarm.ring());
   const retirements = new Retirements(parts, limits, () => alarm.ring());
+  const deliveries = new Deliveries(parts, () => alarm.ring());
   let stopping = false;
 
   const work = (claim: Claim): void => {
@@ -87,6 +89,7 @@ export function startEngine(given: EngineParts): Engine {
     () => claimMore().then(() => false),
     () => jobs.begin(),
     () => heartbeats.begin(),
+    () => deliveries.begin(),
     () => clock.isSettled && retirements.begin(),
     () => purgePage(parts),
     () => copyDueReplicas(parts),
@@ -111,7 +114,14 @@ export function startEngine(given: EngineParts): Engine {
   };
 
   const sleepMs = async (): Promise<number> => {
-    if (!clock.isSettled || running.size >= allowed(concurrency) || retirements.full || jobs.full || heartbeats.full)
+    if (
+      !clock.isSettled ||
+      running.size >= allowed(concurrency) ||
+      retirements.full ||
+      jobs.full ||
+      heartbeats.full ||
+      deliveries.full
+    )
       return longestSleepMs;
     const dueAt = await nextDueAt(parts.sql);
     return dueAt === undefined ? longestSleepMs : Math.min(Math.max(dueAt - parts.now(), 1), longestSleepMs);
@@ -139,7 +149,7 @@ export function startEngine(given: EngineParts): Engine {
     stopping = true;
     alarm.ring();
     await ended;
-    await Promise.all([...running, jobs.stop(), heartbeats.stop(), retirements.stop()]);
+    await Promise.all([...running, jobs.stop(), heartbeats.stop(), retirements.stop(), deliveries.stop()]);
   };
   return { wake: () => alarm.ring(), stop, [Symbol.asyncDispose]: stop };
 }

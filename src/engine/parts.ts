@@ -24,6 +24,9 @@ export interface RotatorFunction {
 /** What the engine works with; made once in `server.ts`. */
 export interface EngineParts {
   readonly sql: Sql;
+  /** Of this deployment: part of every ARN of its own. */
+  readonly account: string;
+  readonly region: string;
   readonly envelope: Pick<Envelope, "seal" | "open" | "rewrap">;
   readonly keys: Pick<KeyRing, "resolve" | "refresh" | "revision" | "all" | "find">;
   readonly log: Logger;

@@ -55,6 +55,7 @@ const history = [
   { table: "rotations", key: "id", old: "ended_at <= $1 and state <> 'blocked'", order: "ended_at" },
   { table: "retirements", key: "secret_id, version_id, what", old: "ended_at <= $1", order: "ended_at" },
   { table: "target_jobs", key: "id", old: "ended_at <= $1", order: "ended_at" },
+  { table: "webhook_deliveries", key: "id", old: "ended_at <= $1", order: "ended_at" },
   { table: "function_logs", key: "id", old: "at <= $1", order: "at" },
 ] as const;
 
@@ -103,6 +104,7 @@ export async function nextDueAt(sql: Sql): Promise<number | undefined> {
        union all select min(rotation_due_at) from secrets where rotation_due_at is not null
        union all select min(run_at) from target_jobs where ended_at is null and claim_until is null
        union all select min(heartbeat_due_at) from secrets where heartbeat_due_at is not null
+       union all select min(run_at) from webhook_deliveries where ended_at is null
        union all select min(purge_at) from secrets where purge_at is not null
        union all select min(due_at) from replicas where due_at is not null) as due`,
   );

@@ -71,6 +71,8 @@ export async function openWorld(
   const log: string[] = [];
   const parts: EngineParts = {
     sql,
+    account,
+    region,
     keys,
     envelope: new Envelope(keys, { maxDataKeys: 100 }),
     log: pino({ level: "info" }, { write: (line: string) => void log.push(line) }),

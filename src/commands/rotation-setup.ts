@@ -22,6 +22,7 @@ export const setup: ApiCommand = {
     "--function <name>": "rotation function; default the built-in one for the secret's engine and the strategy",
     "--strategy <strategy>": "such as single-user or alternating-users; default alternating-users with a superuser",
     "--superuser <secret>": "secret of the superuser that alternating users need",
+    "--rds <identifier>": "RDS instance or cluster of the superuser, whose secret names no host: RDS is asked for its address",
     "--runtime <runtime>": "makes the function: node, python or executable",
     "--file <path>": "with --runtime: its file, below the server's --functions-dir",
     "--handler <name>": "with --runtime: what the file exports, default handler, in Python lambda_handler",

@@ -5,6 +5,7 @@ import type { Typed } from "./api-command.ts";
 import { CommandError } from "./command-error.ts";
 import { runJob } from "./job-command.ts";
 import type { Answer } from "./output.ts";
+import { rdsAddress } from "./rds-address.ts";
 import { rulesOf } from "./secret.ts";
 import { functionParts, ifThere, type SecretValue, type SetupPart, type Superuser, secretParts } from "./setup-parts.ts";
 import { numberOf, tagsOf } from "./typed-values.ts";
@@ -86,10 +87,19 @@ async function superuserOf(
   const described = await callApi(connection, "secrets/describe", { secretId: id });
   const tags = (described.tags as readonly Answer[] | undefined) ?? [];
   const { value: own } = await readValue(connection, String(described.arn));
-  const { host, port } = value ?? {};
-  const isTold = own?.host !== undefined || tags.some(({ key }) => key === "rekey:address");
-  const missingAddress = isTold || host === undefined ? undefined : [host, port].filter((part) => part !== undefined).join(":");
+  const told = own?.host === undefined ? tags.find(({ key }) => key === "rekey:address")?.value : "in its value";
+  const missingAddress = await addressOf(options, value, told);
   return { arn: String(described.arn), missingAddress, keyArn: await keyArnOf(connection, described) };
+}
+
+/** Where the superuser's secret may be used, when that has still to be said: as RDS tells, else as the rotated secret does. */
+async function addressOf({ rds }: Typed["options"], { host, port }: Answer = {}, told: unknown): Promise<string | undefined> {
+  if (typeof rds === "string") {
+    if (told === "in its value") throw new CommandError(2, "--rds is for a superuser's secret without host: this one has one");
+    const address = await rdsAddress(rds);
+    return address === told ? undefined : address;
+  }
+  return told !== undefined || host === undefined ? undefined : [host, port].filter((part) => part !== undefined).join(":");
 }
 
 async function keyArnOf(connection: Connection, { kmsKeyId }: Answer): Promise<string | undefined> {

@@ -5,9 +5,10 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { secretParts } from "../../src/commands/setup-parts.ts";
 import { newName } from "../support/aws.ts";
-import { type CommandLine, commandLine } from "../support/cli.ts";
+import { type CommandLine, commandLine, run } from "../support/cli.ts";
 import { functionWorld, nodeRotation } from "../support/function-world.ts";
 import { type PostgresServer, postgresSkip, startPostgres } from "../support/postgres-server.ts";
+import { startRdsEndpoint } from "../support/rds-endpoint.ts";
 import { rotationWorld } from "../support/rotation-e2e.ts";
 
 interface SetUp {
@@ -99,6 +100,44 @@ describe("rekey rotation setup", { skip: postgresSkip }, () => {
     } finally {
       await elsewhere[Symbol.asyncDispose]();
     }
+  });
+
+  it("the address of a superuser's secret without host, as RDS tells it", async () => {
+    await using rds = await startRdsEndpoint();
+    const env = { ...rekey.env, ...rds.env };
+    const { username, password } = world.superuser();
+    const master = await world.newSecret({ username, password }, newName("rds"));
+    const login = await world.newLogin();
+    const { SecretId } = await world.newSecret(login);
+    const setUpWith = (identifier: string) =>
+      run(["rotation", "setup", SecretId, "--superuser", master.SecretId, "--rds", identifier, "--yes"], { env });
+    const refused = async (identifier: string, message: RegExp, code = 1) => {
+      const ran = await setUpWith(identifier);
+      assert.match(ran.err, message);
+      assert.equal(ran.code, code);
+      assert.equal((await world.root.describeSecret({ SecretId: master.ARN })).Tags, undefined, "nothing was changed");
+    };
+    await refused("unknown", /RDS knows no instance or cluster unknown/);
+    rds.places.set("young", { kind: "cluster" });
+    await refused("young", /young has no address yet/);
+    rds.refuses = true;
+    await refused("young", /need rds:DescribeDBInstances and rds:DescribeDBClusters/);
+    rds.refuses = false;
+    rds.places.set("elsewhere", { kind: "db", host: "127.0.0.1", port: 1 });
+    assert.equal((await setUpWith("elsewhere")).code, 1, "another server than the rotated secret's");
+    for (const kind of ["db", "cluster"] as const) {
+      rds.places.set(kind, { kind, host: String(login.host), port: Number(login.port) });
+      const named = kind === "db" ? `arn:aws:rds:eu-central-1:123456789012:db:${kind}` : kind;
+      const ran = await setUpWith(named);
+      assert.equal(ran.code, 0, ran.err);
+    }
+    const tags = (await world.root.describeSecret({ SecretId: master.ARN })).Tags;
+    assert.deepEqual(tags, [{ Key: "rekey:address", Value: `${login.host}:${login.port}` }]);
+    assert.equal((await world.rotations(SecretId)).length, 1);
+    const whole = await world.newSecret(world.superuser());
+    const ran = await run(["rotation", "setup", SecretId, "--superuser", whole.SecretId, "--rds", "db"], { env });
+    assert.match(ran.err, /this one has one/);
+    assert.equal(ran.code, 2);
   });
 
   it("a function of one's own: role, rights, function, who may invoke it", async () => {

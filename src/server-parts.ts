@@ -14,7 +14,7 @@ import { Envelope } from "./crypto/envelope.ts";
 import { openRootKey } from "./crypto/key-provider.ts";
 import { type KeyRing, openKeyRing } from "./crypto/key-ring.ts";
 import { type EngineParts, engineDefaults } from "./engine/parts.ts";
-import { builtinFunction } from "./functions/builtin.ts";
+import { builtinFunction, kindOfEngine } from "./functions/builtin.ts";
 import type { Api } from "./http/dispatch.ts";
 import { checkAccount, isInitialised } from "./initialise.ts";
 import { makeDataFolder, openStore } from "./open-store.ts";
@@ -120,6 +120,7 @@ export function engineParts(config: Config, { services, authorize }: Api, functi
     generatePassword: (asked) => generatePassword(rotationPasswordOptions(asked), randomInt),
     findRotator,
     findFunction: async (arn) => builtinFunction(arn) ?? functions.declared(arn),
+    kindOfEngine,
     findInvoked: functions.invoked,
     ...createRotationRights(services, authorize),
     settings: {

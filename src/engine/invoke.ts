@@ -5,10 +5,12 @@ import type { CallFailure, CallResult } from "../core/function.ts";
 import type { Step } from "../core/rotation.ts";
 import { rotated } from "../core/rotation-schedule.ts";
 import { addVersion, isPending, type Secret, versionOf, versionWith, withoutTestCopy } from "../core/secret.ts";
+import { holdAccount } from "../store/rotation-claims.ts";
 import { setRotationToken } from "../store/rotation-tokens.ts";
 import type { Finding } from "../targets/target.ts";
 import { type HeldRotation, Superseded } from "./held-rotation.ts";
-import { openVersion, sealVersion } from "./values.ts";
+import { AccountTaken } from "./pending.ts";
+import { labelledCredential, openVersion, sealVersion } from "./values.ts";
 
 /** What was found, and what was in order. */
 export interface Inspection {
@@ -56,7 +58,14 @@ export async function invokeSteps(held: HeldRotation, secret: Secret, called: In
   if (refusal) throw new RotatorError("denied", refusal.message, { cause: refusal });
   const token = randomUUID() + randomUUID();
   held.rotation = { ...held.rotation, step: testOnly ? "testSecret" : "createSecret" };
-  await held.commit({ hold: true, also: (tx) => setRotationToken(tx, held.rotation.id, token) });
+  const account = testOnly ? undefined : await accountBehind(held, secret);
+  await held.commit({
+    hold: true,
+    also: async (tx) => {
+      await setRotationToken(tx, held.rotation.id, token);
+      if (account !== undefined && !(await holdAccount(tx, held.rotation, account))) throw new AccountTaken();
+    },
+  });
   if (testOnly) return testCopy(held, secret, called, token);
   for (;;) {
     const { step } = held.rotation;
@@ -69,6 +78,22 @@ export async function invokeSteps(held: HeldRotation, secret: Secret, called: In
     held.stepDone();
     await held.commit({ hold: true });
   }
+}
+
+/**
+ * What the function changes, as far as the secret's value says it in the words of one of our rotators: no other rotation works
+ * there meanwhile. `undefined` when it does not.
+ */
+async function accountBehind({ parts }: HeldRotation, secret: Secret): Promise<string | undefined> {
+  const value = await labelledCredential(parts, secret, "AWSCURRENT").catch((error: unknown) => {
+    if (error instanceof RotatorError) return undefined; // not JSON: the function knows what it is
+    throw error;
+  });
+  const kind = typeof value?.engine === "string" ? parts.kindOfEngine(value.engine) : undefined;
+  const rotator = kind === undefined ? undefined : await parts.findRotator(kind);
+  const credential = rotator?.credential.safeParse(value).data;
+  const strategy = rotator?.strategies.find((one) => one === "alternating-users") ?? rotator?.strategies[0];
+  return credential && strategy && rotator?.account(credential, strategy);
 }
 
 function hasFinished(secret: Secret, versionId: string): boolean {

@@ -43,6 +43,8 @@ export interface EngineParts {
   readonly generatePassword: RotatorTools["generatePassword"];
   findRotator(kind: string, declaration?: unknown): Promise<Rotator<AnyCredential> | undefined>;
   findFunction(functionArn: string): Promise<RotatorFunction | undefined>;
+  /** The kind of rotator for a secret's key `engine`; `undefined` when there is none. */
+  kindOfEngine(engine: string): string | undefined;
   /** A function that does not run one of our rotators but answers AWS's rotation events. */
   findInvoked(functionArn: string): Promise<InvokedFunction | undefined>;
   /** Whether the principal that configured a rotation is still there; the refusal if not. */

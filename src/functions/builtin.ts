@@ -87,6 +87,11 @@ export function functionForEngine(engine: string, strategy?: Strategy): string |
   return names.find((name) => strategy === undefined || builtinFunctions.get(name)?.strategy === strategy);
 }
 
+/** What rotates an engine's credentials, by the name that secrets give it; `undefined` for an engine that none is for. */
+export function kindOfEngine(engine: string): string | undefined {
+  return builtinFunctions.get(functionForEngine(engine) ?? "")?.kind;
+}
+
 /** The built-in function that an ARN names in its region and account; `undefined` for any other. */
 export function builtinFunction(functionArn: string): BuiltinFunction | undefined {
   return builtinFunctions.get(functionArn.split(":")[6] ?? "");

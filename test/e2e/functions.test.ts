@@ -50,6 +50,26 @@ describe("process functions", () => {
     });
     assert.equal((await world.rotationOf(secret.Name)).state, "succeeded", await world.logs(name));
   });
+  it("two secrets of one account are not rotated at once", async () => {
+    const marked = nodeRotation.replace('console.log("step", Step)', 'console.log("at", Date.now(), ClientRequestToken)');
+    assert.notEqual(marked, nodeRotation);
+    world.write("marked/index.mjs", marked);
+    const { name, arn } = await world.create({ file: "marked/index.mjs" });
+    const login = { engine: "postgres", host: "db.example", port: 5432, username: "app" };
+    const others = { ...login, username: "other" };
+    const secrets = [
+      await world.newSecret({ ...login, password: "a" }),
+      await world.newSecret({ ...login, password: "b" }),
+      await world.newSecret({ ...others, password: "c" }),
+    ];
+    const [first, second] = await Promise.all(secrets.map(({ SecretId }) => world.rotate(SecretId, arn)));
+    for (const { SecretId } of secrets)
+      assert.equal((await world.rotationOf(SecretId)).state, "succeeded", await world.logs(name));
+    const lines = [...(await world.logs(name)).matchAll(/at (\d+) (\S+)/g)].toSorted((a, b) => Number(a[1]) - Number(b[1]));
+    const tokens = lines.map(([, , token]) => token).filter((token) => token === first || token === second);
+    const [one, other] = tokens[0] === first ? [first, second] : [second, first];
+    assert.deepEqual(tokens, [one, one, one, one, other, other, other, other]);
+  });
 });
 
 describe("process functions of a server with several processes", () => {

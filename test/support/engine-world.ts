@@ -11,7 +11,7 @@ import { openRootKey } from "../../src/crypto/key-provider.ts";
 import { type KeyRing, openKeyRing } from "../../src/crypto/key-ring.ts";
 import { type EngineParts, engineDefaults } from "../../src/engine/parts.ts";
 import { openVersion, sealVersion } from "../../src/engine/values.ts";
-import { builtinFunction } from "../../src/functions/builtin.ts";
+import { builtinFunction, kindOfEngine } from "../../src/functions/builtin.ts";
 import { Hints } from "../../src/store/hints.ts";
 import { ringKeyStore } from "../../src/store/keys.ts";
 import { insertRotation, listRotations } from "../../src/store/rotations.ts";
@@ -84,6 +84,7 @@ export async function openWorld(
     generatePassword: () => randomBytes(24).toString("base64url"),
     findRotator,
     findFunction: async (arn) => builtinFunction(arn),
+    kindOfEngine,
     findInvoked: async () => undefined,
     mayRun: async () => undefined,
     mayRead: async (_configured, { arn }) =>

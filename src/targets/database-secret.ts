@@ -44,7 +44,7 @@ export interface DatabaseRules {
 type Compared = "host" | "port" | "username";
 
 /** Characters that connection URLs, shells or configuration files read as their own: not in generated passwords. */
-const unsafeCharacters = " !\"#$%&'()*+,/:;<=>?@[\\]^`{|}~";
+export const unsafeCharacters = " !\"#$%&'()*+,/:;<=>?@[\\]^`{|}~";
 
 /** No NUL: it would end the name on the wire and begin another setting. */
 const text = z
@@ -54,6 +54,16 @@ const text = z
 /** The two users that alternate. */
 const pair = z.tuple([text, text]).refine(([a, b]) => a !== b, "must name two different users");
 const flag = z.union([z.boolean(), z.enum(["true", "false"]).transform((value) => value === "true")]);
+
+/** Where and as whom to log in, by the keys that all databases share. */
+export const loginMembers = (port: number) => ({
+  host: text,
+  port: z.coerce.number().int().min(1).max(65_535).default(port),
+  username: text,
+  password: text,
+  ssl: flag.optional(),
+  sslrootcert: z.string().min(1).optional(),
+});
 
 /**
  * The JSON of AWS's database secrets (`engine, host, port, username, password, dbname, ssl, masterarn`) for one kind of database,
@@ -66,14 +76,9 @@ export function databaseSecret(rules: DatabaseRules) {
       .string()
       .refine((value) => engines.includes(value), `must be ${engines[0]}`)
       .optional(),
-    host: text,
-    port: z.coerce.number().int().min(1).max(65_535).default(port),
-    username: text,
+    ...loginMembers(port),
     usernames: namedUsers ? pair.optional() : z.undefined(`cannot be chosen for ${engines[0]}`).optional(),
-    password: text,
     dbname: text.optional(),
-    ssl: flag.optional(),
-    sslrootcert: z.string().min(1).optional(),
     masterarn: z.string().optional(),
   });
 

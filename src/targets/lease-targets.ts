@@ -1,7 +1,9 @@
 import type { LeaseTarget } from "./lease-target.ts";
 
 /** By the integration's type; drivers are loaded on first use. */
-const targets: Readonly<Record<string, () => Promise<LeaseTarget>>> = {};
+const targets: Readonly<Record<string, () => Promise<LeaseTarget>>> = {
+  postgres: async () => (await import("./lease-postgres.ts")).postgresLeases as unknown as LeaseTarget,
+};
 
 export const leaseTargetKinds = (): readonly string[] => Object.keys(targets);
 

@@ -40,7 +40,7 @@ interface Server {
   readonly mayAlterPassword: boolean;
 }
 
-async function readServer(db: Session): Promise<Server> {
+export async function readServer(db: Session): Promise<Server> {
   const [row] = await db.read<Omit<Server, "libraries">>(
     `select current_setting('server_version_num')::int as version, pg_is_in_recovery() as standby,
        current_setting('transaction_read_only') = 'on' as "readOnly", current_setting('password_encryption') as encryption,
@@ -56,7 +56,7 @@ async function readServer(db: Session): Promise<Server> {
 
 const isSet = (server: Server, name: string, value: string): boolean => server.settings.includes(`${name}=${value}`);
 
-function checkServer(server: Server, own: DatabaseLogin): Finding[] {
+export function checkServer(server: Server, own: DatabaseLogin): Finding[] {
   const findings: Finding[] = [];
   if (server.version < 100_000) {
     findings.push({
@@ -130,7 +130,7 @@ function checkOwn(server: Server): Finding[] {
   return findings;
 }
 
-function checkWrites({ standby, readOnly }: Server, who: string): Finding[] {
+export function checkWrites({ standby, readOnly }: Server, who: string): Finding[] {
   if (standby) {
     const problem = "the server is a standby, where no password can be set";
     return [{ step: "setSecret", problem, remedy: "Name the primary as host, and the standby as an endpoint of the policy." }];

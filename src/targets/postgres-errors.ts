@@ -7,7 +7,10 @@ const bySqlState: Readonly<Record<string, Failure>> = {
   "28000": "refused", // invalid_authorization_specification
   "3D000": "invalid", // invalid_catalog_name: no such database
   "42501": "denied", // insufficient_privilege
-  "42704": "invalid", // undefined_object: no such role
+  "2BP01": "invalid", // dependent_objects_still_exist
+  "0L": "invalid", // invalid grantor
+  "0P": "invalid", // invalid role specification
+  "42": "invalid", // syntax errors, and names that do not exist or exist already
   "25006": "invalid", // read_only_sql_transaction: a standby
   "57014": "timeout", // query_canceled
   "08": "unreachable", // connection exceptions

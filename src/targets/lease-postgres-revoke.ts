@@ -1,0 +1,116 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import pg from "pg";
+import { RotatorError } from "../core/error.ts";
+import { change, changeAll, type Manager, withManager } from "./lease-postgres-session.ts";
+import type { Labelled } from "./lease-postgres-settings.ts";
+import type { Session } from "./postgres-session.ts";
+
+/** A role to be ended. */
+export interface Ending {
+  readonly name: string;
+  readonly statements: readonly Labelled[];
+  readonly owned: "reassign" | "drop";
+  /** Who gets what it owns. */
+  readonly owner: string | undefined;
+  /** Who gets it when no `owner` is named and the managing user has this role's rights. */
+  readonly group: string | undefined;
+}
+
+interface Role {
+  readonly oid: string;
+  /** The managing user may act as it. */
+  readonly reachable: boolean;
+  readonly heir: string;
+}
+
+/** Each part takes effect by itself and may run again. @throws RotatorError when anything of the role is left */
+export async function revokeRole(manager: Manager, ending: Ending): Promise<void> {
+  const failed = await withManager(manager, async (db) => {
+    await endEarlierCalls(db, manager);
+    const role = await find(db, ending);
+    if (!role) return undefined;
+    const name = pg.escapeIdentifier(ending.name);
+    await change(db, { label: "lock", text: `alter role ${name} nologin password null valid until '-infinity'` });
+    if (!role.reachable) await change(db, { label: "membership", text: `grant ${name} to current_user` });
+    await endSessions(db, "usesysid = $1::oid", role.oid, manager.deadlineAt);
+    await rollBackPrepared(db, manager, ending.name);
+    const problem = await runOwn(db, ending.statements);
+    await disown(db, manager, ending, role);
+    await change(db, { label: "drop", text: `drop role if exists ${name}` });
+    return problem;
+  });
+  if (failed) throw failed;
+}
+
+/** A call whose caller is gone may yet make the role: it is ended before deciding anything. */
+async function endEarlierCalls(db: Session, { sessionName, deadlineAt }: Manager): Promise<void> {
+  const ours = "usesysid = (select oid from pg_roles where rolname = current_user) and application_name = $1";
+  await endSessions(db, ours, sessionName, deadlineAt);
+}
+
+async function find(db: Session, { name, owner, group }: Ending): Promise<Role | undefined> {
+  const [row] = await db.read<Role>(
+    `select r.oid::text as oid, pg_has_role(r.oid, 'usage') as reachable,
+       coalesce($2, (select g.rolname from pg_roles g where g.rolname = $3 and pg_has_role(g.oid, 'usage')), current_user) as heir
+     from pg_roles r where r.rolname = $1`,
+    [name, owner ?? null, group ?? null],
+  );
+  return row;
+}
+
+/** Until none is left: one that was just logging in when the login was locked comes a moment later. */
+async function endSessions(db: Session, which: string, value: string, deadlineAt: number): Promise<void> {
+  for (let pauseMs = 10; ; pauseMs = Math.min(pauseMs * 2, 250)) {
+    const left = await db.read(
+      `select pg_terminate_backend(pid) from pg_stat_get_activity(null) where pid <> pg_backend_pid() and ${which}`,
+      [value],
+    );
+    if (left.length === 0) return;
+    if (Date.now() + pauseMs >= deadlineAt) throw new RotatorError("timeout", `${left.length} sessions have not ended yet`);
+    await sleep(pauseMs);
+  }
+}
+
+/** Transactions that wait for the second phase of a commit outlive their session. */
+async function rollBackPrepared(db: Session, manager: Manager, name: string): Promise<void> {
+  const prepared = await db.read<{ gid: string; database: string }>(
+    "select gid, database from pg_prepared_xacts where owner = $1",
+    [name],
+  );
+  for (const { gid, database } of prepared) {
+    await withManager({ ...manager, login: { ...manager.login, dbname: database } }, async (there) => {
+      await there.change(`set role ${pg.escapeIdentifier(name)}`);
+      await change(there, { label: "prepared transaction", text: `rollback prepared ${pg.escapeLiteral(gid)}` });
+    });
+  }
+}
+
+/** One that fails for good keeps no user alive: it is told when the role is gone. */
+async function runOwn(db: Session, statements: readonly Labelled[]): Promise<RotatorError | undefined> {
+  try {
+    await changeAll(db, statements);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof RotatorError) || !["denied", "invalid"].includes(error.outcome)) throw error;
+    await db.change("rollback");
+    return error;
+  }
+}
+
+/** In every database where something is the role's, or names it in its rights. */
+async function disown(db: Session, manager: Manager, ending: Ending, { oid, heir }: Role): Promise<void> {
+  const databases = await db.read<{ name: string }>(
+    `select distinct coalesce(d.datname, current_database()) as name from pg_shdepend s left join pg_database d on d.oid = s.dbid
+     where s.refclassid = 'pg_authid'::regclass and s.refobjid = $1::oid`,
+    [oid],
+  );
+  const role = pg.escapeIdentifier(ending.name);
+  const [reassign, drop] = [`reassign owned by ${role} to ${pg.escapeIdentifier(heir)}`, `drop owned by ${role}`];
+  // What cannot be dropped this way, such as a database, is handed on all the same.
+  const text = (ending.owned === "drop" ? [drop, reassign] : [reassign, drop]).join(";\n");
+  for (const { name } of databases) {
+    await withManager({ ...manager, login: { ...manager.login, dbname: name } }, (there) =>
+      change(there, { label: `what the user owns in database ${name}`, text }),
+    );
+  }
+}

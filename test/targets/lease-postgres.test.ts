@@ -1,0 +1,135 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { type AddressInfo, createServer, type Server } from "node:net";
+import { after, before, describe, test } from "node:test";
+import pg from "pg";
+import { postgresLeases as target } from "../../src/targets/lease-postgres.ts";
+import { type PostgresServer, postgresSkip, startPostgres } from "../support/postgres-server.ts";
+import { type LeaseSubject, lease, leaseContract } from "./lease-contract.ts";
+
+const managerPassword = "canary-of-the-manager";
+
+describe("leases of postgres", { skip: postgresSkip }, () => {
+  let server: PostgresServer;
+  let stopped: PostgresServer;
+  let silent: Server;
+
+  const asRoot = async (text: string, database = "postgres"): Promise<pg.QueryResultRow[]> => {
+    const client = new pg.Client({
+      host: server.host,
+      port: server.port,
+      user: server.user,
+      password: server.password,
+      database,
+    });
+    await client.connect();
+    try {
+      const result = await client.query(text);
+      return result.rows;
+    } finally {
+      await client.end();
+    }
+  };
+  const clientOf = ({ HOST, PORT, USERNAME, PASSWORD, DATABASE }: Readonly<Record<string, string>>, database = DATABASE) =>
+    new pg.Client({ host: HOST, port: Number(PORT), user: USERNAME, password: PASSWORD, database });
+  async function asUser<T>(fields: Readonly<Record<string, string>>, work: (client: pg.Client) => Promise<T>, database?: string) {
+    const client = clientOf(fields, database);
+    client.on("error", () => undefined);
+    try {
+      await client.connect();
+      return await work(client);
+    } finally {
+      await client.end();
+    }
+  }
+
+  const managerAt = (port: number, username = "manager", password = managerPassword) => ({
+    host: "127.0.0.1",
+    port,
+    username,
+    password,
+    dbname: "app",
+    ssl: false,
+  });
+  const subject = (): LeaseSubject => ({
+    target,
+    connection: managerAt(server.port),
+    settings: { roles: ["app_reader"] },
+    wrongPassword: managerAt(server.port, "manager", "canary-wrong"),
+    atStoppedServer: managerAt(stopped.port),
+    powerless: managerAt(server.port, "powerless"),
+    atSilentServer: managerAt((silent.address() as AddressInfo).port),
+    logIn: (fields) =>
+      asUser(fields, async (client) => {
+        await client.query("select * from orders");
+      }),
+    oversteps: (fields) =>
+      asUser(fields, (client) =>
+        client.query("delete from orders").then(
+          () => true,
+          () => false,
+        ),
+      ),
+    async stay(fields) {
+      const client = clientOf(fields);
+      client.on("error", () => undefined);
+      const ended = new Promise((resolve) => client.once("end", () => resolve(undefined)));
+      await client.connect();
+      await client.query("begin");
+      await client.query("select * from orders");
+      return { ended, close: () => client.end().catch(() => undefined) };
+    },
+    plant: (name) => asRoot(`create role ${pg.escapeIdentifier(name)} login`).then(() => undefined),
+    exists: async (name) => (await asRoot(`select 1 from pg_roles where rolname = ${pg.escapeLiteral(name)}`)).length > 0,
+    serverLog: () => readFileSync(server.logFile, "utf8"),
+  });
+
+  before(async () => {
+    silent = createServer((socket) => socket.on("error", () => undefined)).listen(0, "127.0.0.1");
+    [server, stopped] = await Promise.all([
+      startPostgres({ settings: ["log_statement=all", "max_prepared_transactions=5"] }),
+      startPostgres(),
+    ]);
+    await stopped.stop();
+    await asRoot(`create role manager login createrole password '${managerPassword}'`);
+    await asRoot(`create role powerless login password '${managerPassword}'`);
+    await asRoot("create role app_reader; grant app_reader to manager with admin option");
+    for (const name of ["app", "other"]) {
+      await server.newDatabase(name);
+      await asRoot(
+        "create table orders (id int); grant select on orders to app_reader; grant create on schema public to app_reader",
+        name,
+      );
+    }
+  });
+  after(async () => {
+    silent.close();
+    for (const one of [server, stopped]) await one[Symbol.asyncDispose]();
+  });
+
+  leaseContract(subject);
+
+  test("what the user owns in two databases goes to the group role, with its rows", async () => {
+    const one = await lease(subject());
+    for (const database of ["app", "other"]) {
+      await asUser(
+        one.fields,
+        (client) =>
+          client.query(
+            "create table made as select 7 as n; create function f() returns int language sql return 1; grant select on made to powerless",
+          ),
+        database,
+      );
+    }
+    await one.revoke();
+    await one.revoke();
+    for (const database of ["app", "other"]) {
+      const [row] = await asRoot(
+        "select tableowner, (select n from made) as n from pg_tables where tablename = 'made'",
+        database,
+      );
+      assert.deepEqual(row, { tableowner: "app_reader", n: 7 });
+      await asRoot("drop table made; drop function f()", database);
+    }
+  });
+});

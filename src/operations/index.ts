@@ -1,4 +1,6 @@
 import { auditOperations } from "./audit/index.ts";
+import { configAccessOperations } from "./config-access/index.ts";
+import { configsOperations } from "./configs/index.ts";
 import { listEventsOperation } from "./events/list-events.ts";
 import { functionOperations } from "./functions/index.ts";
 import { identityOperations } from "./identity/index.ts";
@@ -28,6 +30,8 @@ export const operations: readonly Operation[] = [
   ...functionOperations,
   ...keyOperations,
   ...identityOperations,
+  ...configAccessOperations,
+  ...configsOperations,
   ...auditOperations,
   listEventsOperation,
 ];

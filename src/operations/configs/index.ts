@@ -1,0 +1,13 @@
+import type { Operation } from "../operation.ts";
+import { configOperations } from "./configs.ts";
+import { environmentOperations } from "./environments.ts";
+import { inheritanceOperations } from "./inheritance.ts";
+import { projectOperations } from "./projects.ts";
+
+/** Where applications' secrets live. */
+export const configsOperations: readonly Operation[] = [
+  ...projectOperations,
+  ...environmentOperations,
+  ...configOperations,
+  ...inheritanceOperations,
+];

@@ -54,6 +54,8 @@ export interface Authenticator {
   bearer(token: string, sourceIp: string): Promise<Caller>;
   /** By the token of a configured OIDC issuer; good for AssumeRoleWithWebIdentity only. */
   webIdentity(token: string, sourceIp: string): Promise<Caller>;
+  /** Without a credential: may do only what any stranger may, e.g. begin to log in. */
+  anonymous(sourceIp: string): Caller;
   /** When credentials were last used, since the last time this was asked; for `saveLastUses`. */
   takeLastUses(): { accessKeys: ReadonlyMap<string, number>; tokens: ReadonlyMap<string, number> };
 }
@@ -149,9 +151,15 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
         throw error;
       }
     },
+    anonymous(sourceIp) {
+      limiter.check(sourceIp, now());
+      return { principal: stranger, region: options.region };
+    },
     takeLastUses: () => ({ accessKeys: keys.takeUses(), tokens: tokens.takeUses() }),
   };
 }
+
+const stranger: Principal = { kind: "anonymous", arn: "anonymous", accountId: "", userId: "", tags: {}, policies: [] };
 
 const mismatchText =
   "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details.";

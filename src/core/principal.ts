@@ -1,9 +1,9 @@
 /** Who calls. Resolved once per request by authentication; everything that authorization needs is in it. */
 export interface Principal {
-  readonly kind: "root" | "user" | "role" | "service" | "federated" | "token";
+  readonly kind: "root" | "user" | "role" | "service" | "federated" | "token" | "anonymous";
   /**
    * `arn:aws:iam::…:root`, `…:user/NAME`, `arn:aws:sts::…:assumed-role/ROLE/SESSION`, `…:oidc-provider/ISSUER`, a service name,
-   * or of a service token `arn:aws:rekey:…:service-token/ID`.
+   * `anonymous`, or of a service token `arn:aws:rekey:…:service-token/ID`.
    */
   readonly arn: string;
   /** Of an assumed role: the role itself. */
@@ -25,6 +25,8 @@ export interface Principal {
   readonly transitiveTagKeys?: readonly string[];
   /** Condition keys that its credential brings along, e.g. `issuer.example:sub` of a web identity. */
   readonly context?: Readonly<Record<string, readonly string[]>>;
+  /** Of a user: it stands for programs, not for a person. */
+  readonly serviceAccount?: true;
   /** Of a service token: the one config that it is for, as its names are now. */
   readonly boundConfig?: BoundConfig;
 }

@@ -36,6 +36,7 @@ const principalTypes: Readonly<Record<Principal["kind"], string | undefined>> = 
   federated: "FederatedUser",
   service: undefined,
   token: undefined,
+  anonymous: "Anonymous",
 };
 
 /** Source: IAM User Guide, "AWS global condition context keys". Keys of networks, organizations and MFA devices have no value here. */

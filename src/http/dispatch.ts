@@ -21,6 +21,8 @@ export interface ApiRequest {
   operation(): Operation;
   /** The input in AWS's member names. @throws ServiceError SerializationException */
   body(): unknown;
+  /** Told what the call acts on, once it may: for answers that go on, and look again whether they may. */
+  allowed?(principal: Principal, resource: Resource): void;
 }
 
 export interface Identified {
@@ -43,7 +45,8 @@ export async function dispatch(request: ApiRequest, api: Api): Promise<object> {
   try {
     const { principal, region } = await request.authenticate(); // who
     journal.identify(principal, region);
-    api.rate?.countCaller(principal.arn, journal.at);
+    // Strangers are told apart by where they are, so that none of them uses up what is left for the others.
+    api.rate?.countCaller(principal.kind === "anonymous" ? request.sourceIp : principal.arn, journal.at);
     const operation = request.operation(); // what
     journal.name(operation);
     const input = parseInput(operation, request.body()); // its shape
@@ -52,6 +55,7 @@ export async function dispatch(request: ApiRequest, api: Api): Promise<object> {
     const found = await operation.resource(input, call); // on what
     journal.locate(found.arn);
     authorize(call, operation, input, found); // may they
+    request.allowed?.(principal, found);
     const output = await operation.run(input, found, call); // do it
     await journal.close("ok");
     return output;
@@ -60,6 +64,12 @@ export async function dispatch(request: ApiRequest, api: Api): Promise<object> {
     await journal.close(failure.code);
     throw failure;
   }
+}
+
+/** Strangers share a name, and are told apart by their addresses. */
+function countRequest(principal: Principal, { sourceIp }: ApiRequest, { rate }: Api, atMs: number): void {
+  if (principal.kind !== "anonymous") rate?.countCaller(principal.arn, atMs);
+  else if (rate?.isFlood(sourceIp, atMs)) throw new ServiceError("ThrottlingException", "Rate exceeded");
 }
 
 /** A stranger is told no more than that, once too many came from the address. Who has good credentials never is one. */
@@ -142,7 +152,7 @@ class Journal {
   }
 
   get isIdentified(): boolean {
-    return this.#principal !== undefined;
+    return this.#principal !== undefined && this.#principal.kind !== "anonymous";
   }
 
   identify(principal: Principal, region: string): void {

@@ -17,7 +17,8 @@ import { Envelope } from "../../src/crypto/envelope.ts";
 import { answerAwsQuery, type QueryAnswer } from "../../src/http/aws-query.ts";
 import { type Api, dispatch, type Identified } from "../../src/http/dispatch.ts";
 import type { RawRequest } from "../../src/http/raw-request.ts";
-import { identityOperations, stsOperations } from "../../src/operations/identity/index.ts";
+import { stsOperations } from "../../src/operations/identity/index.ts";
+import { operations } from "../../src/operations/index.ts";
 import type { Services } from "../../src/operations/services.ts";
 import { createAccessKey } from "../../src/store/credentials.ts";
 import { Hints } from "../../src/store/hints.ts";
@@ -134,15 +135,25 @@ export async function identityWorld(sql: Sql, { failedLogins = {} as LimiterOpti
   const signed = async (credentials: Credentials, by = authenticator): Promise<Identified> =>
     by.signed(signedRequest(credentials, { at: clock.now }), ["secretsmanager"]);
 
-  /** `<noun> <verb>` of the native API. */
-  const call = async (name: string, input: object, as: Credentials = rootKey): Promise<Record<string, unknown>> => {
-    const operation = identityOperations.find(({ noun, verb }) => `${noun} ${verb}` === name);
+  const ask = async (
+    name: string,
+    input: object,
+    authenticate: () => Promise<Identified>,
+    sourceIp = facts.sourceIp,
+  ): Promise<Record<string, unknown>> => {
+    const operation = operations.find(({ noun, verb }) => `${noun} ${verb}` === name);
     if (!operation) throw new Error(`no operation ${name}`);
-    const { sourceIp, userAgent, secure } = facts;
+    const { userAgent, secure } = facts;
     const request = { door: "rekey-api" as const, requestId: randomUUID(), sourceIp, userAgent, secure };
-    const steps = { authenticate: () => signed(as), operation: () => operation, body: () => input };
-    return (await dispatch({ ...request, ...steps }, api)) as Record<string, unknown>;
+    return (await dispatch({ ...request, authenticate, operation: () => operation, body: () => input }, api)) as Record<
+      string,
+      unknown
+    >;
   };
+
+  /** `<noun> <verb>` of the native API. */
+  const call = (name: string, input: object, as: Credentials = rootKey): Promise<Record<string, unknown>> =>
+    ask(name, input, () => signed(as));
 
   const sts = (action: string, form: Record<string, string>, as: Credentials = rootKey): Promise<QueryAnswer> => {
     const body = new URLSearchParams({ Action: action, Version: "2011-06-15", ...form }).toString();
@@ -164,6 +175,13 @@ export async function identityWorld(sql: Sql, { failedLogins = {} as LimiterOpti
     call,
     sts,
     signed,
+    services,
+    /** As the holder of a bearer token, from an address. */
+    bearer: (token: string, name: string, input: object, sourceIp?: string) =>
+      ask(name, input, () => authenticator.bearer(token, sourceIp ?? facts.sourceIp), sourceIp),
+    /** As somebody who shows no credential. */
+    stranger: (name: string, input: object, sourceIp?: string) =>
+      ask(name, input, async () => authenticator.anonymous(sourceIp ?? facts.sourceIp), sourceIp),
     /** Why the holder of the credentials may not do this; undefined when it may. */
     async refusal(credentials: Credentials, action: string, arn = "*", by = authenticator): Promise<ServiceError | undefined> {
       const { principal } = await signed(credentials, by);

@@ -19,7 +19,12 @@ const region = z.string().regex(/^[a-z]{2,3}(-[a-z]+)+-\d$/, "must be a region, 
 const endpoint = z.string().refine(isSafeEndpoint, "must be https://HOST or https://HOST:PORT; http only on this machine");
 const accessKeyId = z.string().regex(/^\w{16,128}$/, "must be an access key ID");
 const oneLine = z.string().regex(/^[\x21-\x7e]{1,16384}$/, "must be printable, without spaces");
+const roleArn = z.string().regex(/^arn:aws[a-z-]*:iam::\d{12}:role\/[\w+=,.@/-]{1,512}$/, "must be the ARN of a role");
+const externalId = z.string().regex(/^[\w+=,.@:/-]{2,1224}$/, "must have 2 to 1224 letters, digits and +=,.@:/-");
+const account = z.string().regex(/^\d{12}$/, "must have 12 digits");
 const placeKeys = { region: region.optional(), endpoint: endpoint.optional(), stsEndpoint: endpoint.optional() };
+/** Rules for what a connection to AWS is made of. */
+export const awsFields = { accessKeyId, secretAccessKey: oneLine, roleArn, externalId, account, ...placeKeys };
 
 /** An access key of an IAM user; keys that are not named here are kept. */
 export const iamCredential = z.looseObject({
@@ -28,10 +33,7 @@ export const iamCredential = z.looseObject({
   accessKeyId,
   secretAccessKey: oneLine,
   /** Its AWS account: needed where the superuser is to help when the key itself is refused. */
-  account: z
-    .string()
-    .regex(/^\d{12}$/, "must have 12 digits")
-    .optional(),
+  account: account.optional(),
   masterarn: z.string().optional(),
   ...placeKeys,
 });
@@ -42,14 +44,8 @@ export const iamAdmin = z.looseObject({
   accessKeyId,
   secretAccessKey: oneLine,
   sessionToken: oneLine.optional(),
-  roleArn: z
-    .string()
-    .regex(/^arn:aws[a-z-]*:iam::\d{12}:role\/[\w+=,.@/-]{1,512}$/, "must be the ARN of a role")
-    .optional(),
-  externalId: z
-    .string()
-    .regex(/^[\w+=,.@:/-]{2,1224}$/)
-    .optional(),
+  roleArn: roleArn.optional(),
+  externalId: externalId.optional(),
   ...placeKeys,
 });
 export type IamAdmin = z.infer<typeof iamAdmin>;
@@ -62,11 +58,11 @@ function isSafeEndpoint(text: string): boolean {
   return bare && (protocol === "https:" || (protocol === "http:" && isLoopback(hostname)));
 }
 
-const isLoopback = (hostname: string): boolean => ["localhost", "127.0.0.1", "[::1]"].includes(hostname);
+export const isLoopback = (hostname: string): boolean => ["localhost", "127.0.0.1", "[::1]"].includes(hostname);
 
 const origin = (url: string | undefined): string | undefined => (url === undefined ? undefined : new URL(url).origin);
 
-export function placeOf(keys: IamCredential | IamAdmin): Place {
+export function placeOf(keys: { readonly [Key in keyof Place]?: Place[Key] | undefined }): Place {
   const sts = keys.stsEndpoint;
   const named = sts === undefined ? undefined : /^sts\.([a-z0-9-]+)\.amazonaws\.com/.exec(new URL(sts).hostname)?.[1];
   return { region: keys.region ?? named ?? "us-east-1", endpoint: keys.endpoint, stsEndpoint: sts };

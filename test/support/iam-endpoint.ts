@@ -1,103 +1,42 @@
-// IAM and STS as far as access keys go, on loopback: signatures are verified, IAM's limit of two keys holds, and a new key is
-// refused for a while, as IAM's eventual consistency has it.
-import { randomBytes, randomInt } from "node:crypto";
+// IAM and STS as far as users and access keys go, on loopback: signatures are verified, policies decide, IAM's limits hold, and a
+// new key is refused for a while, as IAM's eventual consistency has it.
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import { ServiceError } from "../../src/core/error.ts";
+import { evaluate } from "../../src/core/evaluate.ts";
+import { parsePolicy } from "../../src/core/policy.ts";
 import { deriveSigningKey, parseAuthorization, verifySignature } from "../../src/core/sigv4.ts";
+import { sessionActions } from "./iam-sessions.ts";
+import { userActions } from "./iam-users.ts";
+import {
+  type Action,
+  type Call,
+  type Caller,
+  type FakeKey,
+  type FakeRole,
+  type FakeSession,
+  type FakeUser,
+  type Fault,
+  type IamEndpoint,
+  type IamWorld,
+  newUser,
+  Refusal,
+  randomText,
+} from "./iam-world.ts";
 
-export interface FakeKey {
-  readonly id: string;
-  readonly secret: string;
-  readonly user: string;
-  readonly createdAt: number;
-  status: "Active" | "Inactive";
-  /** Calls to STS, by region, that still do not know the key. */
-  readonly unknownFor: Map<string, number>;
-  unlistedFor: number;
-}
-
-interface User {
-  readonly name: string;
-  readonly path: string;
-  /** Actions that it may do, e.g. `iam:CreateAccessKey`; on whom: itself, or everybody. */
-  readonly actions: readonly string[];
-  readonly on: "itself" | "everybody";
-}
-
-interface Role {
-  readonly name: string;
-  readonly externalId?: string | undefined;
-}
-
-interface Session {
-  readonly secret: string;
-  readonly token: string;
-  readonly role: string;
-  readonly policy: string | undefined;
-}
-
-interface Call {
-  readonly action: string;
-  readonly accessKeyId: string;
-  readonly region: string;
-  readonly host: string;
-}
-
-/** What a request meets in place of an answer: `lost` does the work, then cuts the connection. */
-export type Fault =
-  | "lost"
-  | "cut"
-  | "throttle"
-  | "error"
-  | "hang"
-  | "slow-body"
-  | "endless-body"
-  | "garbage"
-  | "skewed"
-  | "not-aws";
-
-export interface IamEndpoint extends AsyncDisposable {
-  readonly url: string;
-  readonly account: string;
-  readonly keys: Map<string, FakeKey>;
-  readonly calls: Call[];
-  /** Calls to STS in each region that a new key is refused for. */
-  delay: number;
-  /** Faults to come, the next first, by action. */
-  readonly faults: Map<string, Fault[]>;
-  /** Calls to ListAccessKeys that do not show a new key yet. */
-  listDelay: number;
-  addUser(name: string, rights?: { actions?: readonly string[]; on?: "itself" | "everybody"; path?: string }): FakeKey;
-  addRole(name: string, externalId?: string): string;
-  keysOf(user: string): FakeKey[];
-}
+export type { FakeKey, Fault, IamEndpoint };
 
 const selfService = ["iam:CreateAccessKey", "iam:ListAccessKeys", "iam:DeleteAccessKey"];
 
-class Refusal extends Error {
-  readonly status: number;
-  readonly code: string;
-  constructor(status: number, code: string, message: string) {
-    super(message);
-    this.status = status;
-    this.code = code;
-  }
-}
-
-interface Caller {
-  readonly arn: string;
-  readonly user: User | undefined;
-  readonly policy: string | undefined;
-}
-
 export async function startIamEndpoint(account = "123456789012"): Promise<IamEndpoint> {
-  const users = new Map<string, User>();
-  const roles = new Map<string, Role>();
-  const sessions = new Map<string, Session>();
+  const users = new Map<string, FakeUser>();
+  const roles = new Map<string, FakeRole>();
+  const sessions = new Map<string, FakeSession>();
+  const groups = new Set<string>();
   const keys = new Map<string, FakeKey>();
 
   const newKey = (user: string, delay: number, unlistedFor = 0): FakeKey => {
@@ -110,7 +49,7 @@ export async function startIamEndpoint(account = "123456789012"): Promise<IamEnd
   };
   const keysOf = (user: string): FakeKey[] => [...keys.values()].filter((key) => key.user === user);
 
-  const arnOf = ({ name, path }: User): string => `arn:aws:iam::${account}:user${path}${name}`;
+  const arnOf = ({ name, path }: FakeUser): string => `arn:aws:iam::${account}:user${path}${name}`;
 
   function authenticate(request: IncomingMessage, body: Buffer, call: Call): Caller {
     const [path = "/", query = ""] = (request.url ?? "/").split("?");
@@ -130,11 +69,11 @@ export async function startIamEndpoint(account = "123456789012"): Promise<IamEnd
     return session ? roleCaller(session) : userCaller(users.get(key?.user ?? ""));
   }
 
-  const roleCaller = ({ role, policy }: Session): Caller => {
-    return { arn: `arn:aws:sts::${account}:assumed-role/${role}/rekey`, user: undefined, policy };
+  const roleCaller = (session: FakeSession): Caller => {
+    return { arn: `arn:aws:sts::${account}:assumed-role/${session.role.name}/${session.name}`, user: undefined, session };
   };
-  const userCaller = (user: User | undefined): Caller => {
-    return { arn: user ? arnOf(user) : `arn:aws:iam::${account}:root`, user, policy: undefined };
+  const userCaller = (user: FakeUser | undefined): Caller => {
+    return { arn: user ? arnOf(user) : `arn:aws:iam::${account}:root`, user, session: undefined };
   };
 
   function isKnown({ status, unknownFor }: FakeKey, service: string, region: string): boolean {
@@ -143,26 +82,41 @@ export async function startIamEndpoint(account = "123456789012"): Promise<IamEnd
     return status === "Active" && left === 0;
   }
 
-  function authorize({ arn, user, policy }: Caller, action: string, target: string): void {
-    const own = user?.actions.includes(action) && (user.on === "everybody" || user.name === target);
-    const about = users.get(target);
-    const bySession = user === undefined && (policy === undefined || (about && allows(policy, action, arnOf(about))));
-    if (own || bySession) return;
-    throw new Refusal(403, "AccessDenied", `User: ${arn} is not authorized to perform: ${action} on resource: user ${target}`);
+  /** Of a user that is not there nobody knows the path: policies for users under a path do not hold for it. */
+  const resourceOf = (name: string): string => {
+    const user = users.get(name);
+    return user && user.unknownFor <= 0 ? arnOf(user) : `arn:aws:iam::${account}:user/${name}`;
+  };
+
+  function authorize(caller: Caller, action: string, resource: string, context: Readonly<Record<string, string>> = {}): void {
+    if (!isAllowed(caller, action, resource, context)) {
+      throw new Refusal(
+        403,
+        "AccessDenied",
+        `User: ${caller.arn} is not authorized to perform: ${action} on resource: ${resource}`,
+      );
+    }
   }
 
-  const actions: Record<string, (caller: Caller, form: URLSearchParams) => string> = {
+  function isAllowed({ arn, user, session }: Caller, action: string, resource: string, context: Record<string, string>): boolean {
+    const own = user?.policy ?? session?.role.policy;
+    if (user && own === undefined) {
+      return user.actions.includes(action) && (user.on === "everybody" || resource === arnOf(user));
+    }
+    const everything = JSON.stringify({ Version: "2012-10-17", Statement: [{ Effect: "Allow", Action: "*", Resource: "*" }] });
+    const identity = [parsePolicy(own ?? everything, "identity")];
+    const limits = session?.policy === undefined ? [] : [parsePolicy(session.policy, "session")];
+    const values = new Map(Object.entries(context).map(([key, value]) => [key.toLowerCase(), [value]]));
+    const principal = { kind: user ? ("user" as const) : ("role" as const), arn, accountId: account };
+    return evaluate({ action, resource, context: values, principal }, { identity, session: limits }).allowed;
+  }
+
+  const world: IamWorld = { account, users, groups, keys, roles, sessions, settings: () => endpoint, authorize, keysOf };
+
+  const actions: Record<string, Action> = {
     GetCallerIdentity: ({ arn }) => `<Arn>${arn}</Arn><UserId>AIDAEXAMPLE</UserId><Account>${account}</Account>`,
-    AssumeRole(_caller, form) {
-      const role = roles.get(form.get("RoleArn") ?? "");
-      if (!role || (role.externalId !== undefined && role.externalId !== form.get("ExternalId"))) {
-        throw new Refusal(403, "AccessDenied", "not authorized to perform: sts:AssumeRole");
-      }
-      const id = `ASIA${randomText(16, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")}`;
-      const session = { secret: randomBytes(30).toString("base64"), token: `token-${randomBytes(30).toString("hex")}` };
-      sessions.set(id, { ...session, role: role.name, policy: form.get("Policy") ?? undefined });
-      return `<Credentials><AccessKeyId>${id}</AccessKeyId><SecretAccessKey>${session.secret}</SecretAccessKey><SessionToken>${session.token}</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration></Credentials>`;
-    },
+    ...sessionActions(world),
+    ...userActions(world),
     CreateAccessKey(caller, form) {
       const user = targetOf(form, caller, "iam:CreateAccessKey");
       if (keysOf(user).length >= 2) {
@@ -181,6 +135,13 @@ export async function startIamEndpoint(account = "123456789012"): Promise<IamEnd
         });
       return `<AccessKeyMetadata>${members.join("")}</AccessKeyMetadata><IsTruncated>false</IsTruncated>`;
     },
+    UpdateAccessKey(caller, form) {
+      const user = targetOf(form, caller, "iam:UpdateAccessKey");
+      const key = keys.get(form.get("AccessKeyId") ?? "");
+      if (key?.user !== user) throw new Refusal(404, "NoSuchEntity", "The Access Key cannot be found.");
+      key.status = form.get("Status") === "Active" ? "Active" : "Inactive";
+      return "";
+    },
     DeleteAccessKey(caller, form) {
       const user = targetOf(form, caller, "iam:DeleteAccessKey");
       const id = form.get("AccessKeyId") ?? "";
@@ -194,8 +155,9 @@ export async function startIamEndpoint(account = "123456789012"): Promise<IamEnd
 
   function targetOf(form: URLSearchParams, caller: Caller, action: string): string {
     const user = form.get("UserName") ?? "";
-    authorize(caller, action, user);
-    if (!users.has(user)) throw new Refusal(404, "NoSuchEntity", `The user with name ${user} cannot be found.`);
+    authorize(caller, action, resourceOf(user));
+    const found = users.get(user);
+    if (!found || found.unknownFor-- > 0) throw new Refusal(404, "NoSuchEntity", `The user with name ${user} cannot be found.`);
     return user;
   }
 
@@ -221,13 +183,18 @@ export async function startIamEndpoint(account = "123456789012"): Promise<IamEnd
     delay: 0,
     faults: new Map(),
     listDelay: 0,
-    addUser(name, { actions: allowed = selfService, on = "itself", path = "/" } = {}) {
-      users.set(name, { name, path, actions: allowed, on });
+    userDelay: 0,
+    users,
+    groups,
+    sessions,
+    pageSize: 100,
+    addUser(name, { actions: allowed = selfService, on = "itself", path = "/", policy } = {}) {
+      users.set(name, { ...newUser(name, path), actions: allowed, on, policy });
       return newKey(name, 0);
     },
-    addRole(name, externalId) {
+    addRole(name, externalId, { policy, maxSeconds = 3_600 } = {}) {
       const arn = `arn:aws:iam::${account}:role/${name}`;
-      roles.set(arn, { name, externalId });
+      roles.set(arn, { name, externalId, policy, maxSeconds });
       return arn;
     },
     keysOf,
@@ -298,18 +265,4 @@ function refuse(response: ServerResponse, { status, code, message }: Refusal): v
   response.end(
     `<ErrorResponse><Error><Type>Sender</Type><Code>${code}</Code><Message>${text}</Message></Error><RequestId>r</RequestId></ErrorResponse>`,
   );
-}
-
-/** Whether a session policy of one statement allows an action. */
-function allows(policy: string, action: string, arn: string): boolean {
-  const { Statement: statements } = JSON.parse(policy) as { Statement: { Action: string[]; Resource: string[] }[] };
-  const matches = (pattern: string): boolean => {
-    const pieces = pattern.split("*").map((piece) => piece.replaceAll(/[.+^${}()|[\]\\]/g, "\\$&"));
-    return new RegExp(`^${pieces.join(".*")}$`).test(arn);
-  };
-  return statements.some(({ Action, Resource }) => Action.includes(action) && Resource.some(matches));
-}
-
-function randomText(length: number, characters: string): string {
-  return Array.from({ length }, () => characters[randomInt(characters.length)]).join("");
 }

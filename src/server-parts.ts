@@ -32,6 +32,7 @@ import type { Sql } from "./store/sql.ts";
 import { changeCounter } from "./store/sqlite.ts";
 import { claimWriter, type WriterClaim } from "./store/writer-claim.ts";
 import { findRotator } from "./targets/index.ts";
+import { findLeaseTarget } from "./targets/lease-targets.ts";
 
 const maxDataKeys = 20_000;
 
@@ -97,6 +98,7 @@ export function createServices(
     account: config.account,
     region: config.region,
     functions,
+    findLeaseTarget,
     extendedSchedules: config.extendedSchedules ?? false,
     readBarrierMs: config.readBarrierMs,
     digest: (value, context) => createHmac("sha256", digestKey).update(`${context}\n`).update(value).digest(),

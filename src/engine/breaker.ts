@@ -67,6 +67,12 @@ export class Breakers {
     return { untilMs: silence.nextTryAt + after, sinceMs: silence.sinceMs };
   }
 
+  /** When the target may be tried next; `undefined` when it may be at any time. Nobody is let through by asking this. */
+  againAt(target: string): number | undefined {
+    const silence = this.#silent.get(target);
+    return silence && silence.count >= silencesBefore ? silence.nextTryAt : undefined;
+  }
+
   /** How long a target has been silent, in words. */
   static words({ sinceMs }: Away, kind: string, target: string): string {
     return `${kind} at ${target} has not answered since ${new Date(sinceMs).toISOString()}; it is tried again every ${tryAgainMs / 1_000} s`;

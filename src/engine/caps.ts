@@ -34,6 +34,10 @@ export class Caps {
     return Math.min(this.#limit(), most);
   }
 
+  inside(key: string): number {
+    return this.#inside.get(key) ?? 0;
+  }
+
   turnAway(key: string): void {
     this.#turnedAway.set(key, (this.#turnedAway.get(key) ?? 0) + 1);
   }

@@ -1,3 +1,4 @@
+import { hastenAllRevocations } from "../store/lease-claims.ts";
 import { hastenAll, keepClaims } from "../store/rotation-claims.ts";
 import { storeTime } from "../store/self-check.ts";
 import type { EngineParts } from "./parts.ts";
@@ -69,7 +70,10 @@ export class Clock {
     if (byMs > 0) {
       this.#settledAt = elapsed + settings.claimMs;
       await keepClaims(sql, settings.node, untilMs);
-    } else await hastenAll(sql, nowMs);
+    } else {
+      await hastenAll(sql, nowMs);
+      await hastenAllRevocations(sql, nowMs);
+    }
   }
 }
 

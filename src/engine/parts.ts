@@ -8,6 +8,7 @@ import type { KeyRing } from "../crypto/key-ring.ts";
 import type { Hints } from "../store/hints.ts";
 import type { Sql } from "../store/sql.ts";
 import type { AnyCredential } from "../targets/index.ts";
+import type { LeaseTarget } from "../targets/lease-target.ts";
 import type { Rotator, RotatorTools, Strategy } from "../targets/target.ts";
 import type { InvokedFunction } from "./invoke.ts";
 
@@ -41,6 +42,7 @@ export interface EngineParts {
   /** In [0, 1). */
   random(): number;
   readonly generatePassword: RotatorTools["generatePassword"];
+  findLeaseTarget(kind: string): Promise<LeaseTarget | undefined>;
   findRotator(kind: string, declaration?: unknown): Promise<Rotator<AnyCredential> | undefined>;
   findFunction(functionArn: string): Promise<RotatorFunction | undefined>;
   /** The kind of rotator for a secret's key `engine`; `undefined` when there is none. */

@@ -1,4 +1,5 @@
 import { type OutcomeClass, RotatorError } from "../core/error.ts";
+import { hastenRevocations } from "../store/lease-claims.ts";
 import { wakeWaiting } from "../store/rotation-waits.ts";
 import { type Away, Breakers, SilentTarget } from "./breaker.ts";
 import { type Caps, targetOf } from "./caps.ts";
@@ -66,13 +67,15 @@ async function enter(held: HeldRotation, turn: Turn, { target, caps }: { target:
   return entered;
 }
 
-/** What a try at the target came to, whoever made it: rotations that wait for it to answer are woken when it does. */
+/** What a try at the target came to, whoever made it: rotations and leases that wait for it to answer are woken when it does. */
 export async function noteOutcome(
   { sql, now }: EngineParts,
   breakers: Breakers,
   { target, outcome }: { readonly target: string; readonly outcome: OutcomeClass },
 ): Promise<void> {
-  if (breakers.note(target, outcome)) await wakeWaiting(sql, target, now());
+  if (!breakers.note(target, outcome)) return;
+  await wakeWaiting(sql, target, now());
+  await hastenRevocations(sql, target, now());
 }
 
 /** What an error tells about the target itself. */

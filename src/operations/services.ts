@@ -10,6 +10,7 @@ import type { SealedEnvironment } from "../store/functions.ts";
 import type { Hints } from "../store/hints.ts";
 import type { SecretCache } from "../store/secret-cache.ts";
 import type { Sql } from "../store/sql.ts";
+import type { LeaseTarget } from "../targets/lease-target.ts";
 
 /** The functions that RotationLambdaARN may name. */
 export interface FunctionDirectory {
@@ -39,6 +40,8 @@ export interface Services {
   readonly account: string;
   readonly region: string;
   readonly functions: FunctionDirectory;
+  /** `undefined` for a kind that Rekey cannot lease from. */
+  findLeaseTarget(kind: string): Promise<LeaseTarget | undefined>;
   readonly extendedSchedules: boolean;
   /** Longest that a read of AWSCURRENT waits while its password is being switched at the target. */
   readonly readBarrierMs: number;

@@ -56,6 +56,7 @@ const history = [
   { table: "retirements", key: "secret_id, version_id, what", old: "ended_at <= $1", order: "ended_at" },
   { table: "target_jobs", key: "id", old: "ended_at <= $1", order: "ended_at" },
   { table: "webhook_deliveries", key: "id", old: "ended_at <= $1", order: "ended_at" },
+  { table: "leases", key: "id", old: "ended_at <= $1", order: "ended_at" },
   { table: "function_logs", key: "id", old: "at <= $1", order: "at" },
 ] as const;
 

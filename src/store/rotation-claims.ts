@@ -91,6 +91,7 @@ export async function enterTarget(
   const rows = await tx.query(
     `update rotations set working_at = $3 where id = $1 and fence = $2 and state = 'running' and $5 >
        (select count(*) from rotations o where o.working_at = $3 and o.state = 'running' and o.claim_until > $4 and o.id <> $1)
+       + (select count(*) from leases l where l.claim_until > $4 and l.target = $3)
      returning id`,
     [rotation.id, fence, target, nowMs, most],
   );
@@ -172,7 +173,7 @@ export async function releaseAllClaims(sql: Sql): Promise<void> {
 export async function keepClaims(sql: Sql, node: string, untilMs: number): Promise<void> {
   const held = "set claim_until = $2 where claim_node = $1 and claim_until is not null and claim_until < $2";
   await sql.query(`update rotations ${held} and state = 'running'`, [node, untilMs]);
-  for (const table of ["retirements", "target_jobs"])
+  for (const table of ["retirements", "target_jobs", "leases"])
     await sql.query(`update ${table} ${held} and ended_at is null`, [node, untilMs]);
 }
 

@@ -19,6 +19,7 @@ import { changeSecret, findSecret, insertSecret, loadSecret, newSecretId } from 
 import type { Sql } from "../../src/store/sql.ts";
 import type { DatabaseCredential } from "../../src/targets/database-secret.ts";
 import { findRotator } from "../../src/targets/index.ts";
+import { findLeaseTarget } from "../../src/targets/lease-targets.ts";
 
 export const account = "123456789012";
 export const region = "eu-central-1";
@@ -82,6 +83,7 @@ export async function openWorld(
     now,
     random: Math.random,
     generatePassword: () => randomBytes(24).toString("base64url"),
+    findLeaseTarget,
     findRotator,
     findFunction: async (arn) => builtinFunction(arn),
     kindOfEngine,

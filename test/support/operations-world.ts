@@ -17,6 +17,7 @@ import { LastReads, saveReads } from "../../src/store/last-reads.ts";
 import { SecretCache } from "../../src/store/secret-cache.ts";
 import type { Sql } from "../../src/store/sql.ts";
 import { changeCounter } from "../../src/store/sqlite.ts";
+import { findLeaseTarget } from "../../src/targets/lease-targets.ts";
 import { account, openRing, randomRootKey, region } from "./keys.ts";
 import { noFunctions } from "./no-functions.ts";
 
@@ -56,6 +57,7 @@ export async function operationsWorld(
     account,
     region,
     functions: noFunctions,
+    findLeaseTarget,
     extendedSchedules: false,
     readBarrierMs: 0,
     hints: new Hints(),

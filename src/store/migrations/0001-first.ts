@@ -196,6 +196,7 @@ export const migration = {
       created_at bigint not null, updated_at bigint not null, verified_at bigint, outcome text, error text, orphans_due_at bigint,
       deleted_at bigint)`,
     "create unique index integrations_by_name on integrations (name) where deleted_at is null",
+    "create index integrations_deleted on integrations (deleted_at) where deleted_at is not null",
     "create index integrations_by_orphans_due on integrations (orphans_due_at) where orphans_due_at is not null",
     `create table integration_versions (id text primary key, integration_id text not null references integrations (id) on delete cascade,
       number bigint not null, settings text not null, target text not null, sealed bytes not null, wrapped_data_key bytes not null,
@@ -217,6 +218,7 @@ export const migration = {
       updated_at bigint not null, deleted_at bigint)`,
     "create unique index dynamic_secrets_by_name on dynamic_secrets (config_id, name) where deleted_at is null",
     "create index dynamic_secrets_by_integration on dynamic_secrets (integration_id)",
+    "create index dynamic_secrets_deleted on dynamic_secrets (deleted_at) where deleted_at is not null",
     // Leases: the row is the queue entry, due at `due_at`: to be created, renewed, or ended. It is there before anything is at the
     // target, and keeps what it was born with. `state`: creating | active | revoking | ended.
     `create table leases (id text primary key, dynamic_secret_id text not null, dynamic_secret text not null, project text not null,
@@ -231,8 +233,12 @@ export const migration = {
     "create unique index leases_by_request on leases (request_hash) where request_hash is not null",
     "create index leases_live on leases (dynamic_secret_id, principal) where state <> 'ended'",
     "create index leases_live_by_principal on leases (principal, id) where state <> 'ended'",
-    "create index leases_live_by_integration on leases (integration_id, name) where state <> 'ended'",
-    "create index leases_to_share on leases (dynamic_secret_id, workload, share_until) where state = 'active' and share_until is not null",
+    "create index leases_live_by_integration on leases (integration_id, id) where state <> 'ended'",
+    "create index leases_by_name on leases (name)",
+    // What somebody waits for has a way of its own; what happens by itself goes target by target.
+    "create index leases_wanted on leases (due_at) where state = 'creating' or renew_to is not null",
+    "create index leases_by_target on leases (target, due_at) where due_at is not null",
+    "create index leases_to_share on leases (dynamic_secret_id, workload, share_until) where share_until is not null",
     "create index leases_by_key on leases (key_id, key_version, id) where key_id is not null",
     "create index leases_by_creation on leases (created_at, id)",
     "create index leases_by_end on leases (ended_at) where ended_at is not null",

@@ -1,0 +1,320 @@
+import type { OutcomeClass } from "../core/error.ts";
+import type { Lease, LeaseReason, LeaseState } from "../core/lease.ts";
+import type { Sql, SqlValue } from "./sql.ts";
+
+export interface LeaseRow {
+  id: string;
+  dynamic_secret_id: string;
+  dynamic_secret: string;
+  project: string;
+  config: string;
+  type: string;
+  integration_id: string;
+  integration_version: string;
+  settings: string;
+  name: string;
+  handle: string | null;
+  target: string;
+  principal: string;
+  workload: string | null;
+  state: LeaseState;
+  reason: LeaseReason | null;
+  created_at: number;
+  expires_at: number;
+  max_expires_at: number;
+  renew_to: number | null;
+  answered_at: number | null;
+  shares: number;
+  share_until: number | null;
+  due_at: number | null;
+  claim_until: number | null;
+  fence: number;
+  attempt: number;
+  outcome: OutcomeClass | null;
+  error: string | null;
+  last_try_at: number | null;
+  ended_at: number | null;
+}
+
+/** All of a lease but its value. */
+export const leaseColumns = `id, dynamic_secret_id, dynamic_secret, project, config, type, integration_id, integration_version,
+  settings, name, handle, target, principal, workload, state, reason, created_at, expires_at, max_expires_at, renew_to, answered_at,
+  shares, share_until, due_at, claim_until, fence, attempt, outcome, error, last_try_at, ended_at`;
+
+export const leaseContext = (id: string): Record<string, string> => ({ LeaseId: id });
+
+/** What a lease begins with. */
+export type NewLease = Pick<
+  Lease,
+  | "id"
+  | "dynamicSecretId"
+  | "dynamicSecret"
+  | "project"
+  | "config"
+  | "type"
+  | "integrationId"
+  | "integrationVersion"
+  | "settings"
+  | "name"
+  | "target"
+  | "principal"
+  | "workload"
+  | "createdAt"
+  | "expiresAt"
+  | "maxExpiresAt"
+  | "shareUntil"
+> & { readonly requestHash?: string | undefined };
+
+/** Puts it on record, due at once: before anything is done at the target. */
+export async function insertLease(tx: Sql, added: NewLease): Promise<void> {
+  await tx.query(
+    `insert into leases (id, dynamic_secret_id, dynamic_secret, project, config, type, integration_id, integration_version, settings,
+       name, target, principal, workload, request_hash, state, created_at, expires_at, max_expires_at, shares, share_until, due_at,
+       fence, attempt)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 'creating', $15, $16, $17, 0, $18, $15, 0, 0)`,
+    [
+      added.id,
+      added.dynamicSecretId,
+      added.dynamicSecret,
+      added.project,
+      added.config,
+      added.type,
+      added.integrationId,
+      added.integrationVersion,
+      added.settings,
+      added.name,
+      added.target,
+      added.principal,
+      added.workload ?? null,
+      added.requestHash ?? null,
+      added.createdAt,
+      added.expiresAt,
+      added.maxExpiresAt,
+      added.shareUntil ?? null,
+    ],
+  );
+}
+
+export async function findLease(sql: Sql, id: string): Promise<Lease | undefined> {
+  const [row] = await sql.query<LeaseRow>(`select ${leaseColumns} from leases where id = $1`, [id]);
+  return row && toLease(row);
+}
+
+/** The live lease of a request that was made before. */
+export async function leaseOfRequest(sql: Sql, requestHash: string): Promise<Lease | undefined> {
+  const [row] = await sql.query<LeaseRow>(`select ${leaseColumns} from leases where request_hash = $1`, [requestHash]);
+  return row && toLease(row);
+}
+
+/** The sealed fields of an active lease. */
+export async function leaseValue(
+  sql: Sql,
+  id: string,
+): Promise<{ readonly sealed: Uint8Array; readonly wrappedDataKey: Uint8Array } | undefined> {
+  const [row] = await sql.query<{ sealed: Uint8Array | null; wrapped_data_key: Uint8Array | null }>(
+    "select sealed, wrapped_data_key from leases where id = $1 and state = 'active'",
+    [id],
+  );
+  return row?.sealed && row.wrapped_data_key ? { sealed: row.sealed, wrappedDataKey: row.wrapped_data_key } : undefined;
+}
+
+/** Somebody's lease that another of the same workload may have too; the one that lives longest. */
+export async function leaseToShare(
+  tx: Sql,
+  of: { readonly dynamicSecretId: string; readonly principal: string; readonly workload: string },
+  { nowMs, expiresFrom }: { readonly nowMs: number; readonly expiresFrom: number },
+): Promise<Lease | undefined> {
+  const [row] = await tx.query<LeaseRow>(
+    `select ${leaseColumns} from leases where dynamic_secret_id = $1 and workload = $2 and share_until > $4 and principal = $3
+       and state in ('creating', 'active') and expires_at >= $5 order by expires_at desc limit 1`,
+    [of.dynamicSecretId, of.workload, of.principal, nowMs, expiresFrom],
+  );
+  return row && toLease(row);
+}
+
+/** How many live, those that are being ended included: of a dynamic secret, and of one principal's workload. */
+export async function countLive(
+  tx: Sql,
+  { dynamicSecretId, principal, workload }: { dynamicSecretId: string; principal: string; workload: string | undefined },
+): Promise<{ readonly all: number; readonly own: number }> {
+  const [row] = await tx.query<{ every: number; own: number }>(
+    `select (select count(*) from leases where dynamic_secret_id = $1 and state <> 'ended') as every,
+       (select count(*) from leases where dynamic_secret_id = $1 and principal = $2 and state <> 'ended'
+          and coalesce(workload, '') = $3) as own`,
+    [dynamicSecretId, principal, workload ?? ""],
+  );
+  return { all: row?.every ?? 0, own: row?.own ?? 0 };
+}
+
+/** How many of a dynamic secret live. */
+export async function countLiveOf(sql: Sql, dynamicSecretId: string): Promise<number> {
+  const [row] = await sql.query<{ count: number }>(
+    "select count(*) as count from leases where dynamic_secret_id = $1 and state <> 'ended'",
+    [dynamicSecretId],
+  );
+  return row?.count ?? 0;
+}
+
+/** Its value is handed out now. `undefined` when it is not there to be had any more. */
+export async function answerLease(tx: Sql, id: string, nowMs: number): Promise<Lease | undefined> {
+  const [row] = await tx.query<LeaseRow>(
+    `update leases set answered_at = coalesce(answered_at, $2), shares = shares + 1,
+       due_at = case when renew_to is null then expires_at else due_at end
+     where id = $1 and state = 'active' and expires_at > $2 returning ${leaseColumns}`,
+    [id, nowMs],
+  );
+  return row && toLease(row);
+}
+
+/** Has the target told of a later end. `undefined` when it is not active any more. */
+export async function askRenewal(tx: Sql, id: string, renewTo: number, nowMs: number): Promise<Lease | undefined> {
+  const [row] = await tx.query<LeaseRow>(
+    `update leases set renew_to = case when renew_to > $2 then renew_to else $2 end, due_at = $3, outcome = null, error = null
+     where id = $1 and state = 'active' and expires_at > $3 and answered_at is not null returning ${leaseColumns}`,
+    [id, renewTo, nowMs],
+  );
+  return row && toLease(row);
+}
+
+/** Renewed at once, where the target knows of no end. `undefined` when it is not active any more. */
+export async function extendLease(tx: Sql, id: string, expiresAt: number, nowMs: number): Promise<Lease | undefined> {
+  const [row] = await tx.query<LeaseRow>(
+    `update leases set expires_at = case when expires_at > $2 then expires_at else $2 end,
+       due_at = case when expires_at > $2 then expires_at else $2 end
+     where id = $1 and state = 'active' and expires_at > $3 and answered_at is not null returning ${leaseColumns}`,
+    [id, expiresAt, nowMs],
+  );
+  return row && toLease(row);
+}
+
+/** One holder less. What is left of them; `undefined` when it is not active. */
+export async function dropShare(tx: Sql, id: string): Promise<number | undefined> {
+  const [row] = await tx.query<{ shares: number }>(
+    "update leases set shares = case when shares > 0 then shares - 1 else 0 end where id = $1 and state = 'active' returning shares",
+    [id],
+  );
+  return row?.shares;
+}
+
+/** Which leases. */
+export interface LeaseScope {
+  readonly dynamicSecretId?: string | undefined;
+  readonly principal?: string | undefined;
+  readonly integrationId?: string | undefined;
+}
+
+const scoped = (
+  { dynamicSecretId, principal, integrationId }: LeaseScope,
+  from: number,
+): { text: string; values: SqlValue[] } => {
+  const parts = Object.entries({ dynamic_secret_id: dynamicSecretId, principal, integration_id: integrationId }).flatMap(
+    ([column, value]) => (value === undefined ? [] : [{ column, value }]),
+  );
+  return {
+    text: parts.map(({ column }, index) => `${column} = $${from + index}`).join(" and "),
+    values: parts.map(({ value }) => value),
+  };
+};
+
+/**
+ * Begins to end live leases, at most 1,000 at once; their values are gone with this. Whoever works on one now is done before
+ * it is ended. How many there were.
+ */
+export async function beginRevocations(tx: Sql, scope: LeaseScope, reason: LeaseReason, nowMs: number): Promise<number> {
+  const { text, values } = scoped(scope, 3);
+  const rows = await tx.query(
+    `update leases set ${revoking} where id in (
+       select id from leases where ${text} and state in ('creating', 'active') limit 1000) returning id`,
+    [reason, nowMs, ...values],
+  );
+  return rows.length;
+}
+
+/** As `beginRevocations`, of one. False when it had begun or ended before. */
+export async function beginRevocation(tx: Sql, id: string, reason: LeaseReason, nowMs: number): Promise<boolean> {
+  const rows = await tx.query(`update leases set ${revoking} where id = $3 and state in ('creating', 'active') returning id`, [
+    reason,
+    nowMs,
+    id,
+  ]);
+  return rows.length > 0;
+}
+
+/** `$1` is the reason, `$2` the moment. */
+export const revoking = `state = 'revoking', reason = $1, due_at = $2, renew_to = null, request_hash = null, share_until = null,
+  sealed = null, wrapped_data_key = null, key_id = null, key_version = null`;
+
+export interface LeaseQuery {
+  /** Project id. */
+  readonly project?: string | undefined;
+  readonly config?: string | undefined;
+  readonly dynamicSecret?: string | undefined;
+  readonly principal?: string | undefined;
+  readonly state?: LeaseState | undefined;
+  /** Name at the target. */
+  readonly user?: string | undefined;
+  /** 1 to 1,001. */
+  readonly limit: number;
+  /** The last one of the page before. */
+  readonly after?: { readonly createdAt: number; readonly id: string } | undefined;
+}
+
+/** Newest first. */
+export async function listLeases(sql: Sql, query: LeaseQuery): Promise<Lease[]> {
+  const { project, config, dynamicSecret, principal, state, user, limit, after } = query;
+  const values: SqlValue[] = [after?.createdAt ?? Number.MAX_SAFE_INTEGER, after?.id ?? "", limit];
+  const conditions: string[] = [];
+  const add = (condition: (place: string) => string, value: string | undefined): void => {
+    if (value === undefined) return;
+    values.push(value);
+    conditions.push(`and ${condition(`$${values.length}`)}`);
+  };
+  add((place) => `project = ${place}`, project);
+  add((place) => `config = ${place}`, config);
+  add((place) => `dynamic_secret = ${place}`, dynamicSecret);
+  add((place) => `principal = ${place}`, principal);
+  add((place) => `state = ${place}`, state);
+  add((place) => `name = ${place}`, user);
+  // The live ones of somebody are found by an index of their own.
+  if (state !== undefined && state !== "ended") conditions.push("and state <> 'ended'");
+  const rows = await sql.query<LeaseRow>(
+    `select ${leaseColumns} from leases where (created_at < $1 or (created_at = $1 and id > $2)) ${conditions.join(" ")}
+     order by created_at desc, id limit $3`,
+    values,
+  );
+  return rows.map(toLease);
+}
+
+export function toLease(row: LeaseRow): Lease {
+  return {
+    id: row.id,
+    dynamicSecretId: row.dynamic_secret_id,
+    dynamicSecret: row.dynamic_secret,
+    project: row.project,
+    config: row.config,
+    type: row.type,
+    integrationId: row.integration_id,
+    integrationVersion: row.integration_version,
+    settings: row.settings,
+    name: row.name,
+    handle: row.handle ?? undefined,
+    target: row.target,
+    principal: row.principal,
+    workload: row.workload ?? undefined,
+    state: row.state,
+    reason: row.reason ?? undefined,
+    createdAt: row.created_at,
+    expiresAt: row.expires_at,
+    maxExpiresAt: row.max_expires_at,
+    renewTo: row.renew_to ?? undefined,
+    answeredAt: row.answered_at ?? undefined,
+    shares: row.shares,
+    shareUntil: row.share_until ?? undefined,
+    dueAt: row.due_at ?? undefined,
+    attempt: row.attempt,
+    outcome: row.outcome ?? undefined,
+    error: row.error ?? undefined,
+    lastTryAt: row.last_try_at ?? undefined,
+    endedAt: row.ended_at ?? undefined,
+  };
+}

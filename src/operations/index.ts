@@ -15,6 +15,7 @@ import { getSecretCandidates } from "./secrets/get-secret-candidates.ts";
 import { awsOperations } from "./secrets/index.ts";
 import { listRotationsOperation } from "./secrets/list-rotations.ts";
 import { rotationPolicyOperations } from "./secrets/rotation-policy.ts";
+import { webhookOperations } from "./webhooks/index.ts";
 
 /** Everything that callers may ask for, on one screen for all doors. */
 export const operations: readonly Operation[] = [
@@ -31,6 +32,7 @@ export const operations: readonly Operation[] = [
   ...keyOperations,
   ...identityOperations,
   ...configAccessOperations,
+  ...webhookOperations,
   ...configsOperations,
   ...auditOperations,
   listEventsOperation,

@@ -5,6 +5,8 @@ import type { Config } from "./config.ts";
 import { isRegion } from "./core/region.ts";
 import { type AwsJsonDoor, answerAwsJson, sendAwsError, targetOperation } from "./http/aws-json.ts";
 import { type AwsQueryDoor, answerAwsQuery, errorAnswer, isQueryRequest, type QueryAnswer } from "./http/aws-query.ts";
+import { configApi } from "./http/config-api.ts";
+import { writeConfigError } from "./http/config-api-errors.ts";
 import { type Api, type Identified, logBug } from "./http/dispatch.ts";
 import type { Forwarder } from "./http/forward.ts";
 import { createFront, type Front, type FrontOptions } from "./http/front.ts";
@@ -14,6 +16,7 @@ import { writeProblem } from "./http/problem.ts";
 import { type RawRequest, rawRequest, readBody } from "./http/raw-request.ts";
 import { rekeyApi } from "./http/rekey-api.ts";
 import { readTlsFiles } from "./http/tls.ts";
+import { unframedBody } from "./http/unframed-delete.ts";
 import { stsOperations } from "./operations/identity/index.ts";
 import { operations } from "./operations/index.ts";
 import { awsOperations } from "./operations/secrets/index.ts";
@@ -49,6 +52,15 @@ export function openFront({ config, api, authenticator, metrics, allMetrics }: F
     maxBodyBytes: config.maxBodyBytes,
     authenticate: (request) => nativeCaller(request, authenticator),
   });
+  configApi(front.app, {
+    api,
+    operations,
+    maxBodyBytes: config.maxBodyBytes,
+    maxStreams: Math.floor(config.maxConnections / 2),
+    closing: front.closing,
+    bearer: (token, sourceIp) => authenticator.bearer(token, sourceIp),
+    anyone: (sourceIp) => authenticator.anonymous(sourceIp),
+  });
   addHealth(front, api);
   if (!config.metricsListen) metricsRoute(front.app, { text: allMetrics });
   return front;
@@ -71,10 +83,13 @@ export function openReaderFront({ config, api, authenticator, metrics }: FrontPa
   };
   const handOnElsewhere = async (incoming: IncomingMessage, response: ServerResponse): Promise<void> => {
     const requestId = randomUUID();
-    const refuse = (error: unknown) => writeProblem(response, error, requestId);
+    const write = incoming.url?.startsWith("/v3/") ? writeConfigError : writeProblem;
+    const refuse = (error: unknown) => write(response, error, requestId);
     try {
-      const body = await readBody(incoming, config.maxBodyBytes);
-      await handOn(rawRequest(incoming, body, requestId), response, refuse);
+      const unframed = await unframedBody(incoming);
+      const body = unframed ?? (await readBody(incoming, config.maxBodyBytes));
+      const request = rawRequest(incoming, body, requestId);
+      await handOn(unframed ? framed(request) : request, response, refuse);
     } catch (error) {
       refuse(error);
     }
@@ -97,6 +112,12 @@ export function openReaderFront({ config, api, authenticator, metrics }: FrontPa
   });
   addHealth(front, api);
   return front;
+}
+
+/** With its body's length in the head, for the process that it is handed to. */
+function framed(request: RawRequest): RawRequest {
+  const length = ["content-length", String(request.body.length)];
+  return { ...request, rawHeaders: [...request.rawHeaders, ...length] };
 }
 
 function limits(config: Config, { services }: Api, metrics: Metrics): Omit<FrontOptions, "answer"> {

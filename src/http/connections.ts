@@ -19,12 +19,14 @@ export class Connections {
     socket.once("close", () => this.#unused.delete(socket));
   }
 
-  /** Every request is told here before it is answered. */
-  begin(response: ServerResponse): void {
+  /** Every request is told here before it is answered. Whether no earlier one of its connection waits for its answer. */
+  begin(response: ServerResponse): boolean {
     const { socket } = response;
-    if (!socket) return;
+    if (!socket) return false;
     this.#unused.delete(socket);
+    const alone = this.#answers.get(socket)?.writableFinished ?? true;
     this.#answers.set(socket, response);
+    return alone;
   }
 
   /** Ends what Node does not count as idle: connections that never brought a request. */

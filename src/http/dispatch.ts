@@ -66,12 +66,6 @@ export async function dispatch(request: ApiRequest, api: Api): Promise<object> {
   }
 }
 
-/** Strangers share a name, and are told apart by their addresses. */
-function countRequest(principal: Principal, { sourceIp }: ApiRequest, { rate }: Api, atMs: number): void {
-  if (principal.kind !== "anonymous") rate?.countCaller(principal.arn, atMs);
-  else if (rate?.isFlood(sourceIp, atMs)) throw new ServiceError("ThrottlingException", "Rate exceeded");
-}
-
 /** A stranger is told no more than that, once too many came from the address. Who has good credentials never is one. */
 function refusal(failure: ServiceError, { sourceIp }: ApiRequest, { rate }: Api, journal: Journal): ServiceError {
   if (rate === undefined || journal.isIdentified || failure.code === "InternalServiceError") return failure;

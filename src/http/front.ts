@@ -10,6 +10,7 @@ import { LargeBodies } from "./large-bodies.ts";
 import { type RawRequest, rawRequest, readBody } from "./raw-request.ts";
 import { cannotListen, closeListener } from "./server-socket.ts";
 import type { TlsFiles } from "./tls.ts";
+import { UnframedBodies } from "./unframed-delete.ts";
 
 export interface FrontOptions {
   /** Answers `POST /`, which needs the body as it came. */
@@ -30,6 +31,8 @@ export interface FrontOptions {
 /** The listening side: `POST /` goes straight to the AWS doors, all other paths to Fastify. */
 export interface Front {
   readonly app: FastifyInstance;
+  /** Aborted when the end begins: answers without an end of their own then end. */
+  readonly closing: AbortSignal;
   /** Answers a request that came by another way than this listener; only once it listens. */
   handle(incoming: IncomingMessage, response: ServerResponse): void;
   /** The address in use, once listening. @throws ConfigError when it cannot listen there. */
@@ -52,28 +55,32 @@ const maxHeaders = 100;
 
 export function createFront(options: FrontOptions): Front {
   let server: Server | TlsServer | undefined;
-  const state = { closing: false };
+  const closing = new AbortController();
+  const unframed = new UnframedBodies();
   const connections = new Connections((status) => options.refused?.(`HTTP ${status}`));
   let handle: RequestListener = (_incoming, response) => response.destroy();
   const app = createApp(options, {
     serverFactory: (handler) => {
-      handle = receive(options, handler, connections, state);
+      handle = receive(options, handler, { connections, unframed, closing: closing.signal });
       server = listener(options, handle);
       server.on(options.tls ? "secureConnection" : "connection", (socket: Socket) => connections.opened(socket));
       server.on("checkExpectation", (_incoming, response: ServerResponse) => connections.refuseRequest(417, response));
       return server;
     },
-    clientErrorHandler: (error, socket) => connections.refuse(error, socket),
+    clientErrorHandler: (error, socket) => {
+      if (!unframed.take(error, socket)) connections.refuse(error, socket);
+    },
   });
   let draining: Promise<void> | undefined;
   const drain = (drainMs: number): Promise<void> => {
-    state.closing = true;
+    closing.abort();
     connections.closeUnused();
     draining ??= server ? closeListener(server, drainMs) : Promise.resolve();
     return draining;
   };
   return {
     app,
+    closing: closing.signal,
     drain,
     handle: (incoming, response) => handle(incoming, response),
     async listen({ host, port }) {
@@ -113,16 +120,18 @@ function listener(options: FrontOptions, onRequest: RequestListener): Server | T
   return server;
 }
 
-function receive(
-  options: FrontOptions,
-  handler: RequestListener,
-  connections: Connections,
-  state: { readonly closing: boolean },
-): RequestListener {
+interface Around {
+  readonly connections: Connections;
+  readonly unframed: UnframedBodies;
+  readonly closing: AbortSignal;
+}
+
+function receive(options: FrontOptions, handler: RequestListener, { connections, unframed, closing }: Around): RequestListener {
   const largeBodies = new LargeBodies(options.maxBodyBytes);
   return (incoming, response) => {
-    connections.begin(response);
-    if (state.closing) response.setHeader("Connection", "close");
+    const alone = connections.begin(response);
+    unframed.begin(incoming, response, alone);
+    if (closing.aborted) response.setHeader("Connection", "close");
     if (incoming.headers.host === undefined && incoming.httpVersion === "1.1") return connections.refuseRequest(400, response);
     if (incoming.rawHeaders.length / 2 > maxHeaders) return connections.refuseRequest(431, response);
     if (!largeBodies.hasRoom(incoming, response)) return connections.refuseRequest(429, response);

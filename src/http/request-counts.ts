@@ -1,5 +1,5 @@
 /** How a request came in; `http`: it was refused before anything could be told of it. */
-export type DoorName = "aws-json" | "aws-query" | "rekey-api" | "http";
+export type DoorName = "aws-json" | "aws-query" | "rekey-api" | "config-api" | "http";
 
 interface Series {
   readonly labels: string;

@@ -8,6 +8,8 @@ const maxAddedBytes = 2 * 1024 * 1024;
 export interface RawValue {
   readonly value: string;
   readonly home?: ConfigPlace;
+  /** Nothing in it is a reference: nobody wrote it, e.g. a generated password. */
+  readonly literal?: boolean;
 }
 
 /** What a config shows under a name, with what it takes from its root and parents; `undefined`: nothing. */
@@ -73,10 +75,10 @@ function nodeAt(graph: Graph, place: ConfigPlace, name: string): Node | undefine
   return node;
 }
 
-function newNode({ value, home }: RawValue, place: ConfigPlace): Node {
+function newNode({ value, home, literal = false }: RawValue, place: ConfigPlace): Node {
   return {
     raw: value,
-    references: findReferences(value),
+    references: literal ? [] : findReferences(value),
     home: home ?? place,
     targets: new Map(),
     unresolved: new Map(),

@@ -1,6 +1,6 @@
 import JSON5 from "json5";
-import { parseDocument } from "yaml";
 import { findReferences } from "./config-references.ts";
+import { isBoundedYaml, parseYaml } from "./config-yaml.ts";
 import { ServiceError } from "./error.ts";
 
 type Check = (text: string) => boolean;
@@ -54,7 +54,10 @@ const types = {
   ulid: ["a ULID", matches(/^[0-7][0-9A-HJKMNP-TV-Z]{25}$/i)],
   datetime8601: ["an ISO 8601 date and time", (text: string) => isDate(dateTime.exec(text)?.[1] ?? "")],
   date8601: ["an ISO 8601 date", isDate],
-  yaml: ["YAML", (text: string) => parseDocument(text, { prettyErrors: false, logLevel: "silent" }).errors.length === 0],
+  yaml: [
+    "YAML of one document and up to 20,000 parts",
+    (text: string) => isBoundedYaml(text) && parseYaml(text).errors.length === 0,
+  ],
 } as const satisfies Record<string, readonly [string, Check]>;
 
 export type ValueType = keyof typeof types;

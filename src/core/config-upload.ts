@@ -1,0 +1,42 @@
+import { checkSecretName, configLimits, isManagedName } from "./config-names.ts";
+import { readEnv } from "./config-upload-env.ts";
+import { readJson } from "./config-upload-json.ts";
+import { readYaml } from "./config-upload-yaml.ts";
+import { unreadable } from "./config-uploaded.ts";
+import { ServiceError } from "./error.ts";
+
+/** Room for comments and escapes beside what a config may hold. */
+const maxUploadBytes = 2 * configLimits.configBytes;
+
+const readerOf = { env: readEnv, json: readJson, yaml: readYaml } as const;
+
+export type UploadFormat = keyof typeof readerOf;
+
+/**
+ * Reads a file of secrets. Without `format` its first line tells: `{` is JSON, `NAME=` env, anything else YAML. Managed names
+ * are left out, as every download holds them. Whether the values fit a config is for the config to say.
+ * @throws ServiceError ValidationException naming the line, never the value; also for a name that stands there twice.
+ * RequestEntityTooLarge above 1,000 KiB.
+ */
+export function parseUpload(text: string, format?: UploadFormat): Map<string, string> {
+  if (Buffer.byteLength(text) > maxUploadBytes)
+    throw new ServiceError("RequestEntityTooLarge", `A file of secrets can't be longer than ${maxUploadBytes / 1024} KiB.`);
+  const plain = text.replace(/^\ufeff/, "");
+  const lineOf = new Map<string, number>();
+  const secrets = new Map<string, string>();
+  for (const { name, value, line } of readerOf[format ?? formatOf(plain)](plain)) {
+    const before = lineOf.get(name);
+    if (before !== undefined) throw unreadable(line, `line ${before} has that name already.`);
+    lineOf.set(name, line);
+    if (isManagedName(name)) continue;
+    checkSecretName(name);
+    secrets.set(name, value);
+  }
+  return secrets;
+}
+
+function formatOf(text: string): UploadFormat {
+  const first = text.split(/\r\n|\r|\n/).find((line) => line.trim() !== "" && !/^\s*#/.test(line));
+  if (first === undefined || /^\s*(?:export\s+)?[^\s:="']*\s*=/.test(first)) return "env";
+  return /^\s*\{/.test(first) ? "json" : "yaml";
+}

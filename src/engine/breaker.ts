@@ -67,10 +67,10 @@ export class Breakers {
     return { untilMs: silence.nextTryAt + after, sinceMs: silence.sinceMs };
   }
 
-  /** When the target may be tried next; `undefined` when it may be at any time. Nobody is let through by asking this. */
-  againAt(target: string): number | undefined {
+  /** Since when it is left alone, and until when; `undefined` when it is not. Nobody is let through by asking this. */
+  silence(target: string): Away | undefined {
     const silence = this.#silent.get(target);
-    return silence && silence.count >= silencesBefore ? silence.nextTryAt : undefined;
+    return silence && silence.count >= silencesBefore ? { untilMs: silence.nextTryAt, sinceMs: silence.sinceMs } : undefined;
   }
 
   /** How long a target has been silent, in words. */

@@ -7,6 +7,7 @@ import { Clock } from "./clock.ts";
 import { Deliveries } from "./deliver.ts";
 import { Heartbeats } from "./heartbeat.ts";
 import { TargetJobs } from "./jobs.ts";
+import { Leases } from "./leases.ts";
 import type { EngineParts } from "./parts.ts";
 import { History, purgePage } from "./purge.ts";
 import { QuarantineWatch } from "./quarantine.ts";
@@ -43,6 +44,7 @@ export function startEngine(given: EngineParts): Engine {
   const jobs = new TargetJobs(parts, caps, () => alarm.ring());
   const heartbeats = new Heartbeats(parts, limits, () => alarm.ring());
   const retirements = new Retirements(parts, limits, () => alarm.ring());
+  const leases = new Leases(parts, limits, () => alarm.ring());
   const deliveries = new Deliveries(parts, () => alarm.ring());
   let stopping = false;
 
@@ -87,6 +89,7 @@ export function startEngine(given: EngineParts): Engine {
     () => zoneRules.page(),
     () => startDueRotations(parts),
     () => claimMore().then(() => false),
+    () => leases.begin(clock.isSettled),
     () => jobs.begin(),
     () => heartbeats.begin(),
     () => deliveries.begin(),
@@ -123,8 +126,8 @@ export function startEngine(given: EngineParts): Engine {
       deliveries.full
     )
       return longestSleepMs;
-    const dueAt = await nextDueAt(parts.sql);
-    return dueAt === undefined ? longestSleepMs : Math.min(Math.max(dueAt - parts.now(), 1), longestSleepMs);
+    const dueAt = Math.min((await nextDueAt(parts.sql)) ?? Number.POSITIVE_INFINITY, leases.nextAt);
+    return dueAt === Number.POSITIVE_INFINITY ? longestSleepMs : Math.min(Math.max(dueAt - parts.now(), 1), longestSleepMs);
   };
 
   const run = async (): Promise<void> => {

@@ -1,5 +1,5 @@
 import type { OutcomeClass } from "../core/error.ts";
-import type { Lease, LeaseReason } from "../core/lease.ts";
+import type { Lease, LeaseReason, LeaseState } from "../core/lease.ts";
 import { type LeaseRow, leaseColumns, revoking, toLease } from "./leases.ts";
 import type { Sql } from "./sql.ts";
 import { lockAccount } from "./target-accounts.ts";
@@ -20,6 +20,7 @@ export interface DueLease {
   readonly id: string;
   readonly target: string;
   readonly type: string;
+  readonly state: LeaseState;
 }
 
 const free = "(claim_until is null or claim_until <= $1)";
@@ -28,7 +29,7 @@ const wanted = "(state = 'creating' or renew_to is not null)";
 /** Those that somebody waits for, to be made or renewed: longest due first. */
 export function wantedLeases(sql: Sql, nowMs: number, limit: number): Promise<DueLease[]> {
   return sql.query<DueLease>(
-    `select id, target, type from leases where ${wanted} and due_at <= $1 and ${free} order by due_at limit $2`,
+    `select id, target, type, state from leases where ${wanted} and due_at <= $1 and ${free} order by due_at limit $2`,
     [nowMs, limit],
   );
 }
@@ -57,7 +58,7 @@ export function dueTargets(sql: Sql): Promise<{ target: string; dueAt: number }[
 /** Of one target, what is due by itself: longest due first. */
 export function dueLeasesOf(sql: Sql, target: string, nowMs: number, limit: number): Promise<DueLease[]> {
   return sql.query<DueLease>(
-    `select id, target, type from leases where target = $2 and due_at <= $1 and ${free} and not ${wanted}
+    `select id, target, type, state from leases where target = $2 and due_at <= $1 and ${free} and not ${wanted}
      order by due_at limit $3`,
     [nowMs, target, limit],
   );

@@ -14,6 +14,7 @@ import { isRegion } from "../../src/core/region.ts";
 import { deriveSigningKey, type SignedRequest, stringToSign } from "../../src/core/sigv4.ts";
 import { canonicalRequest } from "../../src/core/sigv4-canonical.ts";
 import { Envelope } from "../../src/crypto/envelope.ts";
+import { SealedCache } from "../../src/crypto/sealed-cache.ts";
 import { answerAwsQuery, type QueryAnswer } from "../../src/http/aws-query.ts";
 import { type Api, dispatch, type Identified } from "../../src/http/dispatch.ts";
 import type { RawRequest } from "../../src/http/raw-request.ts";
@@ -95,6 +96,7 @@ export async function identityWorld(sql: Sql, { failedLogins = {} as LimiterOpti
     account,
     region,
     functions: noFunctions,
+    findLeaseTarget: async () => undefined,
     extendedSchedules: false,
     readBarrierMs: 0,
     hints: new Hints(),
@@ -103,6 +105,8 @@ export async function identityWorld(sql: Sql, { failedLogins = {} as LimiterOpti
     reschedule: (secret) => secret,
     wakeEngine: () => undefined,
     noteRead: () => undefined,
+    noteFetch: () => undefined,
+    downloads: new SealedCache(),
   };
   /** Another process on the same store has another one. */
   const node = () =>

@@ -46,8 +46,9 @@ export class UnframedBodies {
 
   /** Every request is told here before it is answered; `alone`: the connection has no other open one. */
   begin(incoming: IncomingMessage, response: ServerResponse, alone: boolean): void {
-    const { socket } = response;
-    if (!socket || !isUnframed(incoming)) return;
+    const { socket } = incoming;
+    this.#waiting.get(socket)?.end(Buffer.alloc(0)); // what came behind it was a request, so it had no body
+    if (!isUnframed(incoming)) return;
     response.setHeader("Connection", "close");
     if (!alone) return;
     const body = new Promise<Buffer | ServiceError>((resolve) => {

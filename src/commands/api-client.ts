@@ -14,7 +14,8 @@ export interface Connection {
   readonly region?: string;
 }
 
-const localCredentials = "./.rekey/root-credentials.json";
+/** Where a server's first start leaves the root user's credentials, seen from where it was started. */
+export const localCredentials = "./.rekey/root-credentials.json";
 /** Whether we were told the server's address, or took it from that file, where it may have become old. */
 const fromFile = new WeakSet<Connection>();
 const timeoutMs = 60_000;
@@ -40,7 +41,8 @@ export function connectionFrom(flags: Flags): Connection {
   return connection;
 }
 
-function warnOfLooseMode(path: string): void {
+/** On standard error, when others may read that file. */
+export function warnOfLooseMode(path: string): void {
   if ((statSync(path).mode & 0o077) !== 0)
     process.stderr.write(`rekey: warning: others may read ${path}, which lets them do everything; run chmod 600 ${path}\n`);
 }

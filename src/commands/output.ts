@@ -3,6 +3,9 @@ export type Answer = Readonly<Record<string, unknown>>;
 /** Heading of a column and what stands in it; a text names the member. */
 export type Columns = Readonly<Record<string, string | ((row: Answer) => unknown)>>;
 
+/** A list that an answer holds; none when it holds something else. */
+export const rows = (list: unknown): readonly Answer[] => (Array.isArray(list) ? list : []);
+
 /** JSON with two spaces, for programs. */
 export function printJson(value: unknown): void {
   process.stdout.write(`${JSON.stringify(value, undefined, 2)}\n`);

@@ -76,3 +76,11 @@ export function yesOrNo(text: unknown, flag: string): boolean | undefined {
   if (text !== "yes" && text !== "no") throw new CommandError(2, `${flag} must be yes or no`);
   return text === "yes";
 }
+
+/** One of the texts that an option may be. @throws CommandError for usage. */
+export function chosenOf<const V extends string>(text: unknown, values: readonly V[], flag: string): V | undefined {
+  if (text === undefined) return undefined;
+  const found = values.find((value) => value === text);
+  if (found === undefined) throw new CommandError(2, `${flag} must be one of ${values.join(", ")}`);
+  return found;
+}

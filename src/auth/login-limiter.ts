@@ -1,3 +1,4 @@
+import { networkOf } from "../core/address.ts";
 import { ServiceError } from "../core/error.ts";
 
 export interface LimiterOptions {
@@ -40,14 +41,4 @@ export function createLoginLimiter({
       if (failures.size > maxAddresses && !oldest.done) failures.delete(oldest.value);
     },
   };
-}
-
-/** What counts as one address. A whole /64 counts as one IPv6 address, since one customer has at least that many. */
-export function networkOf(address: string): string {
-  if (!address.includes(":") || address.includes(".")) return address;
-  const [head = "", tail] = address.split("::");
-  const left = head.split(":").filter(Boolean);
-  const right = tail === undefined ? [] : tail.split(":").filter(Boolean);
-  const zeros = Array.from({ length: Math.max(0, 8 - left.length - right.length) }, () => "0");
-  return [...left, ...zeros, ...right].slice(0, 4).join(":");
 }

@@ -70,13 +70,30 @@ export type TokenKind = keyof typeof tokenPrefixes;
 
 /** The kind's prefix, of service tokens the config's name, and 40 letters and digits, each equally likely. */
 export function newTokenText(kind: TokenKind, random: (bytes: number) => Uint8Array, config?: string): string {
+  const text = randomText(tokenAlphabet, 40, random);
+  return `${tokenPrefixes[kind]}.${config === undefined ? "" : `${config}.`}${text}`;
+}
+
+/** Letters and digits that people do not mistake for each other. */
+const codeAlphabet = "abcdefghjkmnpqrstuvwxyz23456789";
+
+/** What two screens show for people to compare: `k3p9-x7tm`. */
+export function newLoginCode(random: (bytes: number) => Uint8Array): string {
+  return `${randomText(codeAlphabet, 4, random)}-${randomText(codeAlphabet, 4, random)}`;
+}
+
+/** 40 letters and digits, for a program alone. */
+export const newPollingCode = (random: (bytes: number) => Uint8Array): string => randomText(tokenAlphabet, 40, random);
+
+function randomText(alphabet: string, length: number, random: (bytes: number) => Uint8Array): string {
+  const fair = 256 - (256 % alphabet.length);
   let text = "";
-  while (text.length < 40) {
+  while (text.length < length) {
     for (const byte of random(64)) {
-      if (byte < 248 && text.length < 40) text += tokenAlphabet[byte % 62];
+      if (byte < fair && text.length < length) text += alphabet[byte % alphabet.length];
     }
   }
-  return `${tokenPrefixes[kind]}.${config === undefined ? "" : `${config}.`}${text}`;
+  return text;
 }
 
 /** The account's owner: may do everything without a policy, but a resource policy may still deny. */

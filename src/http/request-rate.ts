@@ -1,4 +1,4 @@
-import { networkOf } from "../auth/login-limiter.ts";
+import { networkOf } from "../core/address.ts";
 import { ServiceError } from "../core/error.ts";
 
 /**

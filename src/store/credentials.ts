@@ -142,6 +142,18 @@ export async function findToken(sql: Sql, hash: string): Promise<Token | undefin
   return row && toToken(row);
 }
 
+export async function findTokenById(sql: Sql, id: string): Promise<Token | undefined> {
+  const [row] = await sql.query<TokenRow>(`select ${tokenColumns} from tokens where id = $1`, [id]);
+  return row && toToken(row);
+}
+
+/** Gives a token another text; the old one is refused from the next request on. False when it is gone. */
+export async function replaceToken(tx: Sql, id: string, before: string, hash: string): Promise<boolean> {
+  await raiseIdentityVersion(tx);
+  const rows = await tx.query("update tokens set hash = $3 where id = $1 and hash = $2 returning id", [id, before, hash]);
+  return rows.length > 0;
+}
+
 export async function listTokens(sql: Sql, principalArn: string): Promise<Token[]> {
   const rows = await sql.query<TokenRow>(`select ${tokenColumns} from tokens where principal_arn = $1 order by created_at, id`, [
     principalArn,

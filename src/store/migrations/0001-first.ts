@@ -153,10 +153,11 @@ export const migration = {
     `create table config_references (config_id text not null references configs (id) on delete cascade, project text not null,
       config text not null, primary key (config_id, project, config))`,
     "create index config_references_by_referred on config_references (project, config)",
-    // `id`: <config>/<number>.
+    // `id`: <config>/<number>. `replaced_at`: absent of the newest.
     `create table config_versions (id text primary key, config_id text not null references configs (id) on delete cascade,
       number bigint not null, sealed bytes not null, wrapped_data_key bytes not null, key_id text not null,
-      key_version integer not null, created_at bigint not null, unique (config_id, number))`,
+      key_version integer not null, created_at bigint not null, replaced_at bigint, unique (config_id, number))`,
+    "create index config_versions_by_end on config_versions (replaced_at) where replaced_at is not null",
     "create index config_versions_by_key on config_versions (key_id, key_version, id)",
     `create table secret_notes (project_id text not null references projects (id) on delete cascade, name text not null,
       note text not null, primary key (project_id, name))`,
@@ -174,9 +175,11 @@ export const migration = {
     `create table oidc_identities (id text primary key, principal_arn text not null, name text not null, provider_arn text not null,
       audiences text not null, subjects text not null, claims text, ttl_seconds integer not null, created_at bigint not null)`,
     "create index oidc_identities_by_principal on oidc_identities (principal_arn)",
-    `create table cli_logins (code text primary key, polling_hash text not null unique, about text not null, state text not null,
-      principal_arn text, created_at bigint not null, expires_at bigint not null)`,
+    // Logins of command lines that wait for somebody to say yes. `address`: where they came from, a whole network of version 6.
+    `create table cli_logins (code text primary key, polling_hash text not null unique, address text not null, about text not null,
+      state text not null, principal_arn text, created_at bigint not null, expires_at bigint not null)`,
     "create index cli_logins_by_expiry on cli_logins (expires_at)",
+    "create index cli_logins_by_address on cli_logins (address)",
 
     // Webhooks, and what is to be delivered: the row is the queue entry, written in the transaction of the change.
     `create table webhooks (id text primary key, project_id text not null references projects (id) on delete cascade,

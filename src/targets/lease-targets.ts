@@ -2,6 +2,7 @@ import type { LeaseTarget } from "./lease-target.ts";
 
 /** By the integration's type; drivers are loaded on first use. */
 const targets: Readonly<Record<string, () => Promise<LeaseTarget>>> = {
+  mysql: async () => (await import("./lease-mysql.ts")).mysqlLeases as unknown as LeaseTarget,
   postgres: async () => (await import("./lease-postgres.ts")).postgresLeases as unknown as LeaseTarget,
 };
 

@@ -10,8 +10,8 @@ export interface Account {
   readonly host: string;
 }
 
-const quoted = (text: string): string => mysql.escape(text);
-const accountText = ({ user, host }: Account): string => `${quoted(user)}@${quoted(host)}`;
+export const quoted = (text: string): string => mysql.escape(text);
+export const accountText = ({ user, host }: Account): string => `${quoted(user)}@${quoted(host)}`;
 
 export const isMariaDb = ({ version }: Session): boolean => /mariadb/i.test(version);
 
@@ -39,7 +39,8 @@ export async function setPassword(db: Session, account: Account, password: strin
   await db.change(`alter user ${accountText(account)} ${identified(db, password)}`);
 }
 
-function identified(db: Session, password: string): string {
+/** How a new password is told, after the account's name. @throws RotatorError `invalid` when others could read it */
+export function identified(db: Session, password: string): string {
   return isMariaDb(db) ? `identified by password ${quoted(nativeHash(password))}` : `identified by ${confidential(db, password)}`;
 }
 

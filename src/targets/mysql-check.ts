@@ -45,7 +45,7 @@ const watched = [
   "simple_password_check_minimal_length",
 ] as const;
 
-interface Server {
+export interface Server {
   /** Of those that the server has, in lower case. */
   readonly variables: ReadonlyMap<string, string>;
   /** Active plugins that look at new passwords. */
@@ -56,7 +56,7 @@ interface Server {
   readonly rights: readonly string[];
 }
 
-async function readServer(db: Session): Promise<Server> {
+export async function readServer(db: Session): Promise<Server> {
   const names = watched.map((name) => `'${name}'`).join(", ");
   const variables = await db.read<{ Variable_name: string; Value: string }>(
     `show global variables where variable_name in (${names})`,
@@ -79,7 +79,7 @@ const isOn = ({ variables }: Server, name: string): boolean => /^(on|1|true)$/i.
 const numberOf = ({ variables }: Server, name: string): number => Number(variables.get(name) ?? 0);
 
 /** Whether one of these is granted for everything. */
-function mayAll({ rights }: Server, ...wanted: readonly string[]): boolean {
+export function mayAll({ rights }: Server, ...wanted: readonly string[]): boolean {
   return rights.some((text) => {
     const [, given = ""] = /^GRANT (.*) ON \*\.\* TO /s.exec(text) ?? [];
     const held = given.split(/,\s*/);
@@ -87,7 +87,7 @@ function mayAll({ rights }: Server, ...wanted: readonly string[]): boolean {
   });
 }
 
-function checkServer(db: Session, server: Server, own: DatabaseLogin): Finding[] {
+export function checkServer(db: Session, server: Server, own: DatabaseLogin): Finding[] {
   const findings: Finding[] = [];
   const warn = (step: Finding["step"], problem: string, remedy: string) =>
     findings.push({ step, problem, remedy, warning: true });
@@ -114,7 +114,7 @@ function checkServer(db: Session, server: Server, own: DatabaseLogin): Finding[]
 }
 
 /** Plugins that have a say in passwords. */
-function checkPolicy(db: Session, server: Server, password: string): Finding[] {
+export function checkPolicy(db: Session, server: Server, password: string): Finding[] {
   if (isMariaDb(db)) {
     const [plugin] = server.validators;
     if (plugin === undefined || !isOn(server, "strict_password_validation")) return [];
@@ -165,7 +165,7 @@ async function checkTwo(db: Session, own: DatabaseLogin, mayAdmin: () => Promise
   return [{ step: "setSecret", problem, remedy, warning: true }];
 }
 
-function checkWrites(server: Server, who: string): Finding[] {
+export function checkWrites(server: Server, who: string): Finding[] {
   const setting = ["super_read_only", "innodb_read_only", "read_only"].find((name) => isOn(server, name));
   if (setting === undefined) return [];
   const may = setting === "read_only" && mayAll(server, "SUPER", "READ ONLY ADMIN", "READ_ONLY ADMIN", "CONNECTION_ADMIN");

@@ -11,18 +11,27 @@ const byNumber: Readonly<Record<number, Failure>> = {
   4151: "locked", // MariaDB ER_ACCOUNT_HAS_BEEN_LOCKED
   1820: "expired", // ER_MUST_CHANGE_PASSWORD
   1862: "expired", // ER_MUST_CHANGE_PASSWORD_LOGIN
+  1095: "denied", // ER_KILL_DENIED_ERROR
   1044: "denied", // ER_DBACCESS_DENIED_ERROR
   1130: "denied", // ER_HOST_NOT_PRIVILEGED
   1142: "denied", // ER_TABLEACCESS_DENIED_ERROR
   1227: "denied", // ER_SPECIFIC_ACCESS_DENIED_ERROR
+  1370: "denied", // ER_PROCACCESS_DENIED_ERROR
   1410: "denied", // ER_CANT_CREATE_USER_WITH_GRANT
   1049: "invalid", // ER_BAD_DB_ERROR
   1064: "invalid", // ER_PARSE_ERROR: a dialect that lacks the statement
+  1094: "invalid", // ER_NO_SUCH_THREAD
+  1141: "invalid", // ER_NONEXISTING_GRANT
+  1146: "invalid", // ER_NO_SUCH_TABLE
+  1147: "invalid", // ER_NONEXISTING_TABLE_GRANT
+  1221: "invalid", // ER_WRONG_USAGE
   1251: "invalid", // ER_NOT_SUPPORTED_AUTH_MODE
   1290: "invalid", // ER_OPTION_PREVENTS_STATEMENT: read_only
   1396: "invalid", // ER_CANNOT_USER
   1470: "invalid", // ER_WRONG_STRING_LENGTH: the name is too long
   1524: "invalid", // ER_PLUGIN_IS_NOT_LOADED
+  1959: "invalid", // MariaDB ER_INVALID_ROLE
+  4006: "invalid", // ER_CANNOT_USER_REFERENCED_AS_DEFINER
   1819: "invalid", // ER_NOT_VALID_PASSWORD: the password policy
   1836: "invalid", // ER_READ_ONLY_MODE
   3638: "invalid", // ER_CREDENTIALS_CONTRADICT_TO_HISTORY: the reuse policy

@@ -1,9 +1,10 @@
-import { createHash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { RotatorError } from "../core/error.ts";
 import { type DatabaseCredential, databaseSecret, outcomeOf, withFirstAccepted } from "./database-secret.ts";
 import { setOwnPassword } from "./mysql-accounts.ts";
 import { checkMysql } from "./mysql-check.ts";
 import { accountOf, addOwnPassword, addPassword, discardOldPassword, endOldPassword, mayRetain } from "./mysql-dual.ts";
+import { hold } from "./mysql-hold.ts";
 import { type Pair, setAll, setAlternate } from "./mysql-pair.ts";
 import { compareMysql } from "./mysql-parity.ts";
 import { type Session, withSession, withUnprovenSession } from "./mysql-session.ts";
@@ -154,20 +155,6 @@ async function retireOther(old: DatabaseCredential, access: Access<DatabaseCrede
   });
 }
 
-/**
- * A call whose caller died may still change the password, and holds the account's lock until its session ends: end that
- * session where that is allowed, and wait for it.
- */
-async function holdAccount(db: Session, credential: DatabaseCredential, { deadlineAt }: RotatorTools): Promise<void> {
-  const account = secret.account(credential, "alternating-users");
-  const lock = `'rekey ${createHash("sha256").update(account).digest("hex").slice(0, 40)}'`;
-  const [used] = await db.read<{ holder: number | null }>(`select is_used_lock(${lock}) as holder`);
-  if (used?.holder) await db.read(`kill ${Number(used.holder)}`).catch(ignoreRefusal);
-  const seconds = Math.max(0, Math.floor((deadlineAt - Date.now()) / 1000) - 1);
-  const [got] = await db.read<{ held: number | null }>(`select get_lock(${lock}, ${seconds}) as held`);
-  if (got?.held !== 1) throw new RotatorError("timeout", `an earlier call for user ${credential.username} has not ended yet`);
-}
-
-function ignoreRefusal(error: unknown): void {
-  if (!(error instanceof RotatorError && (error.outcome === "denied" || error.outcome === "unknown"))) throw error;
-}
+/** Only one call at a time changes an account. */
+const holdAccount = (db: Session, credential: DatabaseCredential, { deadlineAt }: RotatorTools): Promise<void> =>
+  hold(db, secret.account(credential, "alternating-users"), credential.username, deadlineAt);

@@ -11,6 +11,7 @@ import { type Api, type Identified, logBug } from "./http/dispatch.ts";
 import type { Forwarder } from "./http/forward.ts";
 import { createFront, type Front, type FrontOptions } from "./http/front.ts";
 import { health } from "./http/health.ts";
+import { loginPage } from "./http/login-page.ts";
 import { type Metrics, metricsRoute } from "./http/metrics.ts";
 import { writeProblem } from "./http/problem.ts";
 import { type RawRequest, rawRequest, readBody } from "./http/raw-request.ts";
@@ -61,6 +62,7 @@ export function openFront({ config, api, authenticator, metrics, allMetrics }: F
     bearer: (token, sourceIp) => authenticator.bearer(token, sourceIp),
     anyone: (sourceIp) => authenticator.anonymous(sourceIp),
   });
+  loginPage(front.app);
   addHealth(front, api);
   if (!config.metricsListen) metricsRoute(front.app, { text: allMetrics });
   return front;

@@ -15,7 +15,7 @@ export function* readJson(text: string): Generator<UploadedSecret> {
     } while (take(cursor, /,/y));
     if (!take(cursor, /\}/y)) throw unreadable(cursor.line, "expected a comma or the object's end, }.");
   }
-  if (!take(cursor, /$/y)) throw unreadable(cursor.line, "the object ends here, yet more follows.");
+  if (take(cursor, /$/y) === undefined) throw unreadable(cursor.line, "the object ends here, yet more follows.");
 }
 
 interface Cursor {

@@ -1,4 +1,4 @@
-import { checkSecretName, configLimits, isManagedName } from "./config-names.ts";
+import { configLimits, isManagedName, isSecretName } from "./config-names.ts";
 import { readEnv } from "./config-upload-env.ts";
 import { readJson } from "./config-upload-json.ts";
 import { readYaml } from "./config-upload-yaml.ts";
@@ -7,6 +7,8 @@ import { ServiceError } from "./error.ts";
 
 /** Room for comments and escapes beside what a config may hold. */
 const maxUploadBytes = 2 * configLimits.configBytes;
+
+const nameRule = "a secret name may only contain uppercase letters, numbers, and underscores, and not start with a number.";
 
 const readerOf = { env: readEnv, json: readJson, yaml: readYaml } as const;
 
@@ -29,7 +31,8 @@ export function parseUpload(text: string, format?: UploadFormat): Map<string, st
     if (before !== undefined) throw unreadable(line, `line ${before} has that name already.`);
     lineOf.set(name, line);
     if (isManagedName(name)) continue;
-    checkSecretName(name);
+    // Named by its line alone: what stands there may be the rest of a value that was not quoted.
+    if (!isSecretName(name)) throw unreadable(line, nameRule);
     secrets.set(name, value);
   }
   return secrets;

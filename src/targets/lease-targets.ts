@@ -4,6 +4,7 @@ import type { LeaseTarget } from "./lease-target.ts";
 const targets: Readonly<Record<string, () => Promise<LeaseTarget>>> = {
   mysql: async () => (await import("./lease-mysql.ts")).mysqlLeases as unknown as LeaseTarget,
   postgres: async () => (await import("./lease-postgres.ts")).postgresLeases as unknown as LeaseTarget,
+  redis: async () => (await import("./lease-redis.ts")).redisLeases as unknown as LeaseTarget,
 };
 
 export const leaseTargetKinds = (): readonly string[] => Object.keys(targets);

@@ -157,7 +157,7 @@ const words: Readonly<Record<Failure, string>> = {
 
 /** Phrases of the server that say what is missing, and quote nothing that it was sent. */
 const plainPhrases =
-  /no permissions to run the '[a-z| ]+' command|not configured to use an ACL file|running without a config file|unknown command|wrong number of arguments for 'auth' command/i;
+  /no permissions to run the '[a-z| ]+' command|not configured to use an ACL file|running without a config file|unknown command or category name in acl|unknown command|wrong number of arguments for 'auth' command/i;
 
 function describe(error: unknown, outcome: Failure): string {
   const phrase = error instanceof ErrorReply ? plainPhrases.exec(error.message)?.[0] : undefined;

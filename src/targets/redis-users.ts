@@ -50,12 +50,12 @@ function settingCommand(username: string, { add, remove }: Difference): Command[
 }
 
 const noFile = {
-  problem: "the server has neither an aclfile nor a configuration file: a restart would bring the passwords of before back",
+  problem: "the server has neither an aclfile nor a configuration file: a restart would bring the users of before back",
   remedy: 'start it with a file, or say "persist": false if it never restarts, or gets its users from elsewhere',
 };
 
-/** @throws RotatorError when a restart would bring the passwords of before back */
-async function savingCommand(db: Session): Promise<Command> {
+/** Saves users as they are, and gives the command that did. @throws RotatorError when a restart would bring those of before back */
+export async function savingCommand(db: Session): Promise<Command> {
   const saved = async (command: Command, exception: string): Promise<boolean> => {
     try {
       await db.read(command);
@@ -92,16 +92,32 @@ export async function findProblems(
       remedy: `see that ${manager} may run acl getuser, and that ${username} is on`,
     });
   }
+  const lacks = await lackingRights(db, manager, [["ACL", "SETUSER", username, "on"]], persist);
+  return [...findings, ...lacks.map((one) => ({ step, ...one }) as const)];
+}
+
+interface Lack {
+  readonly problem: string;
+  readonly remedy: string;
+}
+
+/** Which of these commands, and of what saves users when they are to be saved, `manager` could not run, as far as it may ask. */
+export async function lackingRights(
+  db: Session,
+  manager: string,
+  commands: readonly Command[],
+  persist: boolean,
+): Promise<Lack[]> {
+  const lacks: Lack[] = [];
   const save = persist ? await plannedSave(db) : undefined;
-  if (save === "none") findings.push({ step, ...noFile });
-  const commands: Command[] = [["ACL", "SETUSER", username, "on"], ...(save === undefined || save === "none" ? [] : [save])];
-  for (const command of commands) {
+  if (save === "none") lacks.push(noFile);
+  for (const command of [...commands, ...(save === undefined || save === "none" ? [] : [save])]) {
     const answer = await db.read(["ACL", "DRYRUN", manager, ...command]).catch(ignoreAnswer);
     if (answer === undefined || answer === "OK") continue;
     const name = `${command[0]}|${command[1]}`.toLowerCase();
-    findings.push({ step, problem: `${manager} may not run ${name}`, remedy: `acl setuser ${manager} +${name}` });
+    lacks.push({ problem: `${manager} may not run ${name}`, remedy: `acl setuser ${manager} +${name}` });
   }
-  return findings;
+  return lacks;
 }
 
 /** `undefined` when the server does not tell. */

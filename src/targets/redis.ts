@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { RotatorError } from "../core/error.ts";
 import { type DatabaseCredential, databaseSecret, outcomeOf, withFirstAccepted } from "./database-secret.ts";
+import { allNodes, atAll, type Node, nodeList, persistence, placeOf } from "./redis-nodes.ts";
 import { type Session, withSession } from "./redis-session.ts";
 import { changePasswords, findProblems, hashOf, passwordsOf } from "./redis-users.ts";
 import type { Access, Finding, Rotator, RotatorTools } from "./target.ts";
@@ -12,14 +13,11 @@ const secret = databaseSecret({
   maxName: { length: 1024, of: (name) => Buffer.byteLength(name), unit: "bytes" },
 });
 
-const maxNodes = 100;
-const nodeShape = /^(?:\[([^\]\s]+)\]|([^:\s]+))(?::(\d{1,5}))?$/;
-
 /** What only such users have. Quotes in a name the server takes, and then does not start again from the file that it wrote. */
 const keys = z.looseObject({
   username: z.string().regex(/^[^\s"'\\]+$/, "may not contain blanks, quotes or backslashes"),
-  nodes: z.array(z.string().regex(nodeShape, "must be host or host:port")).max(maxNodes).default([]),
-  persist: z.union([z.boolean(), z.enum(["true", "false"]).transform((value) => value === "true")]).default(true),
+  nodes: nodeList,
+  persist: persistence,
 });
 
 /** Users of Redis and Valkey, from version 6: they may have several passwords, which the server keeps, and is told, as hashes. */
@@ -89,28 +87,12 @@ export const redis: Rotator<DatabaseCredential> = {
 
 const persists = (credential: DatabaseCredential): boolean => keys.parse(credential).persist;
 
-interface Node {
-  readonly host: string;
-  readonly port: number;
-}
+/** The secret's `host` is the first. */
+const nodesOf = (credential: DatabaseCredential): Node[] => allNodes(secret.login(credential), keys.parse(credential).nodes);
 
-/** Every server that keeps users of its own, as Redis replicates none; the secret's `host` is the first. */
-function nodesOf(credential: DatabaseCredential): Node[] {
-  const { host, port } = secret.login(credential);
-  const others = keys.parse(credential).nodes.map((text) => {
-    const [, v6, name, at] = nodeShape.exec(text) ?? [];
-    return { host: v6 ?? name ?? text, port: Number(at ?? port) };
-  });
-  return [...new Map([{ host, port }, ...others].map((node) => [placeOf(node), node])).values()];
-}
-
-const placeOf = ({ host, port }: Node): string => `${host.toLowerCase()}:${port}`;
-
-/** At all nodes at once; throws what the first of those that failed met, when all have ended. */
-async function atNodes(credential: DatabaseCredential, work: (node: Node) => Promise<void>): Promise<void> {
-  const results = await Promise.allSettled(nodesOf(credential).map(work));
-  for (const result of results) if (result.status === "rejected") throw result.reason;
-}
+const atNodes = async (credential: DatabaseCredential, work: (node: Node) => Promise<void>): Promise<void> => {
+  await atAll(nodesOf(credential), work);
+};
 
 interface Opened extends Access<DatabaseCredential> {
   readonly pending?: DatabaseCredential;

@@ -285,7 +285,7 @@ describe("redis: what was set outlives a restart", { skip: redisSkip }, () => {
     const current = await newUser(server, "app", "v1");
     const pending = await redis.create(current, "dual-slot", tools());
     const versions = { current, pending, previous: undefined, admin: undefined };
-    await assert.rejects(redis.set(versions, "dual-slot", tools()), /a restart would bring the passwords of before back/);
+    await assert.rejects(redis.set(versions, "dual-slot", tools()), /a restart would bring the users of before back/);
     assert.equal(await failure(redis.set(versions, "dual-slot", tools())), "invalid");
     assert.equal(await redis.probe(pending, tools()), "refused");
     await server.run("ACL", "SETUSER", "app", "+config|get", "+info", "+acl|dryrun");

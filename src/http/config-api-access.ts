@@ -131,7 +131,7 @@ const authentication = mapped(
 );
 const webhookSettings = {
   Url: text("url"),
-  Secret: text("secret"),
+  Secret: anyText("secret"),
   Authentication: authentication,
   Payload: anyText("payload"),
   EnableConfigs: json("enableConfigs"),

@@ -22,6 +22,7 @@ export const dynamicRoutes: readonly ConfigRoute[] = [
       ...config,
       DynamicSecret: text("dynamic_secret"),
       TtlSeconds: count("ttl_sec"),
+      Workload: text("workload"),
       ClientRequestToken: requestToken,
     },
     answer: ({ Lease, Value }) => ({ success: true, id: Lease.Id, expires_at: time(Lease.ExpiresAt), value: Value }),

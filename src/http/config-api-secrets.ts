@@ -34,6 +34,7 @@ const typeOf = (value: unknown): unknown =>
 const leases = {
   IncludeDynamicSecrets: flag("include_dynamic_secrets"),
   DynamicSecretsTtlSeconds: count("dynamic_secrets_ttl_sec"),
+  Workload: text("workload"),
 };
 const managed = { IncludeManagedSecrets: flag("include_managed_secrets") };
 

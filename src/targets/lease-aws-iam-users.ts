@@ -42,7 +42,7 @@ const isCode = (error: unknown, codes: readonly string[]): boolean =>
 export class IamUsers {
   readonly #calls: AwsCalls;
   readonly #deadlineAt: number;
-  #youngUntil = 0;
+  #young: { readonly until: number; readonly codes: readonly string[] } = { until: 0, codes: [] };
 
   constructor(calls: AwsCalls, { deadlineAt }: Pick<LeaseTools, "deadlineAt">) {
     this.#calls = calls;
@@ -55,7 +55,7 @@ export class IamUsers {
     const boundary = permissionsBoundary === undefined ? {} : { PermissionsBoundary: permissionsBoundary };
     const command = new CreateUserCommand({ UserName: name, Path: path, Tags: [...tags], ...boundary });
     const { User: user } = await this.#change("iam:CreateUser", (client, options) => client.send(command, options));
-    this.#youngUntil = Date.now() + youngMs;
+    this.#young = { until: Date.now() + youngMs, codes: [gone, ...denied] };
     if (user?.Arn?.endsWith(`:user${path}${name}`)) return user.Arn;
     throw new RotatorError("unknown", "iam:CreateUser: the answer has no ARN of the user");
   }
@@ -91,6 +91,7 @@ export class IamUsers {
     const until = Math.min(Date.now() + (doubted ? doubtMs : 0), this.#deadlineAt - 2 * spareMs);
     for (;;) {
       const found = await this.#look(name, path);
+      if (found !== undefined && doubted) this.#young = { until: Date.now() + youngMs, codes: denied };
       if (found !== undefined || Date.now() >= until) return found;
       await setTimeout(Math.min(1_000, Math.max(until - Date.now(), 0)));
     }
@@ -247,7 +248,7 @@ export class IamUsers {
         return await work();
       } catch (error) {
         const later = Date.now() + waitMs;
-        const young = later < this.#youngUntil && isCode(error, [gone, ...denied]);
+        const young = later < this.#young.until && isCode(error, this.#young.codes);
         if (!(young || isCode(error, [...wait, ...busy])) || later > this.#deadlineAt - spareMs) throw error;
       }
       await setTimeout(waitMs);

@@ -39,7 +39,7 @@ export type AwsIamSettings = z.infer<typeof settings>;
 /** Changes in IAM take seconds to be known everywhere. Source: IAM User Guide, eventual consistency. */
 const createMs = 30_000;
 const askMs = 5_000;
-const pauseMs = 700;
+const pauseMs = 500;
 /** What hangs on a user may be listed a while after it was made. */
 const attempts = 4;
 

@@ -82,12 +82,6 @@ export async function startIamEndpoint(account = "123456789012"): Promise<IamEnd
     return status === "Active" && left === 0;
   }
 
-  /** Of a user that is not there nobody knows the path: policies for users under a path do not hold for it. */
-  const resourceOf = (name: string): string => {
-    const user = users.get(name);
-    return user && user.unknownFor <= 0 ? arnOf(user) : `arn:aws:iam::${account}:user/${name}`;
-  };
-
   function authorize(caller: Caller, action: string, resource: string, context: Readonly<Record<string, string>> = {}): void {
     if (!isAllowed(caller, action, resource, context)) {
       throw new Refusal(
@@ -155,9 +149,10 @@ export async function startIamEndpoint(account = "123456789012"): Promise<IamEnd
 
   function targetOf(form: URLSearchParams, caller: Caller, action: string): string {
     const user = form.get("UserName") ?? "";
-    authorize(caller, action, resourceOf(user));
     const found = users.get(user);
-    if (!found || found.unknownFor-- > 0) throw new Refusal(404, "NoSuchEntity", `The user with name ${user} cannot be found.`);
+    const seen = found && found.unknownFor-- <= 0 ? found : undefined;
+    authorize(caller, action, seen ? arnOf(seen) : `arn:aws:iam::${account}:user/${user}`);
+    if (!seen) throw new Refusal(404, "NoSuchEntity", `The user with name ${user} cannot be found.`);
     return user;
   }
 

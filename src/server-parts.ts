@@ -13,6 +13,7 @@ import type { SessionTokens } from "./core/session.ts";
 import { Envelope } from "./crypto/envelope.ts";
 import { openRootKey } from "./crypto/key-provider.ts";
 import { type KeyRing, openKeyRing } from "./crypto/key-ring.ts";
+import { SealedCache } from "./crypto/sealed-cache.ts";
 import { type EngineParts, engineDefaults } from "./engine/parts.ts";
 import { builtinFunction, kindOfEngine } from "./functions/builtin.ts";
 import type { Api } from "./http/dispatch.ts";
@@ -110,6 +111,8 @@ export function createServices(
       reads.note(secretId, versionId, principal, atMs);
       functions.noteRead(secretId, principal);
     },
+    noteFetch: (configId, atMs) => reads.noteFetch(configId, atMs),
+    downloads: new SealedCache(),
   };
 }
 

@@ -6,6 +6,7 @@ import type { Secret } from "../core/secret.ts";
 import type { SessionTokens } from "../core/session.ts";
 import type { Envelope } from "../crypto/envelope.ts";
 import type { KeyRing } from "../crypto/key-ring.ts";
+import type { SealedCache } from "../crypto/sealed-cache.ts";
 import type { SealedEnvironment } from "../store/functions.ts";
 import type { Hints } from "../store/hints.ts";
 import type { SecretCache } from "../store/secret-cache.ts";
@@ -56,4 +57,8 @@ export interface Services {
   wakeEngine(): void;
   /** Notes a read for LastAccessedDate and last reads; written in batches. */
   noteRead(secretId: string, versionId: string, principalArn: string, atMs: number): void;
+  /** Notes that a config's values were fetched; written in batches. */
+  noteFetch(configId: string, atMs: number): void;
+  /** What was rendered for downloads lately. */
+  readonly downloads: SealedCache;
 }

@@ -58,6 +58,8 @@ const history = [
   { table: "webhook_deliveries", key: "id", old: "ended_at <= $1", order: "ended_at" },
   { table: "leases", key: "id", old: "ended_at <= $1", order: "ended_at" },
   { table: "function_logs", key: "id", old: "at <= $1", order: "at" },
+  { table: "config_versions", key: "id", old: "replaced_at <= $1", order: "replaced_at" },
+  { table: "activity_logs", key: "id", old: "at <= $1", order: "at" },
 ] as const;
 
 /** Removes old history, at most `limit` of each kind: work that ended, what functions wrote, and events. The most of one kind. */

@@ -7,6 +7,7 @@ import { rootArn } from "../../src/core/identity.ts";
 import { planRotation } from "../../src/core/rotation-schedule.ts";
 import { Envelope } from "../../src/crypto/envelope.ts";
 import type { RootKeyProvider } from "../../src/crypto/key-provider.ts";
+import { SealedCache } from "../../src/crypto/sealed-cache.ts";
 import { type Api, dispatch } from "../../src/http/dispatch.ts";
 import { awsOperations } from "../../src/operations/secrets/index.ts";
 import type { Services } from "../../src/operations/services.ts";
@@ -66,6 +67,8 @@ export async function operationsWorld(
     reschedule: (secret, fromMs) => planRotation(secret, fromMs, 0),
     wakeEngine: () => undefined,
     noteRead: (secretId, versionId, principal, atMs) => reads.note(secretId, versionId, principal, atMs),
+    noteFetch: (configId, atMs) => reads.noteFetch(configId, atMs),
+    downloads: new SealedCache(),
   };
   const api: Api = { services, authorize: createAuthorizer() };
   const root = { kind: "root", arn: rootArn(account), accountId: account, userId: account, tags: {}, policies: [] } as const;

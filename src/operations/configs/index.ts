@@ -3,6 +3,8 @@ import { configOperations } from "./configs.ts";
 import { environmentOperations } from "./environments.ts";
 import { inheritanceOperations } from "./inheritance.ts";
 import { projectOperations } from "./projects.ts";
+import { readSecretOperations } from "./read-secrets.ts";
+import { writeSecretOperations } from "./write-secrets.ts";
 
 /** Where applications' secrets live. */
 export const configsOperations: readonly Operation[] = [
@@ -10,4 +12,6 @@ export const configsOperations: readonly Operation[] = [
   ...environmentOperations,
   ...configOperations,
   ...inheritanceOperations,
+  ...readSecretOperations,
+  ...writeSecretOperations,
 ];

@@ -106,7 +106,9 @@ export const migration = {
     "create index events_by_tx on events (tx_order, id) where tx_order > 0",
 
     // Identity.
-    `create table users (id text primary key, name text not null unique, arn text not null unique, created_at bigint not null)`,
+    // `kind`: person | service_account. `role`: what it may do in the whole deployment, beside its policies.
+    `create table users (id text primary key, name text not null unique, arn text not null unique, kind text not null, role text,
+      created_at bigint not null)`,
     `create table roles (id text primary key, name text not null unique, arn text not null unique, trust_policy text not null,
       max_session_seconds integer not null, description text, created_at bigint not null)`,
     "create table principal_tags (principal_arn text not null, key text not null, value text not null, primary key (principal_arn, key))",
@@ -173,8 +175,15 @@ export const migration = {
       name text not null, access text not null, created_by text not null, created_at bigint not null)`,
     "create index service_tokens_by_config on service_tokens (config_id, created_at)",
     `create table oidc_identities (id text primary key, principal_arn text not null, name text not null, provider_arn text not null,
-      audiences text not null, subjects text not null, claims text, ttl_seconds integer not null, created_at bigint not null)`,
+      audiences text not null, subjects text not null, ttl_seconds integer not null, created_at bigint not null)`,
     "create index oidc_identities_by_principal on oidc_identities (principal_arn)",
+    // How often each token of an issuer was exchanged: one that somebody saw is not good for as many as they like.
+    `create table oidc_uses (token_hash text primary key, uses integer not null, expires_at bigint not null)`,
+    "create index oidc_uses_by_expiry on oidc_uses (expires_at)",
+    // What somebody may do in a project, beside their policies.
+    `create table project_members (project_id text not null references projects (id) on delete cascade, principal_arn text not null,
+      role text not null, created_at bigint not null, primary key (project_id, principal_arn))`,
+    "create index project_members_by_principal on project_members (principal_arn)",
     // Logins of command lines that wait for somebody to say yes. `address`: where they came from, a whole network of version 6.
     `create table cli_logins (code text primary key, polling_hash text not null unique, address text not null, about text not null,
       state text not null, principal_arn text, created_at bigint not null, expires_at bigint not null)`,

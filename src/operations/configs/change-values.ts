@@ -1,0 +1,223 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { type ConfigChange, type ConfigDocument, diffDocuments, serialiseDocument } from "../../core/config-document.ts";
+import { type ConfigPlace, referredConfigs } from "../../core/config-references.ts";
+import { rotatedSecretOf } from "../../core/config-rotated.ts";
+import { applyPromotions, type Promotion, type WrittenConfig } from "../../core/config-values.ts";
+import { ServiceError } from "../../core/error.ts";
+import { Plaintext } from "../../core/plaintext.ts";
+import { recordConfigChange } from "../../store/config-changes.ts";
+import { lockConfigNames } from "../../store/config-generations.ts";
+import {
+  addVersion,
+  replaceReferences,
+  type SealedDocument,
+  shareReferred,
+  versionContext,
+} from "../../store/config-versions.ts";
+import { type Config, findConfig, findRootConfig, loadConfig, lockConfig } from "../../store/configs.ts";
+import { rotatedNames } from "../../store/rotated-fields.ts";
+import type { Sql } from "../../store/sql.ts";
+import { refuseUntrusted } from "../config-access/trusted-ips.ts";
+import type { Call } from "../operation.ts";
+import { hintConfigs, who } from "./activity.ts";
+import { arnOf, refused, requireReading, tooMany } from "./config-input.ts";
+import { configFound } from "./config-resource.ts";
+import { ConfigReader, placeOf } from "./config-values.ts";
+
+/** What is to become of a config's values. It is asked again when somebody else changed them meanwhile. */
+export type Decide = (
+  config: WrittenConfig,
+  row: Config,
+) =>
+  | { readonly own: ConfigDocument; readonly promotions?: readonly Promotion[] }
+  | Promise<{ readonly own: ConfigDocument; readonly promotions?: readonly Promotion[] }>;
+
+export interface Changed {
+  /** The entry in the config's log; absent when nothing had to be changed. */
+  readonly logId: string | undefined;
+  readonly names: readonly string[];
+}
+
+interface Edit {
+  readonly config: Config;
+  readonly next: ConfigDocument;
+  readonly changes: readonly ConfigChange[];
+  readonly before: ConfigDocument;
+}
+
+interface SealedEdit extends Edit {
+  readonly document: SealedDocument;
+  readonly references: readonly ConfigPlace[];
+  readonly added: readonly ConfigPlace[];
+}
+
+const maxReferred = 100;
+const maxTries = 12;
+/** Writers of one config in this process go one after another: among themselves they would only make each other try again. */
+const turns = new Map<string, Promise<unknown>>();
+
+/** Makes a new version of a config's values, and of its root's where something is promoted. No concurrent change is lost. */
+export async function changeValues(call: Call, configId: string, decide: Decide, isRollback = false): Promise<Changed> {
+  const before = turns.get(configId) ?? Promise.resolve();
+  const turn = before.catch(() => undefined).then(() => tryUntilDone(call, configId, decide, isRollback));
+  turns.set(configId, turn);
+  try {
+    return await turn;
+  } finally {
+    if (turns.get(configId) === turn) turns.delete(configId);
+  }
+}
+
+async function tryUntilDone(call: Call, configId: string, decide: Decide, isRollback: boolean): Promise<Changed> {
+  for (let tries = 1; tries <= maxTries; tries++) {
+    const edits = await editsOf(call, configId, decide);
+    if (edits.length === 0) return { logId: undefined, names: [] };
+    const sealed: SealedEdit[] = [];
+    for (const edit of edits) sealed.push(await prepare(call, edit));
+    try {
+      const { raised, logId, names } = await call.transaction((tx) => save(tx, call, sealed, { configId, isRollback }));
+      hintConfigs(call, raised);
+      return { logId, names };
+    } catch (error) {
+      if (!(error instanceof ChangedMeanwhile)) throw error;
+      await sleep(Math.random() * 10 * tries);
+    }
+  }
+  throw new ServiceError("ThrottlingException", "The config is changed by many others at this moment. Try again.");
+}
+
+/** Whoever has read an older version begins anew. */
+class ChangedMeanwhile extends Error {}
+
+async function editsOf(call: Call, configId: string, decide: Decide): Promise<Edit[]> {
+  const config = await loadConfig(call.sql, configId);
+  if (!config) throw gone();
+  const reader = new ConfigReader(call.services);
+  const own = await reader.own(config);
+  const beneath = await reader.beneath(config);
+  const { own: next, promotions = [] } = await decide({ own, beneath, isBranch: !config.isRoot }, config);
+  const edits: Edit[] = [{ config, before: own, next, changes: diffDocuments(own, next) }];
+  if (promotions.length > 0) edits.push(await promote(call, reader, config, promotions));
+  return edits.filter(({ changes }) => changes.length > 0);
+}
+
+async function promote(call: Call, reader: ConfigReader, branch: Config, promotions: readonly Promotion[]): Promise<Edit> {
+  const config = await findRootConfig(call.sql, branch.projectId, branch.environment);
+  if (!config) throw gone();
+  const resource = configFound(call.services, config.projectId, config.name, config.environment);
+  const refusal = call.may("rekey:SetConfigSecrets", resource);
+  if (refusal) throw refusal;
+  refuseUntrusted(call, config);
+  const before = await reader.own(config);
+  const next = applyPromotions(before, promotions);
+  return { config, before, next, changes: diffDocuments(before, next) };
+}
+
+/** Checks what may be written, and seals it. */
+async function prepare(call: Call, edit: Edit): Promise<SealedEdit> {
+  const { config, changes, next, before } = edit;
+  const mounted = await rotatedNames(call.sql, config.id);
+  for (const { name } of changes) {
+    const rotated = next.has(name) ? rotatedSecretOf(name, mounted) : undefined;
+    if (rotated !== undefined)
+      throw refused(`Secret ${name} is set by the rotated secret ${rotated} of config ${config.name}: choose another name.`);
+  }
+  await authorizeReferences(call, edit);
+  const references = referencesIn(config, next);
+  if (references.length > maxReferred) throw tooMany(`The values of a config can refer to ${maxReferred} other configs.`);
+  const known = new Set(referencesIn(config, before).map(keyOf));
+  const { keys, envelope, region } = call.services;
+  const key = await keys.resolve(undefined, region);
+  const plaintext = new Plaintext(serialiseDocument(next));
+  const document = await envelope.seal(plaintext, versionContext(config.id, config.version + 1), key.id);
+  plaintext.reveal().fill(0);
+  return { ...edit, document, references, added: references.filter((place) => !known.has(keyOf(place))) };
+}
+
+/** Whoever makes a config show what another one has must be allowed to read it there, whether it is there or not. */
+async function authorizeReferences(call: Call, { config, next, changes }: Edit): Promise<void> {
+  const written = new Map(
+    changes.flatMap(({ name }) => {
+      const value = next.get(name);
+      return value ? [[name, value] as const] : [];
+    }),
+  );
+  for (const { project, config: name } of referencesIn(config, written)) {
+    const environment = (await findConfig(call.sql, project, name))?.environment;
+    requireReading(call, { projectId: project, name, ...(environment === undefined ? {} : { environment }) });
+  }
+}
+
+/** The other configs that values of a config refer to. */
+export function referencesIn(config: Config, document: ConfigDocument): ConfigPlace[] {
+  const home = placeOf(config);
+  const found = new Map<string, ConfigPlace>();
+  for (const { value } of document.values()) for (const place of referredConfigs(value, home)) found.set(keyOf(place), place);
+  return [...found.values()];
+}
+
+const keyOf = ({ project, config }: ConfigPlace): string => `${project}/${config}`;
+
+async function save(
+  tx: Sql,
+  call: Call,
+  edits: readonly SealedEdit[],
+  { configId, isRollback }: { configId: string; isRollback: boolean },
+): Promise<{ raised: Set<string>; logId: string | undefined; names: string[] }> {
+  const inOrder = edits.toSorted((one, other) => (one.config.id < other.config.id ? -1 : 1));
+  const added = inOrder.flatMap((edit) => edit.added);
+  for (const { config } of inOrder) {
+    const now = await lockConfig(tx, config.id);
+    if (!now) throw gone();
+    if (now.version !== config.version || now.name !== config.name) throw new ChangedMeanwhile();
+  }
+  if (!(await shareReferred(tx, added))) await lockConfigNames(tx);
+  const raised = new Set<string>();
+  let logId: string | undefined;
+  const names = new Set<string>();
+  for (const edit of inOrder) {
+    const told = await saveOne(tx, call, edit, isRollback);
+    for (const id of told.raised) raised.add(id);
+    for (const { name } of edit.changes) names.add(name);
+    if (edit.config.id === configId || logId === undefined) logId = told.logId;
+  }
+  return { raised, logId, names: [...names] };
+}
+
+async function saveOne(tx: Sql, call: Call, edit: SealedEdit, isRollback: boolean): Promise<{ raised: string[]; logId: string }> {
+  const { config, document, references, changes } = edit;
+  const number = config.version + 1;
+  await addVersion(tx, { configId: config.id, number, createdAt: call.startedAt }, document);
+  await replaceReferences(tx, config.id, references);
+  return recordConfigChange(tx, {
+    ...who(call),
+    at: call.startedAt,
+    config,
+    arn: arnOf(call, config),
+    text: `${isRollback ? "Rolled back" : "Changed"} config ${config.name}: ${inWords(changes)}`,
+    names: changes.map(({ name }) => name),
+    fromVersion: config.version,
+    toVersion: number,
+    isRollback,
+  });
+}
+
+const namedChanges = 20;
+
+/** `added A, changed B and C, removed D`. */
+export function inWords(changes: readonly ConfigChange[]): string {
+  const kinds = Object.groupBy(changes, ({ added, removed }) =>
+    removed === undefined ? "added" : added === undefined ? "removed" : "changed",
+  );
+  const parts = (["added", "changed", "removed"] as const).flatMap((kind) => {
+    const names = (kinds[kind] ?? []).map(({ name }) => name);
+    if (names.length === 0) return [];
+    const more = names.length > namedChanges ? ` and ${names.length - namedChanges} more` : "";
+    return [`${kind} ${names.slice(0, namedChanges).join(", ")}${more}`];
+  });
+  return parts.join("; ");
+}
+
+function gone(): ServiceError {
+  return new ServiceError("ResourceNotFoundException", "Could not find the config: it was deleted meanwhile.");
+}

@@ -49,7 +49,7 @@ export async function checkRights({
   return findings;
 }
 
-/** The actions that would be denied; `undefined` when the simulation itself is. */
+/** The actions that would be denied; `undefined` when there is no simulation to be had. */
 async function simulate(
   calls: AwsCalls,
   source: string,
@@ -70,13 +70,13 @@ async function simulate(
       name !== undefined && decision !== "allowed" ? [name] : [],
     );
   } catch (error) {
-    if (error instanceof CallFailed && (error.outcome === "denied" || error.outcome === "invalid")) return undefined;
+    if (error instanceof CallFailed) return undefined; // what IAM's own list has told already stands
     throw error;
   }
 }
 
 const unknownRights = (path: LeasePath): LeaseFinding => ({
-  problem: "whether the managing credential may make and delete users is not known: IAM does not let it ask about itself",
+  problem: "whether the managing credential may make and delete users is not known: IAM did not let it ask about itself",
   remedy: `Allow iam:SimulatePrincipalPolicy on itself to have it looked at. ${remedyFor(path)}`,
   warning: true,
 });

@@ -26,8 +26,10 @@ try {
 function hideSecrets(): void {
   const secret = /^--(token|database-url)(=|$)/;
   const args = process.argv.slice(2);
-  if (!args.some((arg) => secret.test(arg))) return;
+  const assigns = args[0] === "secrets" && args[1] === "set";
+  if (!assigns && !args.some((arg) => secret.test(arg))) return;
   const shown = args.map((arg, index) => {
+    if (assigns && /^[^-][^=]*=/.test(arg)) return arg.replace(/=.*/s, "=***");
     if (secret.test(arg) && arg.includes("=")) return arg.replace(/=.*/s, "=***");
     return secret.test(args[index - 1] ?? "") && !args[index - 1]?.includes("=") ? "***" : arg;
   });

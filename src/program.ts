@@ -11,6 +11,7 @@ import { addEventsCommands } from "./commands/events.ts";
 import { addFunctionCommands } from "./commands/function.ts";
 import { addInitCommand } from "./commands/init.ts";
 import { addKeyCommands } from "./commands/key.ts";
+import { addLoginCommands } from "./commands/login.ts";
 import { addMigrateCommand } from "./commands/migrate.ts";
 import { addOidcProviderCommands } from "./commands/oidc-provider.ts";
 import { addPolicyCommands } from "./commands/policy.ts";
@@ -21,7 +22,9 @@ import { addRootKeyCommand } from "./commands/root-key.ts";
 import { addRotationCommands } from "./commands/rotation.ts";
 import { addRunCommand } from "./commands/run.ts";
 import { addSecretCommands } from "./commands/secret.ts";
+import { addSecretsCommands } from "./commands/secrets.ts";
 import { addServerCommand } from "./commands/server.ts";
+import { addSetupCommand } from "./commands/setup.ts";
 import { addTokenCommands } from "./commands/token.ts";
 import { addUserCommands } from "./commands/user.ts";
 
@@ -61,7 +64,10 @@ Exit codes: 0 done, 1 refused or failed, 2 wrongly called, 3 nobody answered.`,
   addFunctionCommands(program);
   addKeyCommands(program);
   program.commandsGroup("Configs of applications:");
+  addLoginCommands(program);
+  addSetupCommand(program);
   addRunCommand(program);
+  addSecretsCommands(program);
   addProjectsCommands(program);
   addEnvironmentsCommands(program);
   addConfigsCommands(program);

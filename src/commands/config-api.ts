@@ -3,6 +3,9 @@ import { CommandError, isUnreachable } from "./command-error.ts";
 import type { Answer } from "./output.ts";
 import type { ConfigConnection } from "./scope.ts";
 
+/** Without a token: as anybody. */
+type Asker = Omit<ConfigConnection, "token"> & { readonly token?: string };
+
 /** The server's own refusal, in its words. */
 export class ConfigApiRefusal extends CommandError {
   readonly status: number;
@@ -35,7 +38,7 @@ export interface Asked {
 const maxTries = 4;
 
 /** The answer of `path` below `/v3/`. @throws CommandError when refused (1, ConfigApiRefusal) or when nobody answers (3). */
-export async function askConfigApi(connection: ConfigConnection, path: string, asked: Asked = {}): Promise<Answer> {
+export async function askConfigApi(connection: Asker, path: string, asked: Asked = {}): Promise<Answer> {
   const { response, text } = await askText(connection, path, asked);
   const answer = jsonOf(text);
   if (answer) return answer;
@@ -43,11 +46,7 @@ export async function askConfigApi(connection: ConfigConnection, path: string, a
 }
 
 /** As `askConfigApi`, with the answer as it came. A throttled call is made again a few times; 304 is no refusal. */
-export async function askText(
-  connection: ConfigConnection,
-  path: string,
-  asked: Asked = {},
-): Promise<{ response: Response; text: string }> {
+export async function askText(connection: Asker, path: string, asked: Asked = {}): Promise<{ response: Response; text: string }> {
   for (let tries = 1; ; tries++) {
     const response = await requestConfigApi(connection, path, asked);
     const text = await bodyOf(response, connection);
@@ -58,7 +57,7 @@ export async function askText(
 }
 
 /** Sends a request and gives the answer, whatever its status, with its body unread. @throws CommandError (3) when there is none. */
-export async function requestConfigApi(connection: ConfigConnection, path: string, asked: Asked): Promise<Response> {
+export async function requestConfigApi(connection: Asker, path: string, asked: Asked): Promise<Response> {
   const { endpoint, token, project, config } = connection;
   const { method = "GET", query = {}, body, headers, waitMs = 60_000, signal } = asked;
   const url = new URL(`/v3/${path}`, endpoint);
@@ -69,7 +68,7 @@ export async function requestConfigApi(connection: ConfigConnection, path: strin
     return await fetch(url, {
       method,
       headers: {
-        authorization: `Bearer ${token}`,
+        ...(token && { authorization: `Bearer ${token}` }),
         accept: "application/json",
         ...(body && { "content-type": "application/json" }),
         ...headers,
@@ -95,7 +94,7 @@ export function unanswered(error: unknown, endpoint: string, waitMs: number): Co
   return new CommandError(3, `the server at ${endpoint} could not be asked (${detail}); is this its address?`, { cause: error });
 }
 
-async function bodyOf(response: Response, { endpoint }: ConfigConnection): Promise<string> {
+async function bodyOf(response: Response, { endpoint }: Asker): Promise<string> {
   try {
     return await response.text();
   } catch (error) {
@@ -104,13 +103,13 @@ async function bodyOf(response: Response, { endpoint }: ConfigConnection): Promi
 }
 
 /** Only Rekey's own word counts as a refusal: what stands in between may answer 404 while it has no server to ask. */
-export function refusalOf(connection: ConfigConnection, response: Response, text: string): CommandError {
+export function refusalOf(connection: Asker, response: Response, text: string): CommandError {
   const messages = jsonOf(text)?.messages;
   if (Array.isArray(messages)) return new ConfigApiRefusal(response.status, messages.map(String));
   return notRekey(connection, response);
 }
 
-export const notRekey = ({ endpoint }: ConfigConnection, { status }: Response): CommandError =>
+export const notRekey = ({ endpoint }: Asker, { status }: Response): CommandError =>
   new CommandError(status >= 500 ? 3 : 1, `what answers at ${endpoint} is not Rekey (HTTP ${status}); check REKEY_ENDPOINT`);
 
 /** The object that a text holds; `undefined` when it is something else. */

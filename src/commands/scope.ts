@@ -85,19 +85,25 @@ function knownServers(directory: string): { endpoint: string; token: string; sou
   return [...here.map(from), ...local, ...logins.filter((login) => !here.includes(login)).map(from)];
 }
 
-/** @throws CommandError for usage when it is not told which server, as whom, or which config. */
-export async function configConnection(flags: Flags, needs: "server" | "project" | "config"): Promise<ConfigConnection> {
-  const { endpoint, token, project, config } = await findScope(flags);
+/** @throws CommandError for usage when it is not told which server, or as whom. */
+export function connectionOf({ endpoint, token }: Scope): { readonly endpoint: string; readonly token: string } {
   if (!endpoint || !token)
     throw new CommandError(2, "it is not told which server, or as whom: run rekey login, or set REKEY_ENDPOINT and REKEY_TOKEN");
-  const bound = isBound(token.value);
+  return { endpoint: endpoint.value, token: token.value };
+}
+
+/** @throws CommandError for usage when it is not told which server, as whom, or which config. */
+export async function configConnection(flags: Flags, needs: "server" | "project" | "config"): Promise<ConfigConnection> {
+  const scope = await findScope(flags);
+  const { project, config } = scope;
+  const connection = connectionOf(scope);
+  const bound = isBound(connection.token);
   if (needs !== "server" && !project && !bound)
     throw new CommandError(2, "it is not told which project: run rekey setup here, or give --project");
   if (needs === "config" && !config && !bound)
     throw new CommandError(2, "it is not told which config: run rekey setup here, or give --config");
   return {
-    endpoint: endpoint.value,
-    token: token.value,
+    ...connection,
     ...(needs !== "server" && project && { project: project.value }),
     ...(needs === "config" && config && { config: config.value }),
   };

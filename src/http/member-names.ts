@@ -12,7 +12,7 @@ export interface Shape {
 }
 
 /** Members whose own keys are data: version ids, tag names, what callers sent. */
-const dataMaps: ReadonlySet<string> = new Set(["VersionIdsToStages", "SecretVersionsToStages", "Parameters"]);
+const dataMaps: ReadonlySet<string> = new Set(["VersionIdsToStages", "SecretVersionsToStages", "Parameters", "Data", "Settings", "Fields"]);
 const special: Readonly<Record<string, string>> = { NextToken: "cursor", MaxResults: "limit" };
 
 /** `SecretId` → `secretId`, `RotationLambdaARN` → `rotationLambdaArn`, `NextToken` → `cursor`. */

@@ -1,6 +1,7 @@
 import { auditOperations } from "./audit/index.ts";
 import { configAccessOperations } from "./config-access/index.ts";
 import { configsOperations } from "./configs/index.ts";
+import { dynamicOperations } from "./dynamic/index.ts";
 import { listEventsOperation } from "./events/list-events.ts";
 import { functionOperations } from "./functions/index.ts";
 import { identityOperations } from "./identity/index.ts";
@@ -34,6 +35,7 @@ export const operations: readonly Operation[] = [
   ...configAccessOperations,
   ...webhookOperations,
   ...configsOperations,
+  ...dynamicOperations,
   ...auditOperations,
   listEventsOperation,
 ];

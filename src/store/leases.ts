@@ -66,12 +66,13 @@ export type NewLease = Pick<
 > & { readonly requestHash?: string | undefined };
 
 /** Puts it on record, due at once: before anything is done at the target. */
-export async function insertLease(tx: Sql, added: NewLease): Promise<void> {
-  await tx.query(
+export async function insertLease(tx: Sql, added: NewLease): Promise<Lease> {
+  const [row] = await tx.query<LeaseRow>(
     `insert into leases (id, dynamic_secret_id, dynamic_secret, project, config, type, integration_id, integration_version, settings,
        name, target, principal, workload, request_hash, state, created_at, expires_at, max_expires_at, shares, share_until, due_at,
        fence, attempt)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 'creating', $15, $16, $17, 0, $18, $15, 0, 0)`,
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 'creating', $15, $16, $17, 0, $18, $15, 0, 0)
+     returning ${leaseColumns}`,
     [
       added.id,
       added.dynamicSecretId,
@@ -93,6 +94,8 @@ export async function insertLease(tx: Sql, added: NewLease): Promise<void> {
       added.shareUntil ?? null,
     ],
   );
+  if (!row) throw new Error("a lease was not inserted");
+  return toLease(row);
 }
 
 export async function findLease(sql: Sql, id: string): Promise<Lease | undefined> {
@@ -121,13 +124,13 @@ export async function leaseValue(
 /** Somebody's lease that another of the same workload may have too; the one that lives longest. */
 export async function leaseToShare(
   tx: Sql,
-  of: { readonly dynamicSecretId: string; readonly principal: string; readonly workload: string },
+  of: { readonly dynamicSecretId: string; readonly principal: string; readonly workload: string | undefined },
   { nowMs, expiresFrom }: { readonly nowMs: number; readonly expiresFrom: number },
 ): Promise<Lease | undefined> {
   const [row] = await tx.query<LeaseRow>(
     `select ${leaseColumns} from leases where dynamic_secret_id = $1 and workload = $2 and share_until > $4 and principal = $3
        and state in ('creating', 'active') and expires_at >= $5 order by expires_at desc limit 1`,
-    [of.dynamicSecretId, of.workload, of.principal, nowMs, expiresFrom],
+    [of.dynamicSecretId, of.workload ?? "", of.principal, nowMs, expiresFrom],
   );
   return row && toLease(row);
 }
@@ -155,13 +158,18 @@ export async function countLiveOf(sql: Sql, dynamicSecretId: string): Promise<nu
   return row?.count ?? 0;
 }
 
-/** Its value is handed out now. `undefined` when it is not there to be had any more. */
-export async function answerLease(tx: Sql, id: string, nowMs: number): Promise<Lease | undefined> {
+/** Its value is handed out now: to one more holder, if shared. `undefined` when it is not there to be had any more. */
+export async function answerLease(
+  tx: Sql,
+  id: string,
+  { nowMs, isShared }: { readonly nowMs: number; readonly isShared: boolean },
+): Promise<Lease | undefined> {
   const [row] = await tx.query<LeaseRow>(
-    `update leases set answered_at = coalesce(answered_at, $2), shares = shares + 1,
+    `update leases set answered_at = coalesce(answered_at, $2),
+       shares = shares + case when answered_at is null or $3 = 1 then 1 else 0 end,
        due_at = case when renew_to is null then expires_at else due_at end
      where id = $1 and state = 'active' and expires_at > $2 returning ${leaseColumns}`,
-    [id, nowMs],
+    [id, nowMs, Number(isShared)],
   );
   return row && toLease(row);
 }
@@ -180,7 +188,7 @@ export async function askRenewal(tx: Sql, id: string, renewTo: number, nowMs: nu
 export async function extendLease(tx: Sql, id: string, expiresAt: number, nowMs: number): Promise<Lease | undefined> {
   const [row] = await tx.query<LeaseRow>(
     `update leases set expires_at = case when expires_at > $2 then expires_at else $2 end,
-       due_at = case when expires_at > $2 then expires_at else $2 end
+       due_at = case when renew_to is not null then due_at when expires_at > $2 then expires_at else $2 end
      where id = $1 and state = 'active' and expires_at > $3 and answered_at is not null returning ${leaseColumns}`,
     [id, expiresAt, nowMs],
   );
@@ -251,38 +259,72 @@ export interface LeaseQuery {
   readonly dynamicSecret?: string | undefined;
   readonly principal?: string | undefined;
   readonly state?: LeaseState | undefined;
-  /** Name at the target. */
+  readonly reason?: LeaseReason | undefined;
+  /** The user's name at the target. */
   readonly user?: string | undefined;
-  /** 1 to 1,001. */
+  /** 1 to 1,000. */
   readonly limit: number;
-  /** The last one of the page before. */
-  readonly after?: { readonly createdAt: number; readonly id: string } | undefined;
+  /** The last one that was looked at for the page before. */
+  readonly after?: LeasePosition | undefined;
 }
 
-/** Newest first. */
-export async function listLeases(sql: Sql, query: LeaseQuery): Promise<Lease[]> {
-  const { project, config, dynamicSecret, principal, state, user, limit, after } = query;
-  const values: SqlValue[] = [after?.createdAt ?? Number.MAX_SAFE_INTEGER, after?.id ?? "", limit];
-  const conditions: string[] = [];
-  const add = (condition: (place: string) => string, value: string | undefined): void => {
-    if (value === undefined) return;
-    values.push(value);
-    conditions.push(`and ${condition(`$${values.length}`)}`);
-  };
-  add((place) => `project = ${place}`, project);
-  add((place) => `config = ${place}`, config);
-  add((place) => `dynamic_secret = ${place}`, dynamicSecret);
-  add((place) => `principal = ${place}`, principal);
-  add((place) => `state = ${place}`, state);
-  add((place) => `name = ${place}`, user);
-  // The live ones of somebody are found by an index of their own.
-  if (state !== undefined && state !== "ended") conditions.push("and state <> 'ended'");
+export interface LeasePosition {
+  readonly createdAt: number;
+  readonly id: string;
+}
+
+const lookedAtOnce = 5_000;
+const firstPosition: LeasePosition = { createdAt: Number.MAX_SAFE_INTEGER, id: "" };
+
+/** Newest first. A page may have few, or none, and yet others follow: so many leases are looked at for one, and no more. */
+export async function listLeases(
+  sql: Sql,
+  query: LeaseQuery,
+): Promise<{ readonly leases: Lease[]; readonly next: LeasePosition | undefined }> {
+  const { limit, after = firstPosition, ...wanted } = query;
+  // By an index of its own.
+  if (wanted.user !== undefined) return { leases: await ofUser(sql, { ...query, user: wanted.user }), next: undefined };
+  const values: SqlValue[] = [after.createdAt, after.id];
+  const conditions = conditionsOf(wanted, values);
+  const from = "from leases where created_at < $1 or (created_at = $1 and id > $2) order by created_at desc, id";
   const rows = await sql.query<LeaseRow>(
-    `select ${leaseColumns} from leases where (created_at < $1 or (created_at = $1 and id > $2)) ${conditions.join(" ")}
-     order by created_at desc, id limit $3`,
+    `select ${leaseColumns} from (select * ${from} limit ${lookedAtOnce}) as looked where ${conditions} order by created_at desc, id
+     limit ${limit + 1}`,
+    values,
+  );
+  const leases = rows.slice(0, limit).map(toLease);
+  const last = leases.at(-1);
+  if (rows.length > limit && last) return { leases, next: last };
+  const [end] = await sql.query<{ created_at: number; id: string }>(
+    `select created_at, id ${from} limit 1 offset ${lookedAtOnce - 1}`,
+    [after.createdAt, after.id],
+  );
+  return { leases, next: end && { createdAt: end.created_at, id: end.id } };
+}
+
+async function ofUser(
+  sql: Sql,
+  { user, limit, after: _after, ...wanted }: LeaseQuery & { readonly user: string },
+): Promise<Lease[]> {
+  const values: SqlValue[] = [user];
+  const conditions = conditionsOf({ ...wanted, user: undefined }, values);
+  const rows = await sql.query<LeaseRow>(
+    `select ${leaseColumns} from leases where name = $1 and ${conditions} order by created_at desc, id limit ${limit}`,
     values,
   );
   return rows.map(toLease);
+}
+
+/** Adds what it compares with to `values`. */
+function conditionsOf(
+  { project, config, dynamicSecret, principal, state, reason }: Omit<LeaseQuery, "limit" | "after">,
+  values: SqlValue[],
+): string {
+  const compared = { project, config, dynamic_secret: dynamicSecret, principal, state, reason };
+  const conditions = Object.entries(compared).flatMap(([column, value]) =>
+    value === undefined ? [] : [`${column} = $${values.push(value)}`],
+  );
+  return ["1 = 1", ...conditions].join(" and ");
 }
 
 export function toLease(row: LeaseRow): Lease {

@@ -1,0 +1,332 @@
+import { randomUUID } from "node:crypto";
+import { z } from "zod";
+import { RotatorError, ServiceError } from "../../core/error.ts";
+import { integrationArn } from "../../core/rekey-arn.ts";
+import { dynamicSecretsWith, markDynamicSecretDeleted, rotatedSecretsWith } from "../../store/dynamic-secrets.ts";
+import { addEvent } from "../../store/events.ts";
+import {
+  findIntegration,
+  type Integration,
+  insertExternalId,
+  insertIntegration,
+  insertIntegrationVersion,
+  listIntegrations,
+  lockIntegration,
+  markIntegrationDeleted,
+  saveIntegration,
+  takeExternalId,
+} from "../../store/integrations.ts";
+import { countLiveOf } from "../../store/leases.ts";
+import type { Sql } from "../../store/sql.ts";
+import type { LeaseTarget } from "../../targets/lease-target.ts";
+import { type Call, defineOperation, type Operation, type Resource } from "../operation.ts";
+import { readPageToken, writePageToken } from "../secrets/page-token.ts";
+import {
+  type Members,
+  openIntegration,
+  parseMembers,
+  sealVersion,
+  splitData,
+  targetOf,
+  targetRefusal,
+  toolsFor,
+} from "./connection.ts";
+import {
+  existing,
+  type IntegrationResource,
+  integrationId,
+  integrationName,
+  integrationResource,
+  named,
+  shown,
+  typeContext,
+} from "./integration-input.ts";
+
+const data = z.record(z.string().max(128), z.unknown());
+const kind = z.string().min(1).max(64);
+
+/** Logs in, so that nothing is kept that does not work. @throws ServiceError InvalidRequestException in words */
+async function verify(target: LeaseTarget, connection: unknown): Promise<string> {
+  try {
+    return (await target.verify(connection, toolsFor())).identity;
+  } catch (error) {
+    throw targetRefusal(
+      error,
+      `Nothing was kept, since the ${target.kind} target could not be reached as this integration would`,
+    );
+  }
+}
+
+/** One that was handed out here belongs to one integration: nobody else's role can be taken on by naming its id. */
+async function takeOwnExternalId(tx: Sql, { externalId }: Members, integration: string): Promise<void> {
+  if (typeof externalId !== "string") return;
+  if (!(await takeExternalId(tx, externalId, integration)))
+    throw new ServiceError(
+      "ValidationException",
+      "Data.externalId must be one that GenerateExternalId gave, and that no other integration has.",
+    );
+}
+
+const createInput = z.object({ Name: integrationName, Type: kind, Data: data });
+
+const createIntegration = defineOperation<z.infer<typeof createInput>, Resource>({
+  name: "CreateIntegration",
+  action: "rekey:CreateIntegration",
+  noun: "integrations",
+  verb: "create",
+  mode: "write",
+  summary:
+    "Keeps a connection to a target for dynamic and rotated secrets; it is tried first, and not kept when it does not work.",
+  input: createInput,
+  sensitive: ["Data"],
+  resource: ({ Type }, { services }) => ({ arn: integrationArn(services, "*"), context: typeContext(Type) }),
+  async run({ Name, Type, Data }, _found, call) {
+    const { services, startedAt: at } = call;
+    const target = await targetOf(services, Type);
+    const connection = parseMembers(target.connection, Data, "Data");
+    if (await findIntegration(call.sql, Name)) throw nameTaken(Name);
+    const identity = await verify(target, connection);
+    const id = randomUUID();
+    const version = await sealVersion(
+      services,
+      { integrationId: id, number: 1 },
+      splitData(target, Data),
+      target.target(connection),
+    );
+    const times = { createdAt: at, updatedAt: at, verifiedAt: at };
+    const integration: Integration = { id, name: Name, type: Type, version: 1, ...times, outcome: "ok" };
+    await call.transaction(async (tx) => {
+      if (!(await insertIntegration(tx, integration, version))) throw nameTaken(Name);
+      await takeOwnExternalId(tx, Data, id);
+      await tell(tx, call, "integration.created", integration);
+    });
+    return { Integration: await shown(integration, call), Identity: identity };
+  },
+});
+
+const getIntegration = defineOperation<z.infer<typeof named>, IntegrationResource>({
+  name: "GetIntegration",
+  action: "rekey:GetIntegration",
+  noun: "integrations",
+  verb: "get",
+  mode: "read",
+  summary: "Shows an integration, without what is secret in it, and what uses it.",
+  input: named,
+  resource: integrationResource,
+  async run(_input, found, call) {
+    const integration = existing(found);
+    const uses = await dynamicSecretsWith(call.sql, integration.id);
+    return {
+      Integration: {
+        ...(await shown(integration, call)),
+        DynamicSecrets: uses.map(({ project, config, name }) => ({ Project: project, Config: config, Name: name })),
+        RotatedSecrets: await rotatedSecretsWith(call.sql, integration.id),
+      },
+    };
+  },
+});
+
+const listInput = z.object({
+  Type: kind.optional(),
+  MaxResults: z.int().min(1).max(1000).default(100),
+  NextToken: z.string().min(1).max(4096).optional(),
+});
+
+const list = defineOperation<z.infer<typeof listInput>, Resource>({
+  name: "ListIntegrations",
+  action: "rekey:ListIntegrations",
+  noun: "integrations",
+  verb: "list",
+  mode: "read",
+  summary: "Lists integrations by name.",
+  input: listInput,
+  resource: ({ Type }, { services }) => ({ arn: integrationArn(services, "*"), context: typeContext(Type) }),
+  async run({ Type, MaxResults, NextToken }, _found, call) {
+    const scope = `integrations ${Type ?? ""}`;
+    const after = NextToken === undefined ? "" : String(readPageToken(NextToken, scope)[0]);
+    const rows = await listIntegrations(call.sql, { type: Type, after, limit: MaxResults + 1 });
+    const page = rows.slice(0, MaxResults);
+    const last = rows.length > MaxResults ? page.at(-1) : undefined;
+    return {
+      Integrations: await Promise.all(page.map((integration) => shown(integration, call))),
+      ...(last && { NextToken: writePageToken(scope, [last.name]) }),
+    };
+  },
+});
+
+const updateInput = z.object({
+  Integration: integrationId,
+  Name: integrationName.optional(),
+  Data: data.optional(),
+  RemoveData: z.array(z.string().min(1).max(128)).max(100).optional(),
+});
+
+const updateIntegration = defineOperation<z.infer<typeof updateInput>, IntegrationResource>({
+  name: "UpdateIntegration",
+  action: "rekey:UpdateIntegration",
+  noun: "integrations",
+  verb: "update",
+  mode: "write",
+  summary:
+    "Changes an integration's name or members of its data; what is left out stays. It is tried first; leases that live are ended as before.",
+  input: updateInput,
+  sensitive: ["Data"],
+  resource: integrationResource,
+  async run({ Name, Data, RemoveData = [] }, found, call) {
+    const before = existing(found);
+    const { services, startedAt: at } = call;
+    const changed =
+      Data === undefined && RemoveData.length === 0 ? undefined : await changedVersion(before, { Data, RemoveData }, services);
+    const after = await call.transaction(async (tx) => {
+      const locked = await lockIntegration(tx, before.id);
+      if (locked?.version !== before.version)
+        throw new ServiceError(
+          "InvalidRequestException",
+          "The integration was changed or deleted meanwhile; look and try again.",
+        );
+      const named = { ...locked, name: Name ?? locked.name, updatedAt: at };
+      const next: Integration = changed
+        ? { ...named, version: changed.version.number, verifiedAt: at, outcome: "ok", error: undefined }
+        : named;
+      if (!(await saveIntegration(tx, next))) throw nameTaken(next.name);
+      if (changed) {
+        await insertIntegrationVersion(tx, changed.version, at);
+        await takeOwnExternalId(tx, changed.data, before.id);
+      }
+      await tell(tx, call, "integration.changed", next);
+      return next;
+    });
+    return { Integration: await shown(after, call), Identity: changed?.identity };
+  },
+});
+
+async function changedVersion(
+  before: Integration,
+  { Data = {}, RemoveData }: { Data: Members | undefined; RemoveData: readonly string[] },
+  services: Call["services"],
+) {
+  const target = await targetOf(services, before.type);
+  const kept = Object.entries(await openIntegration(services, before)).filter(([name]) => !RemoveData.includes(name));
+  const data = { ...Object.fromEntries(kept), ...Data };
+  const connection = parseMembers(target.connection, data, "Data");
+  const identity = await verify(target, connection);
+  const place = { integrationId: before.id, number: before.version + 1 };
+  return { data, identity, version: await sealVersion(services, place, splitData(target, data), target.target(connection)) };
+}
+
+const deleteInput = z.object({ Integration: integrationId, Force: z.boolean().optional() });
+
+const deleteIntegration = defineOperation<z.infer<typeof deleteInput>, IntegrationResource>({
+  name: "DeleteIntegration",
+  action: "rekey:DeleteIntegration",
+  noun: "integrations",
+  verb: "delete",
+  mode: "write",
+  summary: "Deletes an integration that nothing uses; with Force also its dynamic secrets, and ends all their leases.",
+  input: deleteInput,
+  resource: integrationResource,
+  async run({ Force = false }, found, call) {
+    const { id } = existing(found);
+    const { startedAt: at } = call;
+    const ending = await call.transaction(async (tx) => {
+      const integration = await lockIntegration(tx, id);
+      if (!integration) throw new ServiceError("ResourceNotFoundException", "The integration was deleted meanwhile.");
+      const rotated = await rotatedSecretsWith(tx, id);
+      if (rotated.length > 0) throw inUse(`rotated secret ${rotated.slice(0, 5).join(", ")}`, "Delete those first.");
+      const uses = await dynamicSecretsWith(tx, id);
+      const names = uses.slice(0, 5).map(({ project, config, name }) => `${project}/${config}/${name}`);
+      if (uses.length > 0 && !Force)
+        throw inUse(`dynamic secret ${names.join(", ")}`, "Delete those first, or give Force, which ends all their leases.");
+      let leases = 0;
+      for (const secret of uses) {
+        leases += await countLiveOf(tx, secret.id);
+        await markDynamicSecretDeleted(tx, secret.id, at);
+      }
+      await markIntegrationDeleted(tx, id, at);
+      await tell(tx, call, "integration.deleted", integration);
+      return { DynamicSecretsDeleted: uses.length, LeasesEnding: leases };
+    });
+    call.services.wakeEngine();
+    return ending;
+  },
+});
+
+const inUse = (what: string, remedy: string) =>
+  new ServiceError("InvalidRequestException", `The integration is used by ${what}. ${remedy}`);
+
+const verifyIntegration = defineOperation<z.infer<typeof named>, IntegrationResource>({
+  name: "VerifyIntegration",
+  action: "rekey:VerifyIntegration",
+  noun: "integrations",
+  verb: "verify",
+  mode: "write",
+  summary: "Logs in as an integration does, and tells who it is there or what is wrong.",
+  input: named,
+  resource: integrationResource,
+  async run(_input, found, call) {
+    const integration = existing(found);
+    const { services, startedAt: at } = call;
+    const target = await targetOf(services, integration.type);
+    const connection = parseMembers(target.connection, await openIntegration(services, integration), "Data");
+    const result = await target.verify(connection, toolsFor()).then(
+      ({ identity }) => ({ outcome: "ok", identity, error: undefined }) as const,
+      (error: unknown) => {
+        if (!(error instanceof RotatorError)) throw error;
+        return { outcome: error.outcome, identity: undefined, error: error.message } as const;
+      },
+    );
+    await call.transaction(async (tx) => {
+      const locked = await lockIntegration(tx, integration.id);
+      if (locked?.version !== integration.version) return;
+      const verifiedAt = result.outcome === "ok" ? at : locked.verifiedAt;
+      await saveIntegration(tx, { ...locked, verifiedAt, outcome: result.outcome, error: result.error });
+    });
+    return { Works: result.outcome === "ok", Identity: result.identity, Outcome: result.outcome, Reason: result.error };
+  },
+});
+
+const externalIdInput = z.object({ Type: kind.optional() });
+
+const generateExternalId = defineOperation<z.infer<typeof externalIdInput>, Resource>({
+  name: "GenerateExternalId",
+  action: "rekey:CreateIntegration",
+  noun: "integrations",
+  verb: "generate-external-id",
+  mode: "write",
+  summary: "Gives a new external id, for the trust policy of the role that one integration is to take on.",
+  input: externalIdInput,
+  resource: ({ Type }, { services }) => ({ arn: integrationArn(services, "*"), context: typeContext(Type) }),
+  async run(_input, _found, call) {
+    const externalId = randomUUID();
+    await call.transaction((tx) => insertExternalId(tx, externalId, call.startedAt));
+    return { ExternalId: externalId };
+  },
+});
+
+function nameTaken(name: string): ServiceError {
+  return new ServiceError("ResourceExistsException", `An integration named ${name} exists already.`);
+}
+
+async function tell(
+  tx: Sql,
+  { services, startedAt: at, principal }: Call,
+  type: string,
+  { id, name, type: kindOf }: Integration,
+) {
+  await addEvent(tx, {
+    at,
+    type,
+    resource: integrationArn(services, id),
+    detail: { name, kind: kindOf, principal: principal.arn },
+  });
+}
+
+export const integrationOperations: readonly Operation[] = [
+  createIntegration,
+  getIntegration,
+  list,
+  updateIntegration,
+  deleteIntegration,
+  verifyIntegration,
+  generateExternalId,
+];

@@ -1,12 +1,17 @@
+import { type AccessRole, projectRolePolicy, workplaceRolePolicy } from "../core/access-role.ts";
 import { ServiceError } from "../core/error.ts";
 import { identityLimits, nameInArn, roleArn, rootPrincipal, userArn } from "../core/identity.ts";
 import type { PolicyText, Principal } from "../core/principal.ts";
+import { memberships } from "./project-members.ts";
 import type { Sql } from "./sql.ts";
 
 export interface User {
   readonly id: string;
   readonly name: string;
   readonly arn: string;
+  readonly kind: "person" | "service_account";
+  /** What it may do in the whole deployment, beside its policies; `null`: no more than they say. */
+  readonly role: AccessRole | null;
   readonly createdAt: number;
 }
 
@@ -26,7 +31,7 @@ export interface Page {
   readonly limit: number;
 }
 
-const userColumns = `id, name, arn, created_at as "createdAt"`;
+const userColumns = `id, name, arn, kind, role, created_at as "createdAt"`;
 const roleColumns = `id, name, arn, trust_policy as "trustPolicy", max_session_seconds as "maxSessionSeconds", description,
   created_at as "createdAt"`;
 
@@ -72,15 +77,22 @@ async function assertNameFree(tx: Sql, table: "users" | "roles", name: string): 
 }
 
 /** @throws ServiceError ResourceExistsException when a user of this name exists in any case; LimitExceededException. */
-export async function createUser(tx: Sql, account: string, user: { id: string; name: string; createdAt: number }): Promise<User> {
+export async function createUser(
+  tx: Sql,
+  account: string,
+  given: Pick<User, "id" | "name" | "createdAt"> & Partial<Pick<User, "kind" | "role">>,
+): Promise<User> {
+  const user = { kind: "person", role: null, ...given } as const;
   await raiseIdentityVersion(tx);
   await assertNameFree(tx, "users", user.name);
   const arn = userArn(account, user.name);
   await deleteBelongings(tx, arn); // given to an earlier one of this name while it was deleted
-  await tx.query("insert into users (id, name, arn, created_at) values ($1, $2, $3, $4)", [
+  await tx.query("insert into users (id, name, arn, kind, role, created_at) values ($1, $2, $3, $4, $5, $6)", [
     user.id,
     user.name,
     arn,
+    user.kind,
+    user.role,
     user.createdAt,
   ]);
   return { ...user, arn };
@@ -145,7 +157,7 @@ export async function deleteRole(tx: Sql, role: Role): Promise<boolean> {
 }
 
 async function deleteBelongings(tx: Sql, principalArn: string): Promise<void> {
-  for (const table of ["access_keys", "tokens", "policy_attachments", "principal_tags"]) {
+  for (const table of ["access_keys", "tokens", "policy_attachments", "principal_tags", "project_members", "oidc_identities"]) {
     await tx.query(`delete from ${table} where principal_arn = $1`, [principalArn]);
   }
 }
@@ -202,7 +214,22 @@ export async function loadPrincipal(sql: Sql, account: string, arn: string): Pro
   const found =
     userName === undefined ? (roleName === undefined ? undefined : await findRole(sql, roleName)) : await findUser(sql, userName);
   if (!found) return undefined;
-  const rights = { tags: await principalTags(sql, arn), policies: await attachedPolicies(sql, arn) };
-  const common = { arn, accountId: account, userId: found.id, ...rights };
-  return userName === undefined ? { kind: "role", roleArn: arn, ...common } : { kind: "user", userName, ...common };
+  const policies = [...(await attachedPolicies(sql, arn)), ...(await policiesOfRoles(sql, account, found))];
+  const common = { arn, accountId: account, userId: found.id, tags: await principalTags(sql, arn), policies };
+  if (!("kind" in found)) return { kind: "role", roleArn: arn, ...common };
+  return { kind: "user", userName: found.name, ...(found.kind === "service_account" && { serviceAccount: true }), ...common };
+}
+
+/** What somebody may do by roles in the deployment and in projects. */
+async function policiesOfRoles(sql: Sql, account: string, found: User | Role): Promise<PolicyText[]> {
+  const role = "kind" in found ? found.role : null;
+  const overall = role === null ? undefined : workplaceRolePolicy(account, role);
+  const members = await memberships(sql, found.arn);
+  return [
+    ...(overall === undefined ? [] : [{ name: `workplace ${role}`, document: overall }]),
+    ...members.map((one) => ({
+      name: `${one.role} of project ${one.projectId}`,
+      document: projectRolePolicy(account, one.projectId, one.role),
+    })),
+  ];
 }

@@ -16,10 +16,18 @@ const byResult: Readonly<Record<number, Failure>> = {
 /** What a directory administrator should read, by the same codes. */
 const hints: Readonly<Record<number, string>> = {
   2: "the server does not know this operation",
+  4: "the server gives no more entries in one answer: raise its limit for this user",
   10: "this server refers changes to another one: name that one in host",
   19: "the server's password policy",
+  16: "the entry has no such value",
+  17: "the server knows no such attribute",
+  21: "a value does not suit its attribute",
   32: "there is no such entry",
   34: "the username is no distinguished name",
+  64: "the entry's name does not suit its attributes",
+  65: "the entry would not keep to its object classes",
+  66: "there are entries below it",
+  68: "there is such an entry already",
   53: "the server is unwilling: its policy, or a read-only copy",
 };
 

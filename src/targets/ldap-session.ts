@@ -1,6 +1,6 @@
 import { isIP, connect as openSocket, type Socket } from "node:net";
 import { type ConnectionOptions, connect as openTls } from "node:tls";
-import { Attribute, BerWriter, Change, Client, PasswordPolicyControl, ResultCodeError } from "ldapts";
+import { Attribute, BerWriter, Change, Client, Control, PasswordPolicyControl, ResultCodeError, SubstringFilter } from "ldapts";
 import { RotatorError, UnfitCredential } from "../core/error.ts";
 import { readAuthorities } from "./authorities.ts";
 import { explain, explainPolicy, isUnfit } from "./ldap-errors.ts";
@@ -18,7 +18,37 @@ export interface LdapLogin {
   readonly sslrootcert: string | undefined;
 }
 
+/** Values by the attribute's name. */
+export type Attributes = Readonly<Record<string, readonly string[]>>;
+
+export interface Modification {
+  readonly operation: "add" | "delete" | "replace";
+  readonly attribute: string;
+  readonly values: readonly string[];
+}
+
+export interface Query {
+  readonly base: string;
+  readonly scope: "base" | "sub";
+  /** What the attribute's value begins with. */
+  readonly beginning?: { readonly attribute: string; readonly value: string };
+  readonly attributes: readonly string[];
+}
+
+export interface Entry {
+  readonly dn: string;
+  /** Of those asked for, as the entry has them. */
+  values(attribute: string): readonly string[];
+}
+
 export interface Session {
+  add(dn: string, attributes: Attributes): Promise<void>;
+  /** Fails as `add` would, and makes nothing; false where the server cannot tell. */
+  tryAdd(dn: string, attributes: Attributes): Promise<boolean>;
+  modify(dn: string, modifications: readonly Modification[]): Promise<void>;
+  remove(dn: string): Promise<void>;
+  /** In pages, so that the server's limit of one answer does not cut it. */
+  search(query: Query): Promise<readonly Entry[]>;
   /** Whether an entry has a value of an attribute, by the attribute's own rule of equality. */
   compare(dn: string, attribute: string, value: string): Promise<boolean>;
   /** Of the server itself: OIDs of the extended operations that it knows. */
@@ -52,6 +82,18 @@ export async function withSession<T>(login: LdapLogin, deadlineAt: number, work:
     throw new RotatorError("locked", `${login.username}: one wrong password locks it: let its policy forgive a few`);
   }
   if (wrong.outcome !== "refused") throw wrong;
+  await connection.bind(login.password);
+  return await work(connection);
+}
+
+/** The same without that proof, for work on other entries. @throws RotatorError */
+export async function withUnprovenSession<T>(
+  login: LdapLogin,
+  deadlineAt: number,
+  work: (session: Session) => Promise<T>,
+): Promise<T> {
+  const tls = login.tls === "none" ? undefined : await tlsOptions(login);
+  await using connection = await connect(login, tls, deadlineAt);
   await connection.bind(login.password);
   return await work(connection);
 }
@@ -118,6 +160,19 @@ async function connect(login: LdapLogin, tls: ConnectionOptions | undefined, dea
         const objection = explainPolicy(control.value?.error);
         if (objection) throw new RotatorError(objection.outcome, `${username} at ${host}:${port}: ${objection.text}`);
       },
+      add: (dn, attributes) => change((control) => client.add(dn, attributesOf(attributes), control)),
+      tryAdd: (dn, attributes) => answered(() => tryAdd(client, dn, attributesOf(attributes))),
+      modify: (dn, modifications) => change((control) => client.modify(dn, modifications.map(changeOf), control)),
+      remove: (dn) => change((control) => client.del(dn, control)),
+      async search({ base, scope, beginning, attributes }) {
+        const filter = beginning && new SubstringFilter({ attribute: beginning.attribute, initial: beginning.value });
+        const options = { scope, paged: { pageSize: 500 }, attributes: [...attributes], ...(filter && { filter }) };
+        const found = await answered(() => client.search(base, options));
+        return found.searchEntries.map((entry) => ({
+          dn: entry.dn,
+          values: (name) => [entry[name] ?? []].flat().map(String),
+        }));
+      },
       compare: (dn, attribute, value) => answered(() => client.compare(dn, attribute, value)),
       async extensions() {
         const found = await answered(() => client.search("", { scope: "base", attributes: ["supportedExtension"] }));
@@ -132,6 +187,28 @@ async function connect(login: LdapLogin, tls: ConnectionOptions | undefined, dea
     await close();
     throw error;
   }
+}
+
+const attributesOf = (attributes: Attributes): Attribute[] =>
+  Object.entries(attributes).map(([type, values]) => new Attribute({ type, values: [...values] }));
+
+const changeOf = ({ operation, attribute, values }: Modification): Change =>
+  new Change({ operation, modification: new Attribute({ type: attribute, values: [...values] }) });
+
+/** OpenLDAP's No-Op control, and what it answers when all would have gone well. Source: draft-zeilenga-ldap-noop. */
+const noOp = { oid: "1.3.6.1.4.1.4203.666.5.2", wouldDo: [0x410e, 118], unknown: 12 } as const;
+
+async function tryAdd(client: Client, dn: string, attributes: Attribute[]): Promise<boolean> {
+  try {
+    await client.add(dn, attributes, new Control(noOp.oid, { critical: true }));
+  } catch (error) {
+    if (!(error instanceof ResultCodeError)) throw error;
+    if (error.code === noOp.unknown) return false;
+    if (noOp.wouldDo.some((code) => code === error.code)) return true;
+    throw error;
+  }
+  await client.del(dn); // a server that does not keep to what is critical
+  return true;
 }
 
 /** Whoever writes a secret chooses the server: what it says is not kept without end. */
@@ -176,6 +253,10 @@ function noStartTls(error: unknown): never {
 
 /** Without what the server says, which may quote what it was sent. */
 function withoutText(error: unknown): Error {
-  if (error instanceof ResultCodeError) return new Error(`LDAP result ${error.code}`);
+  if (error instanceof ResultCodeError) return Object.assign(new Error(`LDAP result ${error.code}`), { result: error.code });
   return error instanceof Error ? error : new Error("no error");
 }
+
+/** Whether the server answered with this result code. */
+export const isResult = (error: unknown, code: number): boolean =>
+  error instanceof RotatorError && error.cause instanceof Error && "result" in error.cause && error.cause.result === code;

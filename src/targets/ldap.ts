@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { RotatorError } from "../core/error.ts";
 import { type DatabaseCredential, databaseSecret, outcomeOf, withFirstAccepted } from "./database-secret.ts";
+import { distinguishedName, startTls, tlsOf } from "./ldap-names.ts";
 import { type LdapLogin, passwordModifyOid, type Session, withSession } from "./ldap-session.ts";
 import type { Finding, Rotator, RotatorTools, Strategy, Versions } from "./target.ts";
 
@@ -15,19 +16,15 @@ interface Dialect {
   readonly needsTls?: boolean;
 }
 
-const startTlsPorts: readonly number[] = [389, 3268];
-
-/** `cn=app,ou=services,dc=example,dc=com`. Source: RFC 4514, section 3, but for its rules of what must be escaped. */
-const dnShape =
-  /^(?:[A-Za-z][A-Za-z0-9-]*|\d+(?:\.\d+)*)\s*=(?:[^\\,+]|\\[\s\S])*(?:[,+]\s*(?:[A-Za-z][A-Za-z0-9-]*|\d+(?:\.\d+)*)\s*=(?:[^\\,+]|\\[\s\S])*)*$/;
-const dn = z.string().regex(dnShape, "must be a distinguished name, as cn=app,ou=services,dc=example,dc=com");
 const keys = z.looseObject({
-  username: dn,
-  usernames: z.array(dn).optional(),
-  starttls: z.union([z.boolean(), z.enum(["true", "false"]).transform((value) => value === "true")]).optional(),
+  username: distinguishedName,
+  usernames: z.array(distinguishedName).optional(),
+  starttls: startTls,
 });
 /** A superuser may be named as Active Directory likes it; never by a word that the client would read as another mechanism. */
-const adminKeys = z.looseObject({ username: z.union([dn, z.string().regex(/^[^\s@\\]+@[^\s@\\]+$|^[^\s@\\]+\\[^\s@\\]+$/)]) });
+const adminKeys = z.looseObject({
+  username: z.union([distinguishedName, z.string().regex(/^[^\s@\\]+@[^\s@\\]+$|^[^\s@\\]+\\[^\s@\\]+$/)]),
+});
 
 function ldapRotator(dialect: Dialect): Rotator<DatabaseCredential> {
   const secret = databaseSecret({
@@ -46,9 +43,8 @@ function ldapRotator(dialect: Dialect): Rotator<DatabaseCredential> {
 
   const login = (credential: DatabaseCredential): LdapLogin => {
     const { ssl, ...place } = secret.login(credential);
-    const wanted = keys.pick({ starttls: true }).parse(credential).starttls ?? startTlsPorts.includes(place.port);
     if (ssl === false && dialect.needsTls) throw new RotatorError("invalid", `${dialect.kind} takes passwords over TLS only`);
-    return { ...place, tls: ssl === false ? "none" : wanted ? "starttls" : "implicit" };
+    return { ...place, tls: tlsOf({ port: place.port, ssl, ...keys.pick({ starttls: true }).parse(credential) }) };
   };
   const session = async <T>(credential: DatabaseCredential, { deadlineAt }: RotatorTools, work: (db: Session) => Promise<T>) =>
     withSession(login(credential), deadlineAt, work);

@@ -37,10 +37,14 @@ export function readAnswer(
 
 const isSuccess = (status: number): boolean => status >= 200 && status <= 299;
 
+/** What no answer leaves open. */
+export const isChange = (name: RequestName): boolean => name === "create" || name === "delete" || name === "renew";
+
 function outcomeOf(name: RequestName, status: number): Failure {
+  if (status === 401 && name === "verify") return "refused";
   if (status === 401 || status === 403) return name === "test" ? "refused" : "denied";
   if (later.includes(status)) return "unreachable";
-  const open = name === "create" || name === "delete";
+  const open = isChange(name);
   if (status >= 500) return open ? "unknown" : "unreachable";
   // A redirect is not followed; of a change it may say that it was made.
   return status < 400 && name === "create" ? "unknown" : "invalid";

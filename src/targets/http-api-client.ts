@@ -1,7 +1,7 @@
 import { RotatorError } from "../core/error.ts";
 import { readAuthorities } from "./authorities.ts";
-import { readAnswer } from "./http-api-answer.ts";
-import type { HttpApiDeclaration, RequestDeclaration } from "./http-api-declaration.ts";
+import { isChange, readAnswer } from "./http-api-answer.ts";
+import type { AskedApi, HttpApiDeclaration, RequestDeclaration } from "./http-api-declaration.ts";
 import { type FilledRequest, fillRequest, labelOf } from "./http-api-request.ts";
 import type { RequestName } from "./http-api-rules.ts";
 import { send } from "./http-api-send.ts";
@@ -11,7 +11,10 @@ import type { RotatorTools } from "./target.ts";
 const notInRandom = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~ ";
 
 /** What stands for placeholders in every request of a call. */
-export function commonValues({ rotationId, generatePassword }: RotatorTools): Pick<TemplateValues, "rotationId" | "random"> {
+export function commonValues({
+  rotationId,
+  generatePassword,
+}: Pick<RotatorTools, "rotationId" | "generatePassword">): Pick<TemplateValues, "rotationId" | "random"> {
   return {
     rotationId,
     random: (length) => generatePassword({ length: Math.max(length, 16), exclude: notInRandom }).slice(0, length),
@@ -19,16 +22,16 @@ export function commonValues({ rotationId, generatePassword }: RotatorTools): Pi
 }
 
 /** The API that a declaration describes. */
-export class HttpApi {
-  readonly declaration: HttpApiDeclaration;
+export class HttpApi<Declaration extends AskedApi = HttpApiDeclaration> {
+  readonly declaration: Declaration;
 
-  constructor(declaration: HttpApiDeclaration) {
+  constructor(declaration: Declaration) {
     this.declaration = declaration;
   }
 
   /** The declared request with these values. @throws RotatorError `invalid` when the API has none of that name */
   fill(name: RequestName, values: TemplateValues): { request: RequestDeclaration; filled: FilledRequest } {
-    const request = this.declaration[name];
+    const request: RequestDeclaration | undefined = this.declaration[name];
     if (!request) throw new RotatorError("invalid", `the declaration has no ${name}`);
     return { request, filled: fillRequest(this.declaration, name, request, values) };
   }
@@ -49,8 +52,7 @@ export class HttpApi {
     const label = labelOf(name, request);
     const ca = caFile === undefined ? undefined : await readAuthorities(caFile, "caFile");
     const timeoutMs = Math.min(timeoutSeconds * 1000, deadlineAt - Date.now());
-    const changing = name === "create" || name === "delete";
-    const answer = await send(filled, { label, changing, timeoutMs, ca, allowAddresses });
+    const answer = await send(filled, { label, changing: isChange(name), timeoutMs, ca, allowAddresses });
     return readAnswer(name, label, request, answer, values);
   }
 }

@@ -2,11 +2,11 @@ import { z } from "zod";
 import { parseRange } from "../core/address.ts";
 import { ServiceError } from "../core/error.ts";
 import { parsePath } from "./http-api-json.ts";
-import { problemsOf } from "./http-api-rules.ts";
+import { problemsOf, type RequestName } from "./http-api-rules.ts";
 import { fieldName } from "./http-api-template.ts";
 
-const template = z.string().min(1).max(8_192);
-const jsonPath = z
+export const template = z.string().min(1).max(8_192);
+export const jsonPath = z
   .string()
   .max(512)
   .refine((text) => parsePath(text) !== undefined, "must be a path such as data.items[0].id, or $ for the whole answer");
@@ -18,7 +18,7 @@ const templates = (most: number) =>
 const status = z.number().int().min(200).max(599);
 const scalar = z.union([template, z.number(), z.boolean()]);
 
-const auth = z.discriminatedUnion("type", [
+export const auth = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("bearer"), token: template }),
   z.strictObject({ type: z.literal("basic"), username: template, password: z.string().max(8_192) }),
   z.strictObject({ type: z.literal("header"), name: z.string().min(1).max(256), value: template }),
@@ -32,8 +32,8 @@ const errorRule = z.strictObject({
   outcome: z.enum(["refused", "locked", "expired", "denied", "unreachable", "invalid"]),
 });
 
-const requestShape = {
-  as: z.enum(["current", "admin"]).optional(),
+/** Of every request. */
+export const requestShape = {
   method: z.enum(["GET", "POST", "PUT", "PATCH", "DELETE"]),
   path: template,
   query: templates(50).optional(),
@@ -49,9 +49,11 @@ const requestShape = {
   errors: z.array(errorRule).max(50).optional(),
 };
 
-const request = z.strictObject(requestShape);
+const rotationShape = { as: z.enum(["current", "admin"]).optional(), ...requestShape };
+const request = z.strictObject(rotationShape);
 
-const declaration = z.strictObject({
+/** Where the API is, and how it is asked. */
+export const placeShape = {
   origin: z.string().max(512),
   allowInsecure: z.boolean().default(false),
   allowAddresses: z
@@ -60,32 +62,40 @@ const declaration = z.strictObject({
     .default([]),
   caFile: z.string().min(1).optional(),
   timeoutSeconds: z.number().int().min(1).max(8).default(8),
+};
+
+export const listShape = {
+  items: jsonPath,
+  id: jsonPath,
+  createdAt: jsonPath.optional(),
+  mark: z.strictObject({ path: jsonPath, prefix: z.string().max(256).default("") }),
+  next: z
+    .union([z.strictObject({ link: jsonPath }), z.strictObject({ cursor: jsonPath, query: z.string().min(1).max(256) })])
+    .optional(),
+};
+
+const declaration = z.strictObject({
+  ...placeShape,
   propagationSeconds: z.number().int().min(0).max(3_600).default(0),
   most: z.number().int().min(2).max(1_000).optional(),
   id: field,
   account: template.optional(),
   auth: z.strictObject({ current: auth, admin: auth.optional() }),
-  create: z.strictObject({ ...requestShape, extract: z.record(field, jsonPath), repeatable: z.boolean().default(false) }),
+  create: z.strictObject({ ...rotationShape, extract: z.record(field, jsonPath), repeatable: z.boolean().default(false) }),
   test: request,
   delete: request,
-  list: z
-    .strictObject({
-      ...requestShape,
-      items: jsonPath,
-      id: jsonPath,
-      createdAt: jsonPath.optional(),
-      mark: z.strictObject({ path: jsonPath, prefix: z.string().max(256).default("") }),
-      next: z
-        .union([z.strictObject({ link: jsonPath }), z.strictObject({ cursor: jsonPath, query: z.string().min(1).max(256) })])
-        .optional(),
-    })
-    .optional(),
+  list: z.strictObject({ ...rotationShape, ...listShape }).optional(),
 });
 
 /** How an HTTP API makes, tests, lists and deletes keys, in JSON: `docs/targets.md` says what each part means. */
 export type HttpApiDeclaration = z.infer<typeof declaration>;
+/** What of a declaration is looked at to ask; of rotations and of leases. */
+export type AskedApi = Pick<HttpApiDeclaration, "origin" | "allowAddresses" | "caFile" | "timeoutSeconds" | "auth"> & {
+  readonly [Name in RequestName]?: RequestDeclaration | undefined;
+};
 export type Auth = z.infer<typeof auth>;
 export type ErrorRule = z.infer<typeof errorRule>;
+export type ListDeclaration = z.infer<z.ZodObject<typeof requestShape & typeof listShape>>;
 export type RequestDeclaration = z.infer<typeof request>;
 
 /** Checked as a whole, so that nothing about it can fail later but values. @throws ServiceError InvalidParameterException, naming each field and its rule */

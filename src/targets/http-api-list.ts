@@ -1,7 +1,7 @@
 import { RotatorError } from "../core/error.ts";
 import { keyId } from "./http-api-answer.ts";
 import type { HttpApi } from "./http-api-client.ts";
-import type { HttpApiDeclaration } from "./http-api-declaration.ts";
+import type { AskedApi, ListDeclaration } from "./http-api-declaration.ts";
 import { at } from "./http-api-json.ts";
 import { type FilledRequest, labelOf } from "./http-api-request.ts";
 import { madeAs } from "./http-api-rules.ts";
@@ -11,14 +11,12 @@ import type { Issued, RotatorTools } from "./target.ts";
 const maxPages = 50;
 const maxKeys = 10_000;
 
-type ListDeclaration = NonNullable<HttpApiDeclaration["list"]>;
-
 /** All keys that the API lists, page by page; a list that does not end, or is not as declared, is none. @throws RotatorError */
 export async function listKeys(
-  api: HttpApi,
+  api: HttpApi<AskedApi>,
   list: ListDeclaration,
   values: TemplateValues,
-  tools: RotatorTools,
+  tools: Pick<RotatorTools, "deadlineAt">,
 ): Promise<readonly Issued[]> {
   const label = labelOf("list", list);
   const found: Issued[] = [];
@@ -54,7 +52,7 @@ function timeOf(value: unknown): number | undefined {
 }
 
 function nextPage(
-  declaration: HttpApiDeclaration,
+  declaration: AskedApi,
   list: ListDeclaration,
   json: unknown,
   first: FilledRequest,

@@ -1,5 +1,5 @@
 import { RotatorError } from "../core/error.ts";
-import type { Auth, HttpApiDeclaration, RequestDeclaration } from "./http-api-declaration.ts";
+import type { AskedApi, Auth, RequestDeclaration } from "./http-api-declaration.ts";
 import { madeAs, type RequestName } from "./http-api-rules.ts";
 import { fillJson, render, type TemplateValues } from "./http-api-template.ts";
 
@@ -18,7 +18,7 @@ export function labelOf(name: RequestName, { method, path }: RequestDeclaration)
 
 /** Each value is written as its place asks, and refused where it would change the place. @throws RotatorError `invalid` */
 export function fillRequest(
-  declaration: HttpApiDeclaration,
+  declaration: AskedApi,
   name: RequestName,
   request: RequestDeclaration,
   values: TemplateValues,

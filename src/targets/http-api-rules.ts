@@ -2,7 +2,7 @@ import { isPlainHost, refusesAddress } from "./http-api-address.ts";
 import type { Auth, HttpApiDeclaration, RequestDeclaration } from "./http-api-declaration.ts";
 import { type Placeholder, parseTemplate, placeholdersOf, textsIn } from "./http-api-template.ts";
 
-type Source = Placeholder["source"];
+export type Source = Placeholder["source"];
 
 /** One place of a declaration with the templates that stand there. */
 interface Place {
@@ -30,12 +30,17 @@ export function problemsOf(declaration: HttpApiDeclaration): string[] {
 }
 
 /** Whether a request is made with the superuser's key: unless it says otherwise, where there is one. */
-export function madeAs({ auth }: HttpApiDeclaration, name: RequestName, request: RequestDeclaration): "current" | "admin" {
+export function madeAs(
+  { auth }: Pick<HttpApiDeclaration, "auth">,
+  name: RequestName,
+  request: RequestDeclaration,
+): "current" | "admin" {
   if (name === "test") return "current";
   return request.as ?? (auth.admin ? "admin" : "current");
 }
 
-export type RequestName = "create" | "test" | "delete" | "list";
+/** `verify` and `renew` are of leases. */
+export type RequestName = "create" | "test" | "delete" | "list" | "verify" | "renew";
 
 function requests(declaration: HttpApiDeclaration): { name: RequestName; request: RequestDeclaration; sources: Source[] }[] {
   const { create, test, delete: remove, list } = declaration;
@@ -47,7 +52,9 @@ function requests(declaration: HttpApiDeclaration): { name: RequestName; request
   ];
 }
 
-function originProblems({ origin, allowInsecure, allowAddresses }: HttpApiDeclaration): string[] {
+type Origin = Pick<HttpApiDeclaration, "origin" | "allowInsecure" | "allowAddresses">;
+
+export function originProblems({ origin, allowInsecure, allowAddresses }: Origin): string[] {
   if (!URL.canParse(origin)) return ["origin: must be a URL such as https://api.example.com"];
   const url = new URL(origin);
   if (url.origin !== origin) return ["origin: must be scheme, host and port only, such as https://api.example.com"];
@@ -66,13 +73,16 @@ function originProblems({ origin, allowInsecure, allowAddresses }: HttpApiDeclar
 function authProblems({ auth }: HttpApiDeclaration): string[] {
   return (["current", "admin"] as const).flatMap((who) => {
     const one = auth[who];
-    if (!one) return [];
-    const at = `auth.${who}`;
-    const wrongName = one.type === "header" && isBadHeader(one.name) ? [`${at}.name: is no header that may be set`] : [];
-    const used = authTexts(one).flatMap(placeholdersOf);
-    const none = used.length === 0 ? [`${at}: must name a field of the value, such as {{${who}.apiKey}}`] : [];
-    return [...wrongName, ...none, ...authTexts(one).flatMap((text) => templateProblems({ at, text }, [who]))];
+    return one ? problemsOfAuth(one, `auth.${who}`, who) : [];
   });
+}
+
+/** Of one way to show a key, whose fields are of `source`. */
+export function problemsOfAuth(one: Auth, at: string, source: Source): string[] {
+  const wrongName = one.type === "header" && isBadHeader(one.name) ? [`${at}.name: is no header that may be set`] : [];
+  const used = authTexts(one).flatMap(placeholdersOf);
+  const none = used.length === 0 ? [`${at}: must name a field of the value, such as {{${source}.apiKey}}`] : [];
+  return [...wrongName, ...none, ...authTexts(one).flatMap((text) => templateProblems({ at, text }, [source]))];
 }
 
 /** The templates of a way to show a key. */
@@ -89,10 +99,20 @@ function requestProblems(
 ): string[] {
   const as = madeAs(declaration, name, request);
   const allowed: Source[] = as === "admin" ? [...sources, "admin"] : [...sources];
-  const problems = placesOf(name, request).flatMap((place) => templateProblems(place, allowed));
+  const problems = problemsOfRequest(name, request, allowed);
   if (name === "test" && request.as === "admin") problems.push("test.as: a new key is tested with itself: current");
   if (as === "admin" && !declaration.auth.admin) problems.push(`${name}.as: is admin, and auth.admin is missing`);
-  return [...problems, ...pathProblems(name, request.path), ...contentProblems(name, request), ...errorProblems(name, request)];
+  return problems;
+}
+
+/** Of one request, whose templates may name `allowed`. */
+export function problemsOfRequest(name: string, request: RequestDeclaration, allowed: readonly Source[]): string[] {
+  return [
+    ...placesOf(name, request).flatMap((place) => templateProblems(place, allowed)),
+    ...pathProblems(name, request.path),
+    ...contentProblems(name, request),
+    ...errorProblems(name, request),
+  ];
 }
 
 function contentProblems(name: string, { method, json, form, headers = {} }: RequestDeclaration): string[] {
@@ -142,7 +162,7 @@ function placesOf(name: string, request: RequestDeclaration): Place[] {
   return [{ at: `${name}.path`, text: request.path }, ...records, ...body, ...expected];
 }
 
-function templateProblems({ at, text }: Place, allowed: readonly Source[]): string[] {
+export function templateProblems({ at, text }: Place, allowed: readonly Source[]): string[] {
   const parts = parseTemplate(text);
   if (typeof parts === "string") return [`${at}: ${parts}`];
   const wrong = parts.find((part) => typeof part !== "string" && !allowed.includes(part.source));
@@ -174,22 +194,30 @@ export function provesId({ id, auth, test }: HttpApiDeclaration): boolean {
   return shown.some(({ field }) => field === id) || Object.values(test.expect?.json ?? {}).includes(`{{current.${id}}}`);
 }
 
+/** All that requests and texts name of one record. */
+export function fieldsNamed(source: Source, requests: readonly RequestDeclaration[], texts: readonly string[]): string[] {
+  const all = [...texts, ...requests.flatMap((request) => placesOf("", request).map(({ text }) => text))];
+  const found = all.flatMap(placeholdersOf).filter((one) => one.source === source);
+  return [...new Set(found.map(({ field }) => field))];
+}
+
 /** The fields of a value that the declaration's templates name. */
 export function fieldsOf(declaration: HttpApiDeclaration, who: "current" | "admin"): string[] {
   const auth = declaration.auth[who];
-  const texts = [
-    ...(auth ? authTexts(auth) : []),
-    ...requests(declaration).flatMap(({ name, request }) => placesOf(name, request).map(({ text }) => text)),
-    ...(declaration.account === undefined ? [] : [declaration.account]),
-  ];
-  const named = texts.flatMap(placeholdersOf).filter(({ source }) => source === who);
-  return [...new Set(named.map(({ field }) => field))];
+  const texts = [...(auth ? authTexts(auth) : []), ...(declaration.account === undefined ? [] : [declaration.account])];
+  return fieldsNamed(
+    who,
+    requests(declaration).map(({ request }) => request),
+    texts,
+  );
 }
 
 /** Counts where the request is sent, not what is expected of the answer. */
-function names(request: RequestDeclaration, source: Source): boolean {
+export function names(request: RequestDeclaration, source: Source, field?: string): boolean {
   const { expect: _, ...sent } = request;
-  return placesOf("", sent).some(({ text }) => placeholdersOf(text).some((found) => found.source === source));
+  return placesOf("", sent).some(({ text }) =>
+    placeholdersOf(text).some((found) => found.source === source && (field === undefined || found.field === field)),
+  );
 }
 
 /**

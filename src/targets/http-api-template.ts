@@ -1,20 +1,29 @@
 import { RotatorError } from "../core/error.ts";
 
+/** What holds fields: of a rotation the secret's value and the superuser's; of a lease what it is made with, for and from. */
+const records = ["current", "admin", "integration", "setting", "lease"] as const;
+type RecordName = (typeof records)[number];
+
 /** What a template may name: a field of a value, the id of a key, the rotation, or so many random letters and digits. */
 export interface Placeholder {
-  readonly source: "current" | "admin" | "id" | "rotationId" | "random";
-  /** Of `current` and `admin`. */
+  readonly source: RecordName | "id" | "rotationId" | "random";
+  /** Of a record. */
   readonly field: string;
   /** Of `random`. */
   readonly length: number;
 }
 
+type Fields = Readonly<Record<string, unknown>>;
+
 /** What stands for the placeholders of one request. */
 export interface TemplateValues {
-  readonly current: Readonly<Record<string, unknown>>;
-  readonly admin?: Readonly<Record<string, unknown>> | undefined;
+  readonly current?: Fields;
+  readonly admin?: Fields | undefined;
+  readonly integration?: Fields;
+  readonly setting?: Fields;
+  readonly lease?: Fields;
   readonly id?: string | undefined;
-  readonly rotationId: string;
+  readonly rotationId?: string;
   random(length: number): string;
 }
 
@@ -48,7 +57,8 @@ function parsePlaceholder(name: string): Placeholder | undefined {
   if (name === "id" || name === "rotationId") return { source: name, field: "", length: 0 };
   const [source, field = "", ...more] = name.split(".");
   if (more.length > 0) return undefined;
-  if ((source === "current" || source === "admin") && fieldName.test(field)) return { source, field, length: 0 };
+  const record = records.find((one) => one === source);
+  if (record && fieldName.test(field)) return { source: record, field, length: 0 };
   const length = Number(field);
   if (source !== "random" || !/^\d{1,3}$/.test(field) || length < 1 || length > maxRandom) return undefined;
   return { source, field: "", length };
@@ -88,12 +98,19 @@ export function textsIn(json: unknown): string[] {
 
 function valueOfPlaceholder({ source, field, length }: Placeholder, values: TemplateValues): string | number | boolean {
   if (source === "random") return values.random(length);
-  if (source === "rotationId") return values.rotationId;
+  if (source === "rotationId") return values.rotationId ?? "";
   const record = source === "id" ? values : values[source];
   const name = source === "id" ? "id" : field;
   const value: unknown = record && Object.hasOwn(record, name) ? (record as Record<string, unknown>)[name] : undefined;
   if (isScalar(value)) return value;
-  const whose = { id: "the key", current: "the secret's value", admin: "the superuser's value" }[source];
+  const whose = {
+    id: "the key",
+    current: "the secret's value",
+    admin: "the superuser's value",
+    integration: "the integration's key",
+    setting: "the dynamic secret's settings",
+    lease: "the lease",
+  }[source];
   throw new RotatorError("invalid", `${whose} has no ${name}, or none that is a text, a number or true or false`);
 }
 

@@ -111,13 +111,10 @@ export async function countConfigs(sql: Sql, projectId: string): Promise<number>
   return Number(row?.count ?? 0);
 }
 
-export async function insertConfig(
-  tx: Sql,
-  config: Omit<Config, "initialFetchAt" | "lastFetchAt" | "trustedIps">,
-): Promise<void> {
+export async function insertConfig(tx: Sql, config: Omit<Config, "initialFetchAt" | "lastFetchAt">): Promise<void> {
   await tx.query(
-    `insert into configs (id, project_id, environment, name, is_root, locked, inheritable, version, generation, created_at)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+    `insert into configs (id, project_id, environment, name, is_root, locked, inheritable, version, generation, created_at,
+       trusted_ips) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
     [
       config.id,
       config.projectId,
@@ -129,6 +126,7 @@ export async function insertConfig(
       config.version,
       config.generation,
       config.createdAt,
+      config.trustedIps ?? null,
     ],
   );
 }

@@ -38,14 +38,15 @@ export interface Changed {
   readonly names: readonly string[];
 }
 
-interface Edit {
+/** What a config's values are to become. */
+export interface Edit {
   readonly config: Config;
   readonly next: ConfigDocument;
   readonly changes: readonly ConfigChange[];
   readonly before: ConfigDocument;
 }
 
-interface SealedEdit extends Edit {
+export interface SealedEdit extends Edit {
   readonly document: SealedDocument;
   readonly references: readonly ConfigPlace[];
   readonly added: readonly ConfigPlace[];
@@ -73,9 +74,9 @@ async function tryUntilDone(call: Call, configId: string, decide: Decide, isRoll
     const edits = await editsOf(call, configId, decide);
     if (edits.length === 0) return { logId: undefined, names: [] };
     const sealed: SealedEdit[] = [];
-    for (const edit of edits) sealed.push(await prepare(call, edit));
+    for (const edit of edits) sealed.push(await prepareEdit(call, edit));
     try {
-      const { raised, logId, names } = await call.transaction((tx) => save(tx, call, sealed, { configId, isRollback }));
+      const { raised, logId, names } = await call.transaction((tx) => saveEdits(tx, call, sealed, { configId, isRollback }));
       hintConfigs(call, raised);
       return { logId, names };
     } catch (error) {
@@ -114,7 +115,7 @@ async function promote(call: Call, reader: ConfigReader, branch: Config, promoti
 }
 
 /** Checks what may be written, and seals it. */
-async function prepare(call: Call, edit: Edit): Promise<SealedEdit> {
+export async function prepareEdit(call: Call, edit: Edit): Promise<SealedEdit> {
   const { config, changes, next, before } = edit;
   const mounted = await rotatedNames(call.sql, config.id);
   for (const { name } of changes) {
@@ -142,9 +143,15 @@ async function authorizeReferences(call: Call, { config, next, changes }: Edit):
       return value ? [[name, value] as const] : [];
     }),
   );
-  for (const { project, config: name } of referencesIn(config, written)) {
-    const environment = (await findConfig(call.sql, project, name))?.environment;
-    requireReading(call, { projectId: project, name, ...(environment === undefined ? {} : { environment }) });
+  await requireReferred(call, referencesIn(config, written));
+}
+
+/** @throws ServiceError AccessDeniedException unless the caller may read all of these configs' values from where it calls */
+export async function requireReferred(call: Call, places: readonly ConfigPlace[]): Promise<void> {
+  for (const { project: projectId, config: name } of places) {
+    const there = await findConfig(call.sql, projectId, name);
+    requireReading(call, there ?? { projectId, name });
+    if (there) refuseUntrusted(call, there);
   }
 }
 
@@ -158,30 +165,32 @@ export function referencesIn(config: Config, document: ConfigDocument): ConfigPl
 
 const keyOf = ({ project, config }: ConfigPlace): string => `${project}/${config}`;
 
-async function save(
+export async function saveEdits(
   tx: Sql,
   call: Call,
   edits: readonly SealedEdit[],
-  { configId, isRollback }: { configId: string; isRollback: boolean },
+  { configId, isRollback = false }: { readonly configId?: string; readonly isRollback?: boolean },
 ): Promise<{ raised: Set<string>; logId: string | undefined; names: string[] }> {
   const inOrder = edits.toSorted((one, other) => (one.config.id < other.config.id ? -1 : 1));
+  for (const { config } of inOrder) await lockAsRead(tx, config, isRollback);
   const added = inOrder.flatMap((edit) => edit.added);
-  for (const { config } of inOrder) {
-    const now = await lockConfig(tx, config.id);
-    if (!now) throw gone();
-    if (now.version !== config.version || now.name !== config.name) throw new ChangedMeanwhile();
-  }
   if (!(await shareReferred(tx, added))) await lockConfigNames(tx);
   const raised = new Set<string>();
   let logId: string | undefined;
-  const names = new Set<string>();
   for (const edit of inOrder) {
     const told = await saveOne(tx, call, edit, isRollback);
     for (const id of told.raised) raised.add(id);
-    for (const { name } of edit.changes) names.add(name);
-    if (edit.config.id === configId || logId === undefined) logId = told.logId;
+    if (edit.config.id === configId) logId = told.logId;
   }
+  const names = new Set(inOrder.flatMap(({ changes }) => changes.map(({ name }) => name)));
   return { raised, logId, names: [...names] };
+}
+
+async function lockAsRead(tx: Sql, config: Config, isRollback: boolean): Promise<void> {
+  const now = await lockConfig(tx, config.id);
+  if (!now) throw gone();
+  if (isRollback && now.locked) throw refused(`Config ${now.name} is locked: unlock it first.`);
+  if (now.version !== config.version || now.name !== config.name) throw new ChangedMeanwhile();
 }
 
 async function saveOne(tx: Sql, call: Call, edit: SealedEdit, isRollback: boolean): Promise<{ raised: string[]; logId: string }> {

@@ -168,6 +168,11 @@ export function managedValue(config: Config, name: string): SeenValue {
   return { value, visibility: "unmasked", home: placeOf(config), literal: true };
 }
 
+/** A value that nobody wrote. */
+export function literalValue(config: Config, value: string): ComputedValue {
+  return { raw: { value, home: placeOf(config), literal: true }, computed: value, restricted: false };
+}
+
 const keyOf = ({ project, config }: ConfigPlace): string => `${project}/${config}`;
 
 function referencesIn({ value, home, literal }: SeenValue): { place: ConfigPlace; name: string }[] {

@@ -57,7 +57,8 @@ const createConfig = defineOperation<z.infer<typeof createInput>, ConfigResource
       if (!(await lockProject(tx, projectId))) throw gone(`project ${projectId}`);
       const root = await rootOf(tx, projectId, Environment);
       requireNoNewSight(call, root, config); // it shows what the root has
-      const added = await addConfig(tx, config);
+      // What is shown to some addresses only, is shown to those only here too.
+      const added = await addConfig(tx, { ...config, trustedIps: root.trustedIps });
       await tellOf(tx, call, config, { type: "config.created", text: `Created config ${Name}` });
       return added.raised;
     });

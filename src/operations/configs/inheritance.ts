@@ -4,6 +4,7 @@ import { raiseGenerations } from "../../store/config-generations.ts";
 import { childrenOf, parentIds, replaceParents } from "../../store/config-inherits.ts";
 import { type Config, findRootConfig, loadConfig, lockConfig, updateConfig } from "../../store/configs.ts";
 import type { Sql } from "../../store/sql.ts";
+import { refuseUntrusted } from "../config-access/trusted-ips.ts";
 import { type Call, defineOperation, type Operation } from "../operation.ts";
 import { hintConfigs } from "./activity.ts";
 import { configMembers, limits, refused, requireReading } from "./config-input.ts";
@@ -62,6 +63,7 @@ const setConfigInherits = defineOperation<z.infer<typeof inheritsInput>, ConfigR
       const parent = await configResource({ Project: named || Project || found.project?.id, Config }, call);
       const refusal = call.may("rekey:GetConfigSecrets", parent);
       if (refusal) throw refusal;
+      refuseUntrusted(call, existingConfig(parent));
       parents.push(existingConfig(parent));
     }
     const done = await call.transaction((tx) => inherit(tx, call, id, parents));

@@ -36,13 +36,17 @@ export async function addConfig(tx: Sql, config: Config): Promise<{ raised: stri
 export async function addEnvironment(
   tx: Sql,
   environment: { readonly projectId: string; readonly slug: string; readonly name: string; readonly createdAt: number },
-): Promise<{ root: Config; position: number; raised: string[] }> {
-  const { projectId, slug, createdAt } = environment;
+  root: Config = rootConfig(environment),
+): Promise<{ position: number; raised: string[] }> {
+  const { projectId, slug } = environment;
   const others = await listEnvironments(tx, projectId, { limit: limits.environments });
   if (others.some((other) => other.slug === slug)) throw exists(`Project ${projectId} has an environment ${slug} already.`);
   if (others.length >= limits.environments) throw tooMany(`A project can have ${limits.environments} environments.`);
   const position = 1 + (others.at(-1)?.position ?? -1);
   await insertEnvironment(tx, { ...environment, position });
-  const root = newConfig({ projectId, environment: slug, name: slug, isRoot: true, createdAt });
-  return { root, position, ...(await addConfig(tx, root)) };
+  return { position, ...(await addConfig(tx, root)) };
+}
+
+export function rootConfig({ projectId, slug, createdAt }: { projectId: string; slug: string; createdAt: number }): Config {
+  return newConfig({ projectId, environment: slug, name: slug, isRoot: true, createdAt });
 }

@@ -4,15 +4,16 @@ import { refuseUntrusted } from "../config-access/trusted-ips.ts";
 import { defineOperation, type Operation } from "../operation.ts";
 import { configMembers } from "./config-input.ts";
 import { type ConfigResource, configResource, existingConfig } from "./config-resource.ts";
-import { ConfigReader } from "./config-values.ts";
+import { ConfigReader, literalValue } from "./config-values.ts";
+import { askedDynamicSecrets, leasedFields, leaseMembers } from "./leased-values.ts";
 import { readValues, shownValues } from "./shown-values.ts";
 
 /** The names asked for: at most as many as a config shows. */
 export const names = z.array(z.string().min(1).max(200)).max(5000);
-export const ttlSeconds = z.int().min(1).max(31_536_000);
 
 const listInput = z.object({
   ...configMembers,
+  ...leaseMembers,
   Names: names.optional(),
   IncludeManagedSecrets: z.boolean().default(true),
 });
@@ -28,11 +29,14 @@ const listConfigSecrets = defineOperation<z.infer<typeof listInput>, ConfigResou
     "Lists a config's secrets with their values, as written and with references put in. Values for machines only are null for people.",
   input: listInput,
   resource: configResource,
-  async run({ Names, IncludeManagedSecrets }, found, call) {
+  async run(request, found, call) {
     const config = existingConfig(found);
     refuseUntrusted(call, config);
-    const reader = new ConfigReader(call.services);
-    const values = await readValues(reader, config, { names: Names, includeManaged: IncludeManagedSecrets });
+    const dynamic = await askedDynamicSecrets(call, config, request);
+    const asked = { names: request.Names, includeManaged: request.IncludeManagedSecrets };
+    const values = await readValues(new ConfigReader(call.services), config, asked);
+    if (dynamic.length > 0)
+      for (const [name, value] of await leasedFields(call, dynamic, request)) values.set(name, literalValue(config, value));
     return { Secrets: await shownValues(call, config, values) };
   },
 });

@@ -3,6 +3,7 @@ import { type Lease, leaseDueAt } from "../core/lease.ts";
 import { Plaintext } from "../core/plaintext.ts";
 import { installationId } from "../store/installation.ts";
 import type { Failure } from "../store/lease-claims.ts";
+import { hastenOrphanLook } from "../store/lease-orphans.ts";
 import type { LeasedUser, LeaseTarget } from "../targets/lease-target.ts";
 import type { HeldLease } from "./held-lease.ts";
 import { connectionsTo, type LeaseConnection, settingsOf, targetOfKind } from "./lease-connection.ts";
@@ -25,10 +26,15 @@ export async function create(held: HeldLease): Promise<OutcomeClass> {
   } catch (error) {
     const failure = failureOf(parts, error, lease);
     // After a call whatever it may have left is looked for and ended.
-    await (called ? held.notMade(failure) : held.ended("failed", failure));
+    if (!called) await held.ended("failed", failure);
+    else await held.notMade(failure);
+    if (called && isDoubtful(failure.outcome)) await hastenOrphanLook(parts.sql, lease.integrationId, parts.now());
     return failure.outcome;
   }
 }
+
+/** Its effect may still come, after what is there was ended: then it is found. */
+const isDoubtful = (outcome: OutcomeClass): boolean => outcome === "unknown" || outcome === "timeout";
 
 /** Tells the target of the later end that was asked for. What came of it; it is recorded. */
 export async function renew(held: HeldLease): Promise<OutcomeClass> {

@@ -10,6 +10,7 @@ import {
   releaseLeaseClaims,
   wantedLeases,
 } from "../store/lease-claims.ts";
+import { hastenOrphanLook } from "../store/lease-orphans.ts";
 import type { Sql } from "../store/sql.ts";
 import { Breakers } from "./breaker.ts";
 import { HeldLease } from "./held-lease.ts";
@@ -201,6 +202,7 @@ async function decide(tx: Sql, claim: LeaseClaim, { nowMs, isSettled }: Look) {
       if (!isSettled && !takenOver) return { claim, kind: "later", at: nowMs + unsettledPauseMs } as const;
       const { reason } = work;
       await recordRevoking(tx, claim, { reason, nowMs, keep: true });
+      if (takenOver) await hastenOrphanLook(tx, lease.integrationId, nowMs); // the one before may still come to its end
       return { claim: { ...claim, lease: { ...lease, state: "revoking", reason } as const }, kind: "revoke" } as const;
     }
     default:

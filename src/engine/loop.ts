@@ -7,6 +7,8 @@ import { Clock } from "./clock.ts";
 import { Deliveries } from "./deliver.ts";
 import { Heartbeats } from "./heartbeat.ts";
 import { TargetJobs } from "./jobs.ts";
+import { LeaseHouse } from "./lease-house.ts";
+import { LeaseOrphans } from "./lease-orphans.ts";
 import { Leases } from "./leases.ts";
 import type { EngineParts } from "./parts.ts";
 import { History, purgePage } from "./purge.ts";
@@ -45,6 +47,8 @@ export function startEngine(given: EngineParts): Engine {
   const heartbeats = new Heartbeats(parts, limits, () => alarm.ring());
   const retirements = new Retirements(parts, limits, () => alarm.ring());
   const leases = new Leases(parts, limits, () => alarm.ring());
+  const leaseOrphans = new LeaseOrphans(parts, limits, () => alarm.ring());
+  const leaseHouse = new LeaseHouse(parts);
   const deliveries = new Deliveries(parts, () => alarm.ring());
   let stopping = false;
 
@@ -90,6 +94,8 @@ export function startEngine(given: EngineParts): Engine {
     () => startDueRotations(parts),
     () => claimMore().then(() => false),
     () => leases.begin(clock.isSettled),
+    () => leaseOrphans.begin(),
+    () => leaseHouse.page(),
     () => jobs.begin(),
     () => heartbeats.begin(),
     () => deliveries.begin(),

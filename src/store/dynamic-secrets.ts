@@ -1,3 +1,4 @@
+import { beginRevocations } from "./leases.ts";
 import type { Sql } from "./sql.ts";
 
 /** A recipe for making credentials. */
@@ -137,22 +138,22 @@ export async function saveDynamicSecret(tx: Sql, after: DynamicSecret): Promise<
   );
 }
 
-/** Nothing is made from it any more; the engine then ends what was, and removes it. */
+/**
+ * Nothing is made from it any more, and what was is ended: the first thousand leases from now on, the others as soon as the
+ * engine comes to them, which removes it then.
+ */
 export async function markDynamicSecretDeleted(tx: Sql, id: string, nowMs: number): Promise<void> {
   await tx.query("update dynamic_secrets set deleted_at = $2 where id = $1 and deleted_at is null", [id, nowMs]);
+  await beginRevocations(tx, { dynamicSecretId: id }, "deleted", nowMs);
 }
 
 /** Of a config that is being deleted: all of its own go with it. How many there were; the engine is to be woken. */
 export async function markDynamicSecretsOfConfigDeleted(tx: Sql, configId: string, nowMs: number): Promise<number> {
-  let count = 0;
-  for (;;) {
-    const rows = await tx.query(
-      `update dynamic_secrets set deleted_at = $2 where id in
-         (select id from dynamic_secrets where config_id = $1 and deleted_at is null limit 500) returning id`,
-      [configId, nowMs],
-    );
-    count += rows.length;
-    if (rows.length < 500) return count;
+  for (let count = 0; ; ) {
+    const page = await dynamicSecretsOf(tx, configId);
+    if (page.length === 0) return count;
+    for (const { id } of page) await markDynamicSecretDeleted(tx, id, nowMs);
+    count += page.length;
   }
 }
 

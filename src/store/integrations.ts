@@ -62,6 +62,8 @@ interface VersionRow {
   key_version: number;
 }
 
+const firstOrphanLookMs = 3_600_000;
+
 /** False when the name is taken. */
 export async function insertIntegration(tx: Sql, added: Integration, version: IntegrationVersion): Promise<boolean> {
   const rows = await tx.query(
@@ -76,7 +78,7 @@ export async function insertIntegration(tx: Sql, added: Integration, version: In
       added.updatedAt,
       added.verifiedAt ?? null,
       added.outcome ?? null,
-      null,
+      added.createdAt + firstOrphanLookMs,
     ],
   );
   if (rows.length === 0) return false;

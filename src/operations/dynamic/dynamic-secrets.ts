@@ -251,7 +251,7 @@ const deleteDynamicSecret = defineOperation<z.infer<typeof named>, DynamicSecret
     const LeasesEnding = await call.transaction(async (tx) => {
       const secret = await lockDynamicSecret(tx, id);
       if (!secret) throw changedMeanwhile();
-      await markDynamicSecretDeleted(tx, id, call.startedAt);
+      await markDynamicSecretDeleted(tx, id, call.services.now());
       await tell(tx, call, "deleted", secret);
       return countLiveOf(tx, id);
     });

@@ -3,6 +3,7 @@ import { dynamicSecretOperations } from "./dynamic-secrets.ts";
 import { integrationOperations } from "./integrations.ts";
 import { issueLease } from "./issue.ts";
 import { leaseOperations } from "./leases.ts";
+import { findOrphans } from "./orphans.ts";
 import { revokeLeases } from "./revoke-leases.ts";
 
 /** Integrations, dynamic secrets and their leases. */
@@ -12,4 +13,5 @@ export const dynamicOperations: readonly Operation[] = [
   issueLease,
   ...leaseOperations,
   revokeLeases,
+  findOrphans,
 ];

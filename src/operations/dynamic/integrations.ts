@@ -240,7 +240,7 @@ const deleteIntegration = defineOperation<z.infer<typeof deleteInput>, Integrati
       let leases = 0;
       for (const secret of uses) {
         leases += await countLiveOf(tx, secret.id);
-        await markDynamicSecretDeleted(tx, secret.id, at);
+        await markDynamicSecretDeleted(tx, secret.id, call.services.now());
       }
       await markIntegrationDeleted(tx, id, at);
       await tell(tx, call, "integration.deleted", integration);

@@ -1,3 +1,4 @@
+import { RotatorError } from "../core/error.ts";
 import { errorCode, type Failure, failureWords, systemFailure } from "./driver.ts";
 
 /** What the server answers with. Source: MongoDB server, `error_codes.yml`. */
@@ -58,7 +59,11 @@ export function describe(error: unknown, outcome: Failure): string {
 }
 
 /** Of a server's answer; `undefined` for what the driver or the system says. */
-function numberOf(error: unknown): number | undefined {
+export function numberOf(error: unknown): number | undefined {
   const isAnswer = error instanceof Error && "code" in error && typeof error.code === "number" && error.name.startsWith("Mongo");
   return isAnswer ? Number(error.code) : undefined;
 }
+
+/** Whether the server answered with this number. */
+export const isAnswer = (error: unknown, number: number): boolean =>
+  error instanceof RotatorError && error.cause instanceof Error && "answer" in error.cause && error.cause.answer === number;

@@ -5,7 +5,7 @@ import { readAuthorities } from "./authorities.ts";
 import { withBoundedAnswers } from "./bounded-answers.ts";
 import type { DatabaseLogin } from "./database-secret.ts";
 import { loadDriver } from "./driver.ts";
-import { classify, describe } from "./mongodb-errors.ts";
+import { classify, describe, numberOf } from "./mongodb-errors.ts";
 
 export interface SessionOptions {
   /** Shown by the server beside each operation; at most 128 bytes. */
@@ -38,6 +38,18 @@ export async function withSession<T>(
   return withBoundedAnswers(async () => {
     await using session = await connect(login, options, { username: login.username, password: login.password });
     await proveDenial(login, options);
+    return await work(session);
+  });
+}
+
+/** The same without that proof, for work on other users. @throws RotatorError */
+export async function withUnprovenSession<T>(
+  login: DatabaseLogin,
+  options: SessionOptions,
+  work: (db: Session) => Promise<T>,
+): Promise<T> {
+  return withBoundedAnswers(async () => {
+    await using session = await connect(login, options, { username: login.username, password: login.password });
     return await work(session);
   });
 }
@@ -134,7 +146,7 @@ function withoutAnswer(error: unknown): unknown {
   if (!(error instanceof Error)) return undefined;
   const name = "codeName" in error ? ` ${String(error.codeName)}` : "";
   const code = "code" in error ? String(error.code) : "no code";
-  return new Error(`${error.name} ${code}${name}`);
+  return Object.assign(new Error(`${error.name} ${code}${name}`), { answer: numberOf(error) });
 }
 
 async function tlsOptions({ ssl, sslrootcert }: DatabaseLogin): Promise<MongoClientOptions> {

@@ -16,7 +16,7 @@ interface User {
 }
 
 /** Kept by most of the set before it is answered, so that a new primary does not bring the old password back. */
-const durable = { writeConcern: { w: "majority" } };
+export const durable = { writeConcern: { w: "majority" } };
 
 /** The server makes the verifiers from the password itself: it takes no finished ones. */
 export async function setPassword(db: Session, database: string, username: string, password: string): Promise<void> {
@@ -108,7 +108,7 @@ async function earlierCalls(db: Session, mark: string): Promise<unknown[]> {
 }
 
 /** The server has answered that it will not. */
-function ignoreAnswer(error: unknown): undefined {
+export function ignoreAnswer(error: unknown): undefined {
   if (error instanceof RotatorError && ["denied", "invalid", "unknown"].includes(error.outcome)) return undefined;
   throw error;
 }

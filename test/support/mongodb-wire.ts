@@ -33,8 +33,12 @@ interface Operation {
 type Fault = "cut-before" | "cut-after" | "stall";
 
 const rights: Readonly<Record<string, readonly string[]>> = {
-  root: ["viewUser", "createUser", "grantRole", "changePassword", "setAuthenticationRestriction", "inprog", "killop"],
-  userAdmin: ["viewUser", "createUser", "grantRole", "changePassword"],
+  root: [
+    ...["viewUser", "viewRole", "createUser", "dropUser", "grantRole", "changePassword", "setAuthenticationRestriction"],
+    ...["inprog", "killop", "killAnySession"],
+  ],
+  userAdmin: ["viewUser", "viewRole", "createUser", "dropUser", "grantRole", "changePassword"],
+  readWrite: ["find"],
   changeOwn: ["changeOwnPassword"],
 };
 
@@ -71,6 +75,8 @@ export interface MongoDbWire extends AsyncDisposable {
   addUser(user: WireUser, password: string): void;
   user(db: string, name: string): WireUser | undefined;
   fail(fault: Fault): void;
+  /** Whether the user's sessions were ended. */
+  wasEnded(db: string, name: string): boolean;
   /** Operations that wait now. */
   readonly stalled: () => number;
   /** Applications that logged in. */
@@ -97,6 +103,7 @@ export async function startMongoDbWire(options: WireOptions = {}): Promise<Mongo
   const sockets = new Set<Socket>();
   const applications = new Set<string>();
   const log: string[] = [];
+  const ended: string[] = [];
   let fault: Fault | undefined;
   let lastOpid = 0;
   const keyOf = (db: string, name: string) => JSON.stringify([db, name]);
@@ -104,7 +111,9 @@ export async function startMongoDbWire(options: WireOptions = {}): Promise<Mongo
   function need(client: Client, action: string, on?: string): void {
     if (options.accessControl === false) return;
     if (!client.user) throw new Refusal(13, "Unauthorized", "command requires authentication");
-    const held = client.user.roles.flatMap(({ role }) => rights[role] ?? []);
+    // A user that was dropped has no rights in sessions that go on.
+    const there = users.has(keyOf(client.user.db, client.user.user));
+    const held = (there ? client.user.roles : []).flatMap(({ role }) => rights[role] ?? []);
     const own = on === keyOf(client.user.db, client.user.user);
     if (held.includes(action)) return;
     if (own && action === "changePassword" && held.includes("changeOwnPassword")) return;
@@ -202,8 +211,15 @@ export async function startMongoDbWire(options: WireOptions = {}): Promise<Mongo
     ping: () => ({}),
     saslStart,
     saslContinue: (client, _db, command) => saslContinue(client, command),
-    usersInfo(client, db, { usersInfo, showAuthenticationRestrictions }) {
-      if (options.documentDb && showAuthenticationRestrictions) throw new Refusal(9, "FailedToParse", "unknown field");
+    usersInfo(client, db, { usersInfo, showAuthenticationRestrictions, filter }) {
+      if (options.documentDb && (showAuthenticationRestrictions || filter))
+        throw new Refusal(9, "FailedToParse", "unknown field");
+      if (usersInfo === 1) {
+        need(client, "viewUser");
+        const wanted = new RegExp(filter?.user.$regex ?? "");
+        const all = [...users.values()].filter((user) => user.db === db && wanted.test(user.user));
+        return { users: all.map((user) => ({ ...user, verifier: undefined })) };
+      }
       const named = typeof usersInfo === "string" ? { user: usersInfo, db } : usersInfo;
       need(client, "viewUser", keyOf(named.db, named.user));
       const user = users.get(keyOf(named.db, named.user));
@@ -223,6 +239,24 @@ export async function startMongoDbWire(options: WireOptions = {}): Promise<Mongo
       const user = found(db, name);
       const changes = { ...(pwd ? { verifier: verifierOf(pwd) } : {}), ...(only ? { authenticationRestrictions: only } : {}) };
       return change(client, command, () => Object.assign(user, roles ? { roles } : {}, changes));
+    },
+    dropUser(client, db, command) {
+      need(client, "dropUser");
+      found(db, command.dropUser);
+      return change(client, command, () => users.delete(keyOf(db, command.dropUser)));
+    },
+    killAllSessions(client, _db, { killAllSessions: whose }) {
+      need(client, "killAnySession");
+      ended.push(...whose.map(({ user, db }: Document) => keyOf(db, user)));
+      return {};
+    },
+    rolesInfo(client, _db, { rolesInfo }) {
+      need(client, "viewRole");
+      return { roles: Object.hasOwn(rights, rolesInfo.role) ? [rolesInfo] : [] };
+    },
+    find(client) {
+      need(client, "find");
+      return { cursor: { id: 0n, ns: "app.orders", firstBatch: [] } };
     },
     grantRolesToUser(client, db, { grantRolesToUser: name, roles }) {
       need(client, "grantRole");
@@ -295,6 +329,7 @@ export async function startMongoDbWire(options: WireOptions = {}): Promise<Mongo
     fail: (next) => {
       fault = next;
     },
+    wasEnded: (db, name) => ended.includes(keyOf(db, name)),
     stalled: () => operations.size,
     applications,
     log: () => log.join("\n"),

@@ -1,3 +1,4 @@
+import { pageAt } from "./config-api-call.ts";
 import { anyText, json, mapped, param, renamed, text } from "./config-api-input.ts";
 import { type ConfigRoute, config, done, noContent, paging, project, route } from "./config-api-route.ts";
 import {
@@ -26,13 +27,17 @@ const callerRoutes: readonly ConfigRoute[] = [
   route<{ Code: string; PollingCode: string; AuthUrl: string }>("GET /v3/auth/cli/generate/2", "BeginLogin", {
     caller: "anyone",
     input: { Hostname: text("hostname"), Version: text("version"), Os: text("os"), Arch: text("arch") },
-    answer: ({ Code, PollingCode, AuthUrl }) => ({ code: Code, polling_code: PollingCode, auth_url: AuthUrl }),
+    answer: ({ Code, PollingCode, AuthUrl }, asked) => ({
+      code: Code,
+      polling_code: PollingCode,
+      auth_url: pageAt(AuthUrl, asked),
+    }),
   }),
   route<LoginOutput>("POST /v3/auth/cli/authorize", "PollLogin", {
     caller: "anyone",
     input: { Code: text("code") },
-    answer: ({ Token, Name, DashboardUrl, Error: error }) =>
-      error === undefined ? { token: Token, name: Name ?? "", dashboard_url: DashboardUrl ?? "" } : { error },
+    answer: ({ Token, Name, DashboardUrl, Error: error }, asked) =>
+      error === undefined ? { token: Token, name: Name ?? "", dashboard_url: pageAt(DashboardUrl, asked) } : { error },
   }),
   route<{ Token: string }>("POST /v3/auth/cli/roll", "RollToken", {
     caller: "body",
@@ -42,17 +47,17 @@ const callerRoutes: readonly ConfigRoute[] = [
   route("POST /v3/auth/cli/revoke", "RevokeToken", { caller: "body", input: { Token: text("token") }, answer: done }),
   route("POST /v3/auth/revoke", "RevokeToken", { caller: "body", input: { Token: text("token") }, answer: done }),
   route<{ Token: string; ExpiresAt: Date; DashboardUrl?: string }>("POST /v3/auth/oidc", "IssueOidcToken", {
-    caller: "anyone",
+    caller: "oidc",
     input: { Identity: text("identity"), Token: text("token") },
-    answer: ({ Token, ExpiresAt, DashboardUrl }) => ({
+    answer: ({ Token, ExpiresAt, DashboardUrl }, asked) => ({
       token: Token,
       expires_at: time(ExpiresAt),
-      dashboard_url: DashboardUrl ?? "",
+      dashboard_url: pageAt(DashboardUrl, asked),
     }),
   }),
   route("GET /v3/workplace", "GetWorkplace", { input: {}, answer: oneWorkplace }),
   route("POST /v3/workplace", "UpdateWorkplace", {
-    input: { Name: text("name"), BillingEmail: text("billing_email"), SecurityEmail: text("security_email") },
+    input: { Name: text("name"), BillingEmail: text("billing_email") },
     answer: oneWorkplace,
   }),
 ];
@@ -214,7 +219,7 @@ const serviceAccountRoutes: readonly ConfigRoute[] = [
     answer: noContent,
   }),
   route<{ ApiTokens: ApiTokenOutput[] }>(`GET ${accountTokens}`, "ListServiceAccountTokens", {
-    input: { ServiceAccount: param("slug"), ...paging },
+    input: { ServiceAccount: param("slug") },
     answer: ({ ApiTokens }) => ({ api_tokens: ApiTokens.map(apiTokenOf), success: true }),
   }),
   route<{ ApiToken: ApiTokenOutput; ApiKey: string }>(`POST ${accountTokens}`, "CreateServiceAccountToken", {

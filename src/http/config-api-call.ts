@@ -2,7 +2,7 @@ import type { FastifyRequest } from "fastify";
 import { ServiceError } from "../core/error.ts";
 import type { Operation } from "../operations/operation.ts";
 import { Asked } from "./config-api-input.ts";
-import type { ConfigRoute } from "./config-api-route.ts";
+import type { Caller, ConfigRoute } from "./config-api-route.ts";
 import type { Api, ApiRequest, Identified } from "./dispatch.ts";
 import { rawRequest } from "./raw-request.ts";
 import { unframedBody } from "./unframed-delete.ts";
@@ -17,6 +17,8 @@ export interface ConfigApiDoor {
   readonly maxStreams: number;
   /** By a `dp.*` token. @throws ServiceError */
   bearer(token: string, sourceIp: string): Promise<Identified>;
+  /** By a token of a configured OIDC issuer. @throws ServiceError */
+  webIdentity(token: string, sourceIp: string): Promise<Identified>;
   /** Somebody who is not known and has no rights. @throws ServiceError ThrottlingException */
   anyone(sourceIp: string): Identified;
 }
@@ -40,14 +42,14 @@ export function inputOf(asked: Asked, { input }: Pick<ConfigRoute, "input">): ob
 
 export function authenticate(
   asked: Asked,
-  caller: "header" | "body" | "anyone",
-  door: Pick<ConfigApiDoor, "bearer" | "anyone">,
+  caller: Caller,
+  door: Pick<ConfigApiDoor, "bearer" | "webIdentity" | "anyone">,
 ): Identified | Promise<Identified> {
   const { headers, sourceIp } = asked.raw;
   if (caller === "anyone") return door.anyone(sourceIp);
-  const token = caller === "body" ? asked.body.token : tokenIn(headers.authorization);
+  const token = caller === "header" ? tokenIn(headers.authorization) : asked.body.token;
   if (typeof token !== "string" || token === "") throw noToken(caller);
-  return door.bearer(token, sourceIp);
+  return caller === "oidc" ? door.webIdentity(token, sourceIp) : door.bearer(token, sourceIp);
 }
 
 /** `Bearer TOKEN`, or Basic with the token as user name and no password. */
@@ -59,10 +61,16 @@ function tokenIn(authorization = ""): string | undefined {
   return password.join(":") === "" ? user : undefined;
 }
 
-const noToken = (caller: "header" | "body") =>
+const noToken = (caller: Caller) =>
   new ServiceError(
     "MissingAuthenticationTokenException",
-    caller === "body"
-      ? "the body has none as member token."
-      : "send one as Authorization: Bearer TOKEN, or as the user name of Basic without a password.",
+    caller === "header"
+      ? "send one as Authorization: Bearer TOKEN, or as the user name of Basic without a password."
+      : "the body has none as member token.",
   );
+
+/** Where a page of this server is, as the caller reaches it; an address that is whole stays as it is. */
+export function pageAt(path: string | undefined, { raw }: Asked): string {
+  if (path === undefined || !path.startsWith("/")) return path ?? "";
+  return `${raw.secure ? "https" : "http"}://${raw.headers.host ?? ""}${path}`;
+}

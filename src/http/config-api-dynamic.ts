@@ -4,7 +4,7 @@ import { type IntegrationOutput, integrationOf, type RotatedSecretOutput, rotate
 
 interface IssuedOutput {
   readonly Lease: { readonly Id: string; readonly ExpiresAt: Date };
-  readonly Value: Readonly<Record<string, string>>;
+  readonly Fields: Readonly<Record<string, string>>;
 }
 
 const leases = "/v3/configs/config/dynamic_secrets/dynamic_secret/leases";
@@ -25,10 +25,10 @@ export const dynamicRoutes: readonly ConfigRoute[] = [
       Workload: text("workload"),
       ClientRequestToken: requestToken,
     },
-    answer: ({ Lease, Value }) => ({ success: true, id: Lease.Id, expires_at: time(Lease.ExpiresAt), value: Value }),
+    answer: ({ Lease, Fields }) => ({ success: true, id: Lease.Id, expires_at: time(Lease.ExpiresAt), value: Fields }),
   }),
   route(`DELETE ${leases}/lease`, "RevokeLease", {
-    input: { ...config, DynamicSecret: text("dynamic_secret"), LeaseId: text("slug") },
+    input: { LeaseId: text("slug") },
     answer: done,
   }),
 
@@ -40,12 +40,18 @@ export const dynamicRoutes: readonly ConfigRoute[] = [
     input: { Name: text("name"), Type: text("type"), Data: json("data") },
     answer: oneIntegration,
   }),
-  route("GET /v3/integrations/integration", "GetIntegration", { input: { Id: text("integration") }, answer: oneIntegration }),
-  route("PUT /v3/integrations/integration", "UpdateIntegration", {
-    input: { Id: text("integration"), Name: text("name"), Data: json("data") },
+  route("GET /v3/integrations/integration", "GetIntegration", {
+    input: { Integration: text("integration") },
     answer: oneIntegration,
   }),
-  route("DELETE /v3/integrations/integration", "DeleteIntegration", { input: { Id: text("integration") }, answer: done }),
+  route("PUT /v3/integrations/integration", "UpdateIntegration", {
+    input: { Integration: text("integration"), Name: text("name"), Data: json("data") },
+    answer: oneIntegration,
+  }),
+  route("DELETE /v3/integrations/integration", "DeleteIntegration", {
+    input: { Integration: text("integration") },
+    answer: done,
+  }),
   route<{ ExternalId: string }>("POST /v3/integrations/generate_external_id", "GenerateExternalId", {
     input: { Type: text("type") },
     answer: ({ ExternalId }) => ({ pendingExternalId: ExternalId }),

@@ -13,6 +13,9 @@ export class RawAnswer {
   }
 }
 
+/** Whose call it is: that of the token in the header, of the one in the body, of another issuer's there, or of nobody who is known. */
+export type Caller = "header" | "body" | "oidc" | "anyone";
+
 /** One endpoint of the config API: which operation it is, and how both sides' words for things are exchanged. */
 export interface ConfigRoute {
   readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
@@ -22,8 +25,8 @@ export interface ConfigRoute {
   readonly operation: string;
   /** By the operation's member names. */
   readonly input: Readonly<Record<string, Field>>;
-  /** Whose call it is: that of the token in the header, of the one in the body, or of nobody who is known. */
-  readonly caller?: "header" | "body" | "anyone";
+  /** Absent: that of the token in the header. */
+  readonly caller?: Caller;
   /** JSON of the answer. */
   answer(output: object, asked: Asked): object;
 }
@@ -42,7 +45,7 @@ export function route<Output extends object>(endpoint: string, operation: string
 export const project = { Project: text("project") };
 export const config = { ...project, Config: text("config") };
 /** Both have Doppler's defaults. */
-export const paging = { Page: orElse(count("page"), 1), MaxResults: orElse(count("per_page"), 20) };
+export const paging = { Page: orElse(count("page"), 1), PerPage: orElse(count("per_page"), 20) };
 
 export const done = (): object => ({ success: true });
 export const noContent = (): RawAnswer => new RawAnswer(204);

@@ -50,8 +50,8 @@ function download({ Body, ContentType, ETag, NotModified }: DownloadOutput): Raw
   return NotModified ? new RawAnswer(304, headers) : new RawAnswer(200, { ...headers, "content-type": ContentType }, Body);
 }
 
-const note = { ...project, Name: text("secret"), Note: anyText("note") };
-const noted = ({ Name, Note }: { Name: string; Note: string }) => ({ secret: Name, note: Note });
+const note = { ...project, Secret: text("secret"), Note: anyText("note") };
+const noted = ({ Secret, Note }: { Secret: string; Note: string }) => ({ secret: Secret, note: Note });
 
 /** A config's values. */
 export const secretRoutes: readonly ConfigRoute[] = [

@@ -204,14 +204,12 @@ export interface WorkplaceOutput {
   readonly Id: string;
   readonly Name: string;
   readonly BillingEmail?: Maybe<string>;
-  readonly SecurityEmail?: Maybe<string>;
 }
 
 export const workplaceOf = (workplace: WorkplaceOutput) => ({
   id: workplace.Id,
   name: workplace.Name,
   billing_email: workplace.BillingEmail ?? "",
-  security_email: workplace.SecurityEmail ?? "",
 });
 
 export interface ApiTokenOutput {

@@ -12,7 +12,14 @@ export interface Shape {
 }
 
 /** Members whose own keys are data: version ids, tag names, what callers sent. */
-const dataMaps: ReadonlySet<string> = new Set(["VersionIdsToStages", "SecretVersionsToStages", "Parameters", "Data", "Settings", "Fields"]);
+const dataMaps: ReadonlySet<string> = new Set([
+  "VersionIdsToStages",
+  "SecretVersionsToStages",
+  "Parameters",
+  "Data",
+  "Settings",
+  "Fields",
+]);
 const special: Readonly<Record<string, string>> = { NextToken: "cursor", MaxResults: "limit" };
 
 /** `SecretId` → `secretId`, `RotationLambdaARN` → `rotationLambdaArn`, `NextToken` → `cursor`. */
@@ -31,7 +38,7 @@ export function shapeOf(schema: z.ZodType): Shape {
 }
 
 /**
- * What a caller of the native API sent, in AWS's member names. Null members are left out.
+ * What a caller of the native API sent, in AWS's member names. Null members are left out, but where data may be null.
  * @throws ServiceError ValidationException naming a member that the operation does not take.
  */
 export function toMembers(value: unknown, shape: Shape, path = ""): unknown {
@@ -45,7 +52,7 @@ export function toMembers(value: unknown, shape: Shape, path = ""): unknown {
   const rest = parts.map((part) => part.additionalProperties).find((part) => part !== undefined && part !== false);
   if (members.length === 0 && parts.every((part) => part.properties === undefined) && rest === undefined) return value;
   const byName = new Map(members.map(([member, part]) => [nativeName(member), { member, part }]));
-  const entries = Object.entries(value).filter(([, item]) => item !== null);
+  const entries = Object.entries(value).filter(([name, item]) => item !== null || (!byName.has(name) && takesNull(rest)));
   return Object.fromEntries(
     entries.map(([name, item]) => {
       const here = path === "" ? name : `${path}.${name}`;
@@ -59,6 +66,10 @@ export function toMembers(value: unknown, shape: Shape, path = ""): unknown {
 
 function partsOf(shape: Shape): readonly Shape[] {
   return shape.anyOf ? shape.anyOf.flatMap(partsOf) : [shape];
+}
+
+function takesNull(shape: Shape | boolean | undefined): boolean {
+  return typeof shape === "object" && partsOf(shape).some(({ type }) => type === "null");
 }
 
 function unknownMember(path: string, known: readonly string[]): ServiceError {

@@ -1,6 +1,7 @@
 // Requests exactly as Doppler's command line sends them: projects, environments, configs, tokens, and what is refused.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { allow, nativeOk, newUser } from "../support/aws.ts";
 import { assertShape, type CliRequest, cli, filled, orNull, type Pattern, shapes, text, time } from "../support/doppler.ts";
 import { requestText, speak } from "../support/raw-http.ts";
 import { type RekeyServer, startRekey } from "../support/rekey-server.ts";
@@ -158,7 +159,7 @@ test("me, workplace, activity", async () => {
     workplace: { slug: filled, name: filled },
   });
   assert.ok(!me.token_preview?.includes(token));
-  const workplace = { workplace: { id: filled, name: filled, billing_email: text, security_email: text } };
+  const workplace = { workplace: { id: filled, name: filled, billing_email: text } };
   const before = await asked("GET /v3/workplace", workplace);
   const body = { id: "", name: "Acme", billing_email: "" };
   const changed = await asked("POST /v3/workplace", workplace, { body });
@@ -181,9 +182,12 @@ test("login: a code for a person, a code to poll with, and the token once", asyn
   );
   const poll = { token: null, body: { code: started.polling_code } };
   await refused("POST /v3/auth/cli/authorize", 409, /./, poll);
+  assert.match(started.auth_url, new RegExp(`^${server.endpoint}/login`));
+  await newUser(server, "ann", allow("rekey:*"));
+  const person = await nativeOk(server, "tokens/create", { userName: "ann", name: "laptop" });
   const approve = await fetch(`${server.endpoint}/rekey/v1/cli-logins/approve`, {
     method: "POST",
-    headers: { authorization: `Bearer ${token}` },
+    headers: { authorization: `Bearer ${person.token}` },
     body: JSON.stringify({ code: started.code }),
   });
   assert.equal(approve.status, 200, await approve.text());

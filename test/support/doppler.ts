@@ -62,6 +62,9 @@ export function cli(server: RekeyServer, endpoint: string, { token, basic, body,
   });
 }
 
+/** How a value refers to another one. */
+export const reference = (name: string): string => `\${${name}}`;
+
 type Check = (value: unknown) => boolean;
 /** `{name: text}`, `[pattern]` for lists, a value for itself, a function that tells. */
 export type Pattern = Check | string | number | boolean | null | readonly Pattern[] | { readonly [member: string]: Pattern };

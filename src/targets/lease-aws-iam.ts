@@ -56,6 +56,14 @@ const shortId = (leaseId: string): string =>
 const suffixOf = ({ installation, leaseId }: LeaseMark): string => `${installation}-${shortId(leaseId)}`;
 const nameOf = (path: LeasePath, mark: LeaseMark): string => `${prefixes[path].user}${suffixOf(mark)}`;
 
+/** Where a user of that name stands: told by the name alone, since of an orphan nothing else is known. */
+function pathOf(name: string, installation: string): LeasePath | undefined {
+  return leasePaths.find((path) => {
+    const begin = `${prefixes[path].user}${installation}-`;
+    return name.startsWith(begin) && /^[0-9a-z]{25}$/.test(name.slice(begin.length));
+  });
+}
+
 /** IAM users with an inline policy and one access key each. */
 export const awsIamLease: LeaseTarget<AwsConnection, AwsIamSettings> = {
   kind: "aws-iam",
@@ -140,9 +148,10 @@ async function mustBeKnown(key: SigningKeys, arn: string, connection: AwsConnect
   );
 }
 
-async function revoke(connection: AwsConnection, { path }: AwsIamSettings, user: LeasedUser, tools: LeaseTools): Promise<void> {
+async function revoke(connection: AwsConnection, _asked: AwsIamSettings, user: LeasedUser, tools: LeaseTools): Promise<void> {
   const { name, mark, handle } = user;
-  if (name !== nameOf(path, mark)) throw new RotatorError("invalid", `${name} is not the name of the lease's user`);
+  const path = pathOf(name, mark.installation);
+  if (path === undefined) throw new RotatorError("invalid", `${name} is not the name of a leased user of this installation`);
   const calls = await open(connection, path, tools);
   // In another account nobody of that name is found, which would look as if all were done.
   const expected = handle?.split(":")[4] ?? connection.account ?? accountOf(connection);

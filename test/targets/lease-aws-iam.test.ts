@@ -292,6 +292,17 @@ test("attack: a user that is not the lease's is left alone", async () => {
   assert.ok(aws.users.has(user.name));
 });
 
+test("an orphan is revoked by its name, whatever the settings and the lease are", async () => {
+  const connection = manager({ path: "/doppler/" });
+  const settings = settingsOf({ path: "/doppler/" });
+  const user = newUser(settings);
+  await awsIamLease.create(connection, settings, user, tools());
+  const [orphan] = (await awsIamLease.list?.(connection, installation, tools())) ?? [];
+  const stranger = { ...newUser(settingsOf()), ...orphan, handle: orphan?.handle };
+  await awsIamLease.revoke(connection, settingsOf(), stranger, tools());
+  assert.deepEqual(leftOf(user.name), []);
+});
+
 test("the orphan list is whole over many pages", async () => {
   const connection = manager();
   const settings = settingsOf();

@@ -143,7 +143,7 @@ function resolve(graph: Graph, node: Node): void {
     const at = node.raw.indexOf(text, from);
     const target = node.targets.get(text);
     const reason = whyNot(graph, node, target, text);
-    if (reason && !node.unresolved.has(text)) node.unresolved.set(text, reason);
+    if (reason) node.unresolved.set(text, reason);
     parts.push(node.raw.slice(from, at), reason || !target ? text : target.value);
     from = at + text.length;
     if (reason || !target) continue;

@@ -8,6 +8,8 @@ const maxAddedBytes = 2 * 1024 * 1024;
 export interface RawValue {
   readonly value: string;
   readonly home?: ConfigPlace;
+  /** Nobody wrote it: what looks like a reference is chance, as in a password. */
+  readonly literal?: boolean;
   /** Nothing in it is a reference: nobody wrote it, e.g. a generated password. */
   readonly literal?: boolean;
 }

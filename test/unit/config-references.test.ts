@@ -89,6 +89,18 @@ describe("what references become", () => {
     assert.equal(computeValues(home, ["URL"], find).values.get("URL"), "base-host base-host");
   });
 
+  test("what only looks like a reference in a value that nobody wrote stays", () => {
+    const find: FindRaw = (_, name) =>
+      name === "DB_PASSWORD" ? { value: to("A"), literal: true } : { value: name === "A" ? "a" : to("DB_PASSWORD") };
+    assert.deepEqual(
+      [...computeValues(home, ["URL", "A"], find).values],
+      [
+        ["URL", to("A")],
+        ["A", "a"],
+      ],
+    );
+  });
+
   test("names that are not there are left out", () => {
     assert.deepEqual([...computeValues(home, ["A"], () => undefined).values], []);
   });

@@ -69,7 +69,7 @@ function partsOf(shape: Shape): readonly Shape[] {
 }
 
 function takesNull(shape: Shape | boolean | undefined): boolean {
-  return typeof shape === "object" && partsOf(shape).some(({ type }) => type === "null");
+  return typeof shape === "object" && partsOf(shape).some(({ type }) => [type].flat().includes("null"));
 }
 
 function unknownMember(path: string, known: readonly string[]): ServiceError {

@@ -1,50 +1,12 @@
 // Projects, environments, configs and their values, on both databases.
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: references of configs look like that
 import assert from "node:assert/strict";
-import { mkdtempSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { test } from "node:test";
-import { type Call, type ConfigWorld, configWorld, userWith } from "../support/config-world.ts";
+import { configWorldOn, generation, refused, set, values } from "../support/config-world.ts";
 import { forEachStore } from "../support/stores.ts";
 
-interface Shown {
-  Name: string;
-  Raw: string | null;
-  Computed: string | null;
-  ComputedVisibility: string;
-  Note: string;
-}
-
-const dir = () => mkdtempSync(join(tmpdir(), "rekey-configs-"));
-const refused =
-  (code: string, text = /./) =>
-  (error: unknown) => {
-    assert.equal((error as { code?: string }).code, code, String(error));
-    assert.match((error as Error).message, text);
-    return true;
-  };
-
-async function values(call: Call, Project: string, Config: string): Promise<Record<string, string | null>> {
-  const { Secrets } = (await call("ListConfigSecrets", { Project, Config, IncludeManagedSecrets: false })) as {
-    Secrets: Shown[];
-  };
-  return Object.fromEntries(Secrets.map(({ Name, Computed }) => [Name, Computed]));
-}
-
-const set = (call: Call, Project: string, Config: string, Secrets: Record<string, string | null>) =>
-  call("SetConfigSecrets", { Project, Config, Secrets });
-
-async function generation(call: Call, Project: string, Config: string): Promise<number> {
-  const { Config: shown } = (await call("GetConfig", { Project, Config })) as { Config: { Generation: number } };
-  return shown.Generation;
-}
-
 forEachStore((_name, open) => {
-  const withWorld = async (work: (world: ConfigWorld) => Promise<void>) => {
-    await using world = await configWorld(await open(), dir());
-    await work(world);
-  };
+  const withWorld = configWorldOn(open);
 
   test("a project comes with three environments and their root configs", () =>
     withWorld(async ({ call }) => {
@@ -240,32 +202,6 @@ forEachStore((_name, open) => {
       assert.deepEqual(await values(call, "app", "stg"), { B: "${dev.A}" });
     }));
 
-  test("values for machines only are not shown to people, not by detours either", () =>
-    withWorld(async ({ call, as }) => {
-      await call("CreateProject", { Name: "app" });
-      const change = (request: object) => call("SetConfigSecrets", { Project: "app", Config: "dev", ChangeRequests: [request] });
-      await change({ Name: "KEY", Value: "s3cret", Visibility: "restricted" });
-      await set(call, "app", "dev", { OPEN: "1", DETOUR: "is ${KEY}" });
-      assert.deepEqual(await values(call, "app", "dev"), { KEY: null, OPEN: "1", DETOUR: null });
-      await set(call, "app", "stg", { FAR: "${dev.DETOUR}" });
-      assert.deepEqual(await values(call, "app", "stg"), { FAR: null });
-      const machine = as(userWith({ "rekey:*": ["*"] }, "token"));
-      assert.deepEqual(await values(machine, "app", "stg"), { FAR: "is s3cret" });
-      const download = (caller: Call, Names?: string[]) =>
-        caller("DownloadConfigSecrets", { Project: "app", Config: "dev", Names });
-      await download(machine);
-      await assert.rejects(download(call), refused("AccessDeniedException", /KEY/));
-      assert.equal((await download(call, ["OPEN"])).Body, '{"OPEN":"1"}');
-      await assert.rejects(change({ Name: "KEY", Visibility: "masked" }), refused("AccessDeniedException"));
-      await assert.rejects(change({ Name: "SEEN", OriginalName: "KEY", Visibility: "masked" }), refused("AccessDeniedException"));
-      await assert.rejects(change({ Name: "KEY", OriginalValue: "s3cret", Value: "x" }), refused("AccessDeniedException"));
-      const { Logs } = (await call("ListConfigLogs", { Project: "app", Config: "dev" })) as { Logs: { Id: string }[] };
-      for (const { Id: LogId } of Logs)
-        assert.doesNotMatch(JSON.stringify(await call("GetConfigLog", { Project: "app", Config: "dev", LogId })), /s3cret/);
-      await change({ Name: "KEY", Value: "other", Visibility: "masked" });
-      assert.equal((await values(call, "app", "dev")).KEY, "other");
-    }));
-
   test("a template makes what is not there yet, and nothing twice", () =>
     withWorld(async ({ call }) => {
       const Template = [
@@ -288,5 +224,20 @@ forEachStore((_name, open) => {
         const { Config } = (await call("GetConfig", { Project: "app", Config: "dev_ci" })) as { Config: { Version: number } };
         assert.equal(Config.Version, 1);
       }
+    }));
+
+  test("branches that promote and writers of the root make each other try again, and lose nothing", () =>
+    withWorld(async ({ call }) => {
+      await call("CreateProject", { Name: "app" });
+      const numbers = Array.from({ length: 8 }, (_, index) => index);
+      for (const number of numbers) await call("CreateConfig", { Project: "app", Environment: "dev", Name: `dev_${number}` });
+      const promote = (number: number) =>
+        call("SetConfigSecrets", {
+          Project: "app",
+          Config: `dev_${number}`,
+          ChangeRequests: [{ Name: `P_${number}`, Value: "1", ShouldPromote: true }],
+        });
+      await Promise.all(numbers.flatMap((number) => [promote(number), set(call, "app", "dev", { [`R_${number}`]: "1" })]));
+      assert.equal(Object.keys(await values(call, "app", "dev")).length, 16);
     }));
 });

@@ -1,5 +1,9 @@
 // Configs over one store: every operation by its name, called by whom a test says.
+import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
+import { mkdtempSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { createAuthorizer } from "../../src/auth/authorize.ts";
 import { rootArn } from "../../src/core/identity.ts";
 import type { Principal } from "../../src/core/principal.ts";
@@ -22,7 +26,7 @@ export interface ConfigWorld extends AsyncDisposable {
   settleAudit(): Promise<void>;
 }
 
-export async function configWorld(sql: Sql, dir: string): Promise<ConfigWorld> {
+async function configWorld(sql: Sql, dir: string): Promise<ConfigWorld> {
   const world = await operationsWorld(sql, dir);
   const api: Api = { services: world.services, authorize: createAuthorizer() };
   const byName = new Map(operations.map((operation) => [operation.name, operation]));
@@ -59,4 +63,45 @@ export function userWith(allowed: Readonly<Record<string, readonly string[]>>, k
     tags: {},
     policies: [{ name: "test", document }],
   };
+}
+
+/** Runs a test's work in a new world on a new store. */
+export function configWorldOn(open: () => Promise<Sql>): (work: (world: ConfigWorld) => Promise<void>) => Promise<void> {
+  return async (work) => {
+    await using world = await configWorld(await open(), mkdtempSync(join(tmpdir(), "rekey-configs-")));
+    await work(world);
+  };
+}
+
+interface Shown {
+  Name: string;
+  Raw: string | null;
+  Computed: string | null;
+  ComputedVisibility: string;
+  Note: string;
+}
+
+/** For `assert.rejects`: a refusal with this code, whose text tells of something. */
+export const refused =
+  (code: string, text = /./) =>
+  (error: unknown) => {
+    assert.equal((error as { code?: string }).code, code, String(error));
+    assert.match((error as Error).message, text);
+    return true;
+  };
+
+/** A config's own and taken-in values with references put in, as the caller sees them. */
+export async function values(call: Call, Project: string, Config: string): Promise<Record<string, string | null>> {
+  const { Secrets } = (await call("ListConfigSecrets", { Project, Config, IncludeManagedSecrets: false })) as {
+    Secrets: Shown[];
+  };
+  return Object.fromEntries(Secrets.map(({ Name, Computed }) => [Name, Computed]));
+}
+
+export const set = (call: Call, Project: string, Config: string, Secrets: Record<string, string | null>) =>
+  call("SetConfigSecrets", { Project, Config, Secrets });
+
+export async function generation(call: Call, Project: string, Config: string): Promise<number> {
+  const { Config: shown } = (await call("GetConfig", { Project, Config })) as { Config: { Generation: number } };
+  return shown.Generation;
 }

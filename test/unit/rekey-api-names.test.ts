@@ -137,3 +137,9 @@ test("problems have real statuses, and a bug tells its request id alone", () => 
     requestId: "r-1",
   });
 });
+
+test("null members are left out, but where data may be null", () => {
+  const nullable = shapeOf(z.object({ Name: z.string().optional(), Values: z.record(z.string(), z.string().nullable()) }));
+  assert.deepEqual(toMembers({ name: null, values: { A: null, B: "1" } }, nullable), { Values: { A: null, B: "1" } });
+  assert.deepEqual(toMembers({ context: { A: null } }, shape), { Context: {} });
+});

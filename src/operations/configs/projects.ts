@@ -52,14 +52,18 @@ const createProject = defineOperation<z.infer<typeof createInput>, Resource>({
   },
 });
 
-const usual = { dev: "Development", stg: "Staging", prd: "Production" };
+export const usualEnvironments = [
+  { slug: "dev", name: "Development" },
+  { slug: "stg", name: "Staging" },
+  { slug: "prd", name: "Production" },
+];
 
 /** Also of a template. @throws ServiceError ResourceExistsException, LimitExceededException */
 export async function addProject(
   tx: Sql,
   call: Call,
   project: Project,
-  environments: Readonly<Record<string, string>> = usual,
+  environments: readonly { readonly slug: string; readonly name: string }[] = usualEnvironments,
 ): Promise<string[]> {
   const { id, createdAt } = project;
   await lockConfigNames(tx);
@@ -67,7 +71,7 @@ export async function addProject(
   if ((await countProjects(tx)) >= limits.projects) throw tooMany(`There can be ${limits.projects} projects.`);
   await insertProject(tx, project);
   const raised: string[] = [];
-  for (const [slug, name] of Object.entries(environments))
+  for (const { slug, name } of environments)
     raised.push(...(await addEnvironment(tx, { projectId: id, slug, name, createdAt })).raised);
   const resource = projectArn(call.services, id);
   await tell(tx, call, { type: "project.created", resource, text: `Created project ${id}`, project: id });

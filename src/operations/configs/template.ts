@@ -19,7 +19,7 @@ import { configFound, environmentFound } from "./config-resource.ts";
 import { ConfigReader } from "./config-values.ts";
 import { tellOf } from "./configs.ts";
 import { addConfig, addEnvironment, newConfig, rootConfig } from "./new-configs.ts";
-import { addProject } from "./projects.ts";
+import { addProject, usualEnvironments } from "./projects.ts";
 import { shownProject } from "./shown.ts";
 
 const input = z.object({ Template: z.string().max(2_000_000) });
@@ -84,7 +84,7 @@ async function carryOut(tx: Sql, call: Call, plan: Plan, edits: readonly SealedE
     for (const id of more) raised.add(id);
   };
   await lockConfigNames(tx);
-  if (isNew) add({ raised: await addProject(tx, call, project, {}) });
+  if (isNew) add({ raised: await addProject(tx, call, project, []) });
   else if (!(await lockProject(tx, project.id)))
     throw new ServiceError("ResourceNotFoundException", `Could not find project ${project.id}.`);
   const createdAt = call.startedAt;
@@ -108,16 +108,10 @@ async function planOf(call: Call, { name, description, environments, secrets }: 
   const configs = new Map<string, Config>();
   for (const config of await listConfigs(call.sql, { projectId: project.id }, { limit: limits.configs }))
     configs.set(config.name, config);
-  const roots = await newEnvironments(call, project.id, environments ?? []);
+  const listed = environments ?? (there ? [] : usualEnvironments);
+  const roots = await newEnvironments(call, project.id, listed);
   for (const { root } of roots) configs.set(root.name, root);
-  const branches: Config[] = [];
-  for (const { slug, configs: listed } of environments ?? [])
-    for (const { slug: branch } of listed ?? []) {
-      if (configs.has(branch)) continue;
-      const config = newBranch(call, { projectId: project.id, environment: slug, name: branch }, configs.get(slug));
-      configs.set(branch, config);
-      branches.push(config);
-    }
+  const branches = newBranches(call, project.id, environments ?? [], configs);
   return { project, isNew: !there, environments: roots, branches, edits: await editsOf(call, configs, secrets ?? {}) };
 }
 
@@ -131,6 +125,24 @@ async function newEnvironments(
     if (known.has(slug)) return [];
     requireMay(call, "rekey:CreateEnvironment", environmentFound(call.services, projectId, slug));
     return [{ slug, name, root: rootConfig({ projectId, slug, createdAt: call.startedAt }) }];
+  });
+}
+
+/** Those that are not among `configs` yet; then they are. */
+function newBranches(
+  call: Call,
+  projectId: string,
+  environments: NonNullable<ProjectTemplate["environments"]>,
+  configs: Map<string, Config>,
+): Config[] {
+  const listed = environments.flatMap(({ slug, configs: branches }) =>
+    (branches ?? []).map((branch) => ({ slug, name: branch.slug })),
+  );
+  return listed.flatMap(({ slug, name }) => {
+    if (configs.has(name)) return [];
+    const config = newBranch(call, { projectId, environment: slug, name }, configs.get(slug));
+    configs.set(name, config);
+    return [config];
   });
 }
 

@@ -10,8 +10,6 @@ export interface RawValue {
   readonly home?: ConfigPlace;
   /** Nobody wrote it: what looks like a reference is chance, as in a password. */
   readonly literal?: boolean;
-  /** Nothing in it is a reference: nobody wrote it, e.g. a generated password. */
-  readonly literal?: boolean;
 }
 
 /** What a config shows under a name, with what it takes from its root and parents; `undefined`: nothing. */

@@ -147,21 +147,6 @@ export async function markDynamicSecretDeleted(tx: Sql, id: string, nowMs: numbe
   await beginRevocations(tx, { dynamicSecretId: id }, "deleted", nowMs);
 }
 
-/** Of a config that is being deleted: all of its own go with it. How many there were; the engine is to be woken. */
-export async function markDynamicSecretsOfConfigDeleted(tx: Sql, configId: string, nowMs: number): Promise<number> {
-  for (let count = 0; ; ) {
-    const page = await dynamicSecretsOf(tx, configId);
-    if (page.length === 0) return count;
-    for (const { id } of page) await markDynamicSecretDeleted(tx, id, nowMs);
-    count += page.length;
-  }
-}
-
-/** The config has another name. */
-export async function renameConfigOfDynamicSecrets(tx: Sql, configId: string, config: string): Promise<void> {
-  await tx.query("update dynamic_secrets set config = $2 where config_id = $1", [configId, config]);
-}
-
 function toDynamicSecret(row: DynamicSecretRow): DynamicSecret {
   return {
     id: row.id,

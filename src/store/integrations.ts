@@ -197,6 +197,11 @@ export async function takeExternalId(tx: Sql, externalId: string, integrationId:
   return rows.length > 0;
 }
 
+/** Whether it was made here. */
+export async function isExternalId(sql: Sql, externalId: string): Promise<boolean> {
+  return (await sql.query("select 1 as found from external_ids where external_id = $1", [externalId])).length > 0;
+}
+
 function toIntegration(row: IntegrationRow): Integration {
   return {
     id: row.id,

@@ -2,7 +2,8 @@ import { z } from "zod";
 import { ServiceError } from "../../core/error.ts";
 import { integrationArn } from "../../core/rekey-arn.ts";
 import { findIntegration, type Integration, newestVersion } from "../../store/integrations.ts";
-import type { Call, Resource } from "../operation.ts";
+import { isPlainHost } from "../../targets/http-api-address.ts";
+import type { Call, Permission, Resource } from "../operation.ts";
 
 export const integrationName = z
   .string()
@@ -34,6 +35,17 @@ export async function integrationResource(
 /** Condition key `rekey:IntegrationType`. */
 export const typeContext = (type: string | undefined): Resource["context"] =>
   type === undefined ? {} : { "rekey:IntegrationType": [type] };
+
+/** As of functions: what listens on the server's own machine, or tells it who it is, trusts the machine. */
+export function askSpecialAddresses(
+  data: Readonly<Record<string, unknown>> | undefined,
+  resource: Resource,
+): readonly Permission[] {
+  const { origin = "", allowAddresses = [] } = data ?? {};
+  const url = URL.canParse(String(origin)) ? new URL(String(origin)) : undefined;
+  const isSpecial = (url && isPlainHost(url.hostname)) || !Array.isArray(allowAddresses) || allowAddresses.length > 0;
+  return isSpecial ? [{ action: "rekey:AllowFunctionAddresses", resource }] : [];
+}
 
 /** @throws ServiceError ResourceNotFoundException */
 export function existing({ integration, asked }: IntegrationResource): Integration {

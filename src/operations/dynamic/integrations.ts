@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
 import { RotatorError, ServiceError } from "../../core/error.ts";
 import { integrationArn } from "../../core/rekey-arn.ts";
@@ -10,6 +11,7 @@ import {
   insertExternalId,
   insertIntegration,
   insertIntegrationVersion,
+  isExternalId,
   listIntegrations,
   lockIntegration,
   markIntegrationDeleted,
@@ -32,6 +34,7 @@ import {
   toolsFor,
 } from "./connection.ts";
 import {
+  askSpecialAddresses,
   existing,
   type IntegrationResource,
   integrationId,
@@ -57,14 +60,18 @@ async function verify(target: LeaseTarget, connection: unknown): Promise<string>
   }
 }
 
-/** One that was handed out here belongs to one integration: nobody else's role can be taken on by naming its id. */
-async function takeOwnExternalId(tx: Sql, { externalId }: Members, integration: string): Promise<void> {
+/**
+ * What the machine's own identity takes on asks for an id that was handed out here, and belongs to one integration: nobody
+ * gets another's role by naming its id.
+ */
+async function takeOwnExternalId(tx: Sql, { externalId, ambient }: Members, integration: string): Promise<void> {
   if (typeof externalId !== "string") return;
-  if (!(await takeExternalId(tx, externalId, integration)))
-    throw new ServiceError(
-      "ValidationException",
-      "Data.externalId must be one that GenerateExternalId gave, and that no other integration has.",
-    );
+  if (await takeExternalId(tx, externalId, integration)) return;
+  if (ambient !== true && !(await isExternalId(tx, externalId))) return; // of a key that may take on the role anyway
+  throw new ServiceError(
+    "ValidationException",
+    "Data.externalId must be one that GenerateExternalId gave, and that no other integration has.",
+  );
 }
 
 const createInput = z.object({ Name: integrationName, Type: kind, Data: data });
@@ -80,6 +87,7 @@ const createIntegration = defineOperation<z.infer<typeof createInput>, Resource>
   input: createInput,
   sensitive: ["Data"],
   resource: ({ Type }, { services }) => ({ arn: integrationArn(services, "*"), context: typeContext(Type) }),
+  permissions: ({ Data }, found) => askSpecialAddresses(Data, found),
   async run({ Name, Type, Data }, _found, call) {
     const { services, startedAt: at } = call;
     const target = await targetOf(services, Type);
@@ -172,6 +180,7 @@ const updateIntegration = defineOperation<z.infer<typeof updateInput>, Integrati
   input: updateInput,
   sensitive: ["Data"],
   resource: integrationResource,
+  permissions: ({ Data }, found) => askSpecialAddresses(Data, found),
   async run({ Name, Data, RemoveData = [] }, found, call) {
     const before = existing(found);
     const { services, startedAt: at } = call;
@@ -208,10 +217,27 @@ async function changedVersion(
   const target = await targetOf(services, before.type);
   const kept = Object.entries(await openIntegration(services, before)).filter(([name]) => !RemoveData.includes(name));
   const data = { ...Object.fromEntries(kept), ...Data };
+  requireSecretsAgain(target, { before: Object.fromEntries(kept), data, given: Data, isLess: RemoveData.length > 0 });
   const connection = parseMembers(target.connection, data, "Data");
   const identity = await verify(target, connection);
   const place = { integrationId: before.id, number: before.version + 1 };
   return { data, identity, version: await sealVersion(services, place, splitData(target, data), target.target(connection)) };
+}
+
+/** Whoever may change where it leads, may not have what is secret in it sent there. @throws ServiceError ValidationException */
+function requireSecretsAgain(
+  { secretMembers }: LeaseTarget,
+  { before, data, given, isLess }: { before: Members; data: Members; given: Members; isLess: boolean },
+): void {
+  const isSame =
+    !isLess &&
+    Object.entries(data).every(([name, value]) => secretMembers.includes(name) || isDeepStrictEqual(value, before[name]));
+  const missing = secretMembers.filter((name) => name in data && !(name in given));
+  if (isSame || missing.length === 0) return;
+  throw new ServiceError(
+    "ValidationException",
+    `Give ${missing.map((name) => `Data.${name}`).join(", ")} again: what is secret is not taken along when anything else of the data changes.`,
+  );
 }
 
 const deleteInput = z.object({ Integration: integrationId, Force: z.boolean().optional() });

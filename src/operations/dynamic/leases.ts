@@ -122,7 +122,6 @@ const renewLease = defineOperation<z.infer<typeof renewInput>, LeaseResource>({
     const lifeMs = TtlSeconds === undefined ? lease.expiresAt - lease.createdAt : TtlSeconds * 1_000;
     const to = Math.min(nowMs + lifeMs, lease.maxExpiresAt);
     if (to > lease.expiresAt && target.renew) await renewAtTarget(call, lease, to);
-    else if (to <= lease.expiresAt && lease.maxExpiresAt <= lease.expiresAt && lease.state === "active") throw noLonger(lease);
     const renewed = await call.transaction(async (tx) => {
       // What the target was told is on record already: this says so, and is refused once its end has begun.
       const known = target.renew ? (await findLease(tx, lease.id))?.expiresAt : undefined;
@@ -149,13 +148,6 @@ async function renewAtTarget(call: Call, { id }: Lease, to: number): Promise<voi
   throw new ServiceError(
     "InvalidRequestException",
     `The lease was not renewed and ends at ${new Date(lease.expiresAt).toISOString()}: ${lease.error ?? "nothing was heard from the target in time; try again"}.`,
-  );
-}
-
-function noLonger({ maxExpiresAt, dynamicSecret }: Lease): ServiceError {
-  return new ServiceError(
-    "InvalidRequestException",
-    `The lease lives until ${new Date(maxExpiresAt).toISOString()}, the longest that ${dynamicSecret} allowed (MaxTtlSeconds): issue another one.`,
   );
 }
 

@@ -46,7 +46,7 @@ export async function insertLogin(
   );
   const [row] = await tx.query<{ ofAddress: number; all: number }>(
     `select (select count(*) from cli_logins where address = $1) as "ofAddress",
-       (select count(*) from (select 1 as open from cli_logins limit ${maxOpen + 1}) as some) as "all"`,
+       (select count(*) from (select 1 as open from cli_logins limit ${maxOpen + 1}) as counted) as "all"`,
     [address],
   );
   if (Number(row?.ofAddress) > maxOpenPerAddress || Number(row?.all) > maxOpen)

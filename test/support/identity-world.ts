@@ -183,6 +183,11 @@ export async function identityWorld(sql: Sql, { failedLogins = {} as LimiterOpti
     /** As the holder of a bearer token, from an address. */
     bearer: (token: string, name: string, input: object, sourceIp?: string) =>
       ask(name, input, () => authenticator.bearer(token, sourceIp ?? facts.sourceIp), sourceIp),
+    /** As the subject of an issuer's token. */
+    webIdentity: (token: string, name: string, input: object) =>
+      ask(name, input, () => authenticator.webIdentity(token, facts.sourceIp)),
+    mayDo: (principal: Identified["principal"], action: string, arn: string): boolean =>
+      authorize(principal, action, { arn, context: {} }, facts) === undefined,
     /** As somebody who shows no credential. */
     stranger: (name: string, input: object, sourceIp?: string) =>
       ask(name, input, async () => authenticator.anonymous(sourceIp ?? facts.sourceIp), sourceIp),

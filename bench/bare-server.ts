@@ -2,12 +2,18 @@
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 
+export interface BareAnswer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+}
+
 process.on("disconnect", () => process.exit(0));
-process.once("message", ({ headers, body }: { headers: Record<string, string>; body: string }) => {
+process.once("message", ({ status, headers, body }: BareAnswer) => {
   const server = createServer({ keepAliveTimeout: 65_000 }, (request, response) => {
     request.on("data", () => undefined);
     request.on("end", () => {
-      response.writeHead(200, { ...headers, "Content-Length": Buffer.byteLength(body) });
+      response.writeHead(status, status === 304 ? headers : { ...headers, "Content-Length": Buffer.byteLength(body) });
       response.end(body);
     });
   });

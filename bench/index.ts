@@ -3,6 +3,7 @@
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { measureClaims } from "./claims.ts";
+import { measureDownloads } from "./download.ts";
 import { measureDue } from "./due.ts";
 import { type Figure, isMet, table } from "./figures.ts";
 import { measureInterference } from "./interference.ts";
@@ -21,6 +22,7 @@ const parts: Readonly<Record<string, (amount: Amount) => Promise<Figure[]>>> = {
   micro: measureMicro,
   get: (amount) => measureRequests("get", amount),
   put: (amount) => measureRequests("put", amount),
+  download: measureDownloads,
   peer: measurePeer,
   rotation: measureRotations,
   switch: measureSwitches,

@@ -7,6 +7,8 @@ export interface Job {
   /** Whole requests, head and body; taken in turn, from the first again after the last. */
   readonly requests: readonly Uint8Array[];
   readonly connections: number;
+  /** Which answers are good; absent: 2xx. */
+  readonly status?: number;
   /** Ends after this many answers. */
   readonly count: number;
   /** Ends after this time even if fewer were answered. */
@@ -16,7 +18,7 @@ export interface Job {
 export interface Outcome {
   readonly answered: number;
   readonly elapsedMs: number;
-  /** Answers whose status is not 2xx. */
+  /** Answers of another status than is good. */
   readonly failed: number;
   /** The first of those, in full. */
   readonly firstFailure: string | undefined;
@@ -68,10 +70,10 @@ async function run(job: Job): Promise<Outcome> {
       sentAt = performance.now();
       socket.write(request);
     };
-    onAnswers(socket, (ok, answer) => {
+    onAnswers(socket, (status, answer) => {
       latencies[answered] = performance.now() - sentAt;
       answered += 1;
-      if (!ok) {
+      if (job.status === undefined ? status < 200 || status > 299 : status !== job.status) {
         failed += 1;
         firstFailure ??= answer.toString();
       }
@@ -114,10 +116,12 @@ function open(port: number): Promise<Socket> {
 
 const endOfHead = Buffer.from("\r\n\r\n");
 const closing = Buffer.from("\r\nConnection: close");
-const lengthName = Buffer.from("Content-Length: ");
+const lengthName = Buffer.from("ontent-");
+const length = /^[Ll]ength: (\d+)/;
+const notModified = 304;
 
 /** One answer at a time, as one request at a time is under way. */
-function onAnswers(socket: Socket, take: (ok: boolean, answer: Buffer) => void): void {
+function onAnswers(socket: Socket, take: (status: number, answer: Buffer) => void): void {
   let received: Buffer | undefined;
   let wholeBytes = 0;
   socket.on("data", (chunk: Buffer) => {
@@ -125,15 +129,23 @@ function onAnswers(socket: Socket, take: (ok: boolean, answer: Buffer) => void):
     if (wholeBytes === 0) {
       const headBytes = received.indexOf(endOfHead);
       if (headBytes < 0) return;
-      const at = received.indexOf(lengthName);
-      if (at < 0 || at > headBytes) throw new Error("an answer without Content-Length");
-      wholeBytes =
-        headBytes + endOfHead.length + Number.parseInt(received.toString("latin1", at + lengthName.length, at + 30), 10);
+      wholeBytes = headBytes + endOfHead.length + bodyBytes(received, headBytes);
     }
     if (received.length < wholeBytes) return;
     const answer = received;
     received = undefined;
     wholeBytes = 0;
-    take(answer[9] === 0x32, answer);
+    take(statusOf(answer), answer);
   });
+}
+
+const statusOf = (answer: Buffer): number => Number.parseInt(answer.toString("latin1", 9, 12), 10);
+
+function bodyBytes(answer: Buffer, headBytes: number): number {
+  if (statusOf(answer) === notModified) return 0;
+  for (let at = answer.indexOf(lengthName); at >= 0 && at < headBytes; at = answer.indexOf(lengthName, at + 1)) {
+    const [, digits] = length.exec(answer.toString("latin1", at + lengthName.length, at + 30)) ?? [];
+    if (digits !== undefined) return Number(digits);
+  }
+  throw new Error("an answer without Content-Length");
 }

@@ -1,13 +1,14 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
+import type { BareAnswer } from "./bare-server.ts";
 import type { Job, Outcome } from "./load-client.ts";
 
 /** Thrown when a figure would mean nothing: an answer was a refusal, a connection broke. */
 export class Void extends Error {}
 
 export interface LoadClient extends AsyncDisposable {
-  /** @throws Void when any answer is not 2xx. */
+  /** @throws Void when any answer has another status than the job says. */
   run(job: Job): Promise<Outcome>;
 }
 
@@ -34,10 +35,10 @@ export interface BareServer extends AsyncDisposable {
 }
 
 /** A `node:http` server in a process of its own that reads each request whole and gives the same answer to all. */
-export async function startBareServer(answer: { headers: Readonly<Record<string, string>>; body: string }): Promise<BareServer> {
+export async function startBareServer(answer: Omit<BareAnswer, "status"> & { status?: number }): Promise<BareServer> {
   const child = startChild("bare-server.ts");
   const listening = nextMessage<{ port: number }>(child);
-  child.send(answer);
+  child.send({ status: 200, ...answer });
   const { port } = await listening;
   return { port, pid: child.pid ?? 0, [Symbol.asyncDispose]: () => endChild(child) };
 }

@@ -20,14 +20,16 @@ const secrets = 10_000;
 const readRequests = 512;
 const roundMaxMs = 60_000;
 
-interface Side {
+export interface Side {
   readonly name: string;
   readonly port: number;
   readonly pid: number;
+  /** Which answers are good; absent: 2xx. */
+  readonly status?: number;
   requests(): Buffer[];
 }
 
-interface Measured {
+export interface Measured {
   readonly perSecond: number;
   readonly p50: number;
   readonly p99: number;
@@ -93,10 +95,18 @@ async function compare(kind: RequestKind, { client, bare, one, two, callers }: W
   return figuresOf(kind, rounds);
 }
 
-async function measureSide(client: LoadClient, side: Side, count: number): Promise<Measured> {
+/** One round on one server. */
+export async function measureSide(client: LoadClient, side: Side, count: number): Promise<Measured> {
   const requests = side.requests();
   const cpuBefore = cpuMs(side.pid) ?? Number.NaN;
-  const outcome: Outcome = await client.run({ port: side.port, requests, connections, count, maxMs: roundMaxMs });
+  const outcome: Outcome = await client.run({
+    port: side.port,
+    requests,
+    connections,
+    count,
+    maxMs: roundMaxMs,
+    ...(side.status !== undefined && { status: side.status }),
+  });
   const cpuUsed = (cpuMs(side.pid) ?? Number.NaN) - cpuBefore;
   return {
     perSecond: (outcome.answered / outcome.elapsedMs) * 1000,

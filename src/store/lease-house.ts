@@ -41,3 +41,17 @@ export async function removeOldVersions(tx: Sql, changedBefore: number, limit: n
     [changedBefore, limit],
   );
 }
+
+/**
+ * The store is older than what was done: of what was not begun by then, more may be at the target by now; and of users there,
+ * this store may know no lease. Both are looked for.
+ */
+export async function doubtLeases(tx: Sql, nowMs: number): Promise<void> {
+  const pages = [
+    `update leases set fence = 1, claim_until = 0 where id in (select id from leases
+       where due_at is not null and state in ('creating', 'revoking') and fence = 0 limit 1000) returning id`,
+    `update integrations set orphans_due_at = ${Math.floor(nowMs)} where id in (select id from integrations
+       where orphans_due_at > ${Math.floor(nowMs)} and deleted_at is null limit 1000) returning id`,
+  ];
+  for (const page of pages) while ((await tx.query(page)).length > 0);
+}

@@ -68,6 +68,7 @@ export interface Waiting {
   readonly retirements: readonly { name: string; versionId: string; dueAt: number }[];
   readonly schedules: readonly { name: string; dueAt: number }[];
   readonly purges: readonly { name: string; dueAt: number }[];
+  readonly leases: readonly { name: string; user: string; target: string; dueAt: number }[];
 }
 
 export async function findWaiting(sql: Sql, nowMs: number, limit: number): Promise<Waiting> {
@@ -86,12 +87,18 @@ export async function findWaiting(sql: Sql, nowMs: number, limit: number): Promi
       `select name, ${column} as due_at from secrets where ${column} <= $1 order by ${column} limit $2`,
       [nowMs, limit],
     );
+  const leases = await sql.query<{ name: string; user: string; target: string; due_at: number }>(
+    `select dynamic_secret as name, name as "user", target, due_at from leases
+       where due_at <= $1 or (due_at is not null and state in ('creating', 'revoking')) order by due_at limit $2`,
+    [nowMs, limit],
+  );
   const named = ({ name, due_at: dueAt }: { name: string; due_at: number }) => ({ name, dueAt });
   return {
     rotations: rotations.map((row) => ({ ...named(row), step: row.step, state: row.state, hasIntent: row.intent !== null })),
     retirements: retirements.map((row) => ({ ...named(row), versionId: row.version_id })),
     schedules: (await dueBy("rotation_due_at")).map(named),
     purges: (await dueBy("purge_at")).map(named),
+    leases: leases.map((row) => ({ ...named(row), user: row.user, target: row.target })),
   };
 }
 

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { ServiceError } from "../../core/error.ts";
 import { addEvent } from "../../store/events.ts";
+import { doubtLeases } from "../../store/lease-house.ts";
 import {
   type CalledOff,
   callOffRetirements,
@@ -63,7 +64,7 @@ const planRelease = defineOperation<object, Resource>({
   },
 });
 
-function planOf({ rotations, retirements, schedules, purges }: Waiting) {
+function planOf({ rotations, retirements, schedules, purges, leases }: Waiting) {
   const step = (SecretName: string, What: string, dueAt: number, Will: string) => ({
     SecretName,
     What,
@@ -93,6 +94,14 @@ function planOf({ rotations, retirements, schedules, purges }: Waiting) {
       step(name, "schedule", dueAt, "rotated, or recorded as missed when its window is over"),
     ),
     ...purges.map(({ name, dueAt }) => step(name, "deletion", dueAt, "deleted for good: its recovery window is over")),
+    ...leases.map(({ name, user, target, dueAt }) =>
+      step(
+        name,
+        "lease",
+        dueAt,
+        `ended: user ${user} at ${target}; so are users of this deployment of which the backup knows no lease`,
+      ),
+    ),
   ];
 }
 
@@ -115,6 +124,7 @@ const releaseQuarantine = defineOperation<z.infer<typeof releaseInput>, Resource
       // What was in use when the backup was made, and what is now, may be one and the same or not: nobody here knows.
       const calledOff = KeepRetirements ? 0 : await each(tx, at, callOffRetirements, "retirement.canceled");
       const givenUp = await each(tx, at, giveUpIssuing, "rotation.abandoned");
+      await doubtLeases(tx, at);
       await endQuarantine(tx);
       return { ReleasedDate: new Date(at), RetirementsCalledOff: calledOff, RotationsGivenUp: givenUp };
     });

@@ -5,7 +5,7 @@ const maxComputedBytes = 500 * 1024;
 const maxAddedBytes = 2 * 1024 * 1024;
 
 /** A value as it was written. `home`: where its own references are looked up, unless that is where it was found. */
-export interface RawValue {
+interface RawValue {
   readonly value: string;
   readonly home?: ConfigPlace;
   /** Nobody wrote it: what looks like a reference is chance, as in a password. */
@@ -16,7 +16,7 @@ export interface RawValue {
 export type FindRaw = (place: ConfigPlace, name: string) => RawValue | undefined;
 
 /** Why a reference stayed text: nothing is there, it leads back to itself, it leads too far, or the value would get too long. */
-export type UnresolvedReason = "missing" | "cycle" | "depth" | "size";
+type UnresolvedReason = "missing" | "cycle" | "depth" | "size";
 
 export interface Computed {
   /** The names asked for that are there, in that order. */

@@ -78,13 +78,11 @@ function tokenText(code: ErrorCode, text: string): string {
 
 /** One message for each member that is wrong, under the name that the caller knows it by. */
 function messagesOf(text: string, names: FieldNames): string[] {
+  const rename = (member: string): string => names.get(member.slice(0, 1).toUpperCase() + member.slice(1)) ?? member;
+  const [, wrongType] = /^([A-Za-z]+)\S* has a JSON value/.exec(text) ?? [];
+  if (wrongType !== undefined) return [text.replace(wrongType, rename(wrongType))];
   const [, list] = /^\d+ validation errors? detected: (.*)$/s.exec(text) ?? [];
   // Members of several words only: the others are words of any sentence, too.
-  if (list === undefined) return [text.replace(/\b[A-Z][a-z]+[A-Z]\w*/g, (member) => names.get(member) ?? member)];
-  return list.split(/; (?=Value)/).map((message) =>
-    message.replace(/ at '([A-Za-z]+)/, (whole, member: string) => {
-      const name = names.get(member.slice(0, 1).toUpperCase() + member.slice(1));
-      return name === undefined ? whole : ` at '${name}`;
-    }),
-  );
+  if (list === undefined) return [text.replace(/\b[A-Z][a-z]+[A-Z]\w*/g, rename)];
+  return list.split(/; (?=Value)/).map((part) => part.replace(/(?<= at ')[A-Za-z]+/, rename));
 }

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { allow, nativeOk, newUser } from "../support/aws.ts";
 import { assertShape, type CliRequest, cli, filled, orNull, type Pattern, shapes, text, time } from "../support/doppler.ts";
+import { startIssuer } from "../support/oidc-issuer.ts";
 import { requestText, speak } from "../support/raw-http.ts";
 import { type RekeyServer, startRekey } from "../support/rekey-server.ts";
 
@@ -202,6 +203,32 @@ test("login: a code for a person, a code to poll with, and the token once", asyn
     token: null,
     body: { token: rolled.token },
   });
+});
+
+test("OIDC: a token of another issuer for one of a service account", async () => {
+  await using issuer = await startIssuer(Date.now);
+  const provider = await nativeOk(server, "oidc-providers/create", { url: issuer.url, clientIdList: ["ci"] });
+  await nativeOk(server, "service-accounts/create", { name: "builder", workplaceRole: { identifier: "admin" } });
+  const identity = {
+    serviceAccount: "builder",
+    name: "main",
+    providerArn: provider.openIdConnectProviderArn,
+    audiences: ["ci"],
+    subjects: ["repo:x*"],
+  };
+  const made = (await nativeOk(server, "oidc-identities/create", identity)) as { identity: { id: string } };
+  const body = { identity: made.identity.id, token: await issuer.token({ aud: "ci", sub: "repo:x:main" }) };
+  const shape = { token: filled, expires_at: time, dashboard_url: text };
+  const login = await asked("POST /v3/auth/oidc", shape, { token: null, body });
+  assert.match(login.token, /^dp\.said\.[A-Za-z0-9]{40,44}$/);
+  const own = { token: login.token as string };
+  assert.equal((await cli(server, "GET /v3/me", own)).json.type, "service_account_identity");
+  await asked("GET /v3/projects?page=1&per_page=10", projects, own);
+  const stranger = { ...body, token: await issuer.token({ aud: "ci", sub: "repo:y:main" }) };
+  await refused("POST /v3/auth/oidc", 403, /does not stand for/, { token: null, body: stranger });
+  await refused("POST /v3/auth/oidc", 401, /^Invalid Auth token: /, { token: null, body: { ...body, token: "a.b.c" } });
+  await asked("POST /v3/auth/revoke", success, { token: null, body: { token: login.token } });
+  await refused("GET /v3/me", 401, /^Invalid Auth token$/, own);
 });
 
 test("who shows no good token is told so in JSON", async () => {

@@ -72,8 +72,8 @@ async function checkRoles(db: Session, settings: PostgresLeaseSettings, dbname: 
          or (a.rolcreaterole and current_setting('server_version_num')::int < 160000), false) as "mayGrant",
        coalesce(pg_has_role(r.oid, 'usage'), false) as "mayAct", coalesce(r.oid = a.oid, false) as "isOwn",
        coalesce(has_database_privilege(r.oid, (select oid from pg_database where datname = $2), 'connect'), false) as connects
-     from unnest($1::text[]) as w(name) left join pg_roles r on r.rolname = w.name
-       join pg_roles a on a.rolname = current_user`,
+     from unnest($1::text[]) with ordinality as w(name, place) left join pg_roles r on r.rolname = w.name
+       join pg_roles a on a.rolname = current_user order by w.place`,
     [[...roles, ...(ownerRole === undefined ? [] : [ownerRole])], dbname],
   );
   const groups = rows.slice(0, roles.length);

@@ -36,7 +36,7 @@ export async function revokeRole(manager: Manager, ending: Ending): Promise<void
     await rollBackPrepared(db, manager, ending.name);
     const problem = await runOwn(db, ending.statements);
     await disown(db, manager, ending, role);
-    await change(db, { label: "drop", text: `drop role if exists ${name}` });
+    await drop(db, name, role);
     return problem;
   });
   if (failed) throw failed;
@@ -97,20 +97,38 @@ async function runOwn(db: Session, statements: readonly Labelled[]): Promise<Rot
   }
 }
 
-/** In every database where something is the role's, or names it in its rights. */
-async function disown(db: Session, manager: Manager, ending: Ending, { oid, heir }: Role): Promise<void> {
-  const databases = await db.read<{ name: string }>(
+/** @throws RotatorError `invalid`, naming where something still rests on the role */
+async function drop(db: Session, name: string, role: Role): Promise<void> {
+  try {
+    await change(db, { label: "drop", text: `drop role if exists ${name}` });
+  } catch (error) {
+    const where = error instanceof RotatorError && error.outcome === "invalid" ? await namedIn(db, role) : [];
+    if (where.length === 0) throw error;
+    const help = `as who granted it, or a superuser, there: drop owned by ${name}`;
+    throw new RotatorError("invalid", `something in database ${where.join(", ")} still names the user: ${help}`, {
+      cause: error,
+    });
+  }
+}
+
+/** Databases where something is the role's, or names it in its rights. */
+async function namedIn(db: Session, { oid }: Role): Promise<string[]> {
+  const rows = await db.read<{ name: string }>(
     `select distinct coalesce(d.datname, current_database()) as name from pg_shdepend s left join pg_database d on d.oid = s.dbid
-     where s.refclassid = 'pg_authid'::regclass and s.refobjid = $1::oid`,
+     where s.refclassid = 'pg_authid'::regclass and s.refobjid = $1::oid order by 1`,
     [oid],
   );
-  const role = pg.escapeIdentifier(ending.name);
-  const [reassign, drop] = [`reassign owned by ${role} to ${pg.escapeIdentifier(heir)}`, `drop owned by ${role}`];
+  return rows.map(({ name }) => name);
+}
+
+async function disown(db: Session, manager: Manager, ending: Ending, role: Role): Promise<void> {
+  const name = pg.escapeIdentifier(ending.name);
+  const [reassign, drop] = [`reassign owned by ${name} to ${pg.escapeIdentifier(role.heir)}`, `drop owned by ${name}`];
   // What cannot be dropped this way, such as a database, is handed on all the same.
   const text = (ending.owned === "drop" ? [drop, reassign] : [reassign, drop]).join(";\n");
-  for (const { name } of databases) {
-    await withManager({ ...manager, login: { ...manager.login, dbname: name } }, (there) =>
-      change(there, { label: `what the user owns in database ${name}`, text }),
+  for (const dbname of await namedIn(db, role)) {
+    await withManager({ ...manager, login: { ...manager.login, dbname } }, (there) =>
+      change(there, { label: `what the user owns in database ${dbname}`, text }),
     );
   }
 }

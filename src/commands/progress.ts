@@ -6,13 +6,17 @@ export async function withProgress<T>(what: string, work: () => Promise<T>, afte
   const { stderr } = process;
   if (!stderr.isTTY) return work();
   const startedAt = Date.now();
-  const draw = () => stderr.write(`\r\u001B[2K${what} … ${Math.round((Date.now() - startedAt) / 1000)} s`);
+  let isDrawn = false;
+  const draw = () => {
+    isDrawn = true;
+    stderr.write(`\r\u001B[2K${what} … ${Math.round((Date.now() - startedAt) / 1000)} s`);
+  };
   if (afterMs === 0) draw();
   const timer = setInterval(draw, Math.max(afterMs, 1000));
   try {
     return await work();
   } finally {
     clearInterval(timer);
-    stderr.write("\r\u001B[2K");
+    if (isDrawn) stderr.write("\r\u001B[2K");
   }
 }

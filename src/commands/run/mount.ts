@@ -48,10 +48,11 @@ export class Mount {
   async close(): Promise<void> {
     this.#isClosed = true;
     for (const socket of this.#open) socket.destroy();
-    releaseWriter(this.#path);
+    const reader = openReader(this.#path);
     rmSync(this.#path, { force: true });
-    if (this.#spare) rmSync(this.#spare, { force: true });
     await this.#served;
+    if (reader !== undefined) closeSync(reader);
+    if (this.#spare) rmSync(this.#spare, { force: true });
   }
 
   async #serve(): Promise<void> {
@@ -115,11 +116,12 @@ async function openForWriting(path: string): Promise<number | undefined> {
   }
 }
 
-/** Lets an `open` go on that waits for a reader. */
-function releaseWriter(path: string): void {
+/** Lets an `open` go on that waits for a reader, or that is about to. */
+function openReader(path: string): number | undefined {
   try {
-    closeSync(openSync(path, constants.O_RDONLY | constants.O_NONBLOCK));
+    return openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
-    if (!isAbsent(error)) throw error;
+    if (isAbsent(error)) return undefined;
+    throw error;
   }
 }

@@ -6,8 +6,6 @@ const reading = ["rekey:Get*", "rekey:List*"];
 const working = [
   ...reading,
   "rekey:SetConfigSecrets",
-  "rekey:UploadConfigSecrets",
-  "rekey:DeleteConfigSecret",
   "rekey:SetSecretNote",
   "rekey:CreateEnvironment",
   "rekey:UpdateEnvironment",

@@ -2,8 +2,8 @@ import type { BoundConfig } from "./principal.ts";
 
 export type ServiceTokenAccess = "read" | "read/write";
 
-const readActions = ["GetConfig", "GetConfigSecrets", "GetConfigSecret", "ListConfigSecretNames"];
-const writeActions = ["SetConfigSecrets", "UploadConfigSecrets", "DeleteConfigSecret", "SetSecretNote"];
+const readActions = ["GetConfig", "GetConfigSecrets", "ListConfigSecretNames"];
+const writeActions = ["SetConfigSecrets", "SetSecretNote"];
 const projectActions = ["GetProject", "ListProjects", "ListEnvironments", "ListConfigs"];
 const environmentActions = ["GetEnvironment", "ListConfigs"];
 const dynamicSecretActions = ["IssueLease"];

@@ -67,16 +67,19 @@ export class Deliveries {
   async #deliver(delivery: Delivery): Promise<void> {
     const { sql, now, random } = this.#parts;
     const { webhookId } = delivery;
+    const webhook = await loadWebhook(sql, webhookId);
+    if (!webhook) return; // its deliveries went with it
+    if (!webhook.enabled) {
+      await sql.transaction((tx) => endDelivery(tx, delivery, { outcome: "canceled", at: now() }));
+      return;
+    }
     if (!this.#caps.enter(webhookId)) {
       const rounds = 1 + this.#caps.turnedAway(webhookId) / atOncePerWebhook;
       const runAt = Math.ceil(now() + busyPauseMs * rounds * (1 + random()));
       return postponeDelivery(sql, delivery, { runAt, begun: false });
     }
     try {
-      const webhook = await loadWebhook(sql, webhookId);
-      if (!webhook) return; // its deliveries went with it
-      if (webhook.enabled) await record(this.#parts, webhook, delivery, await attempt(this.#parts, webhook, delivery));
-      else await sql.transaction((tx) => endDelivery(tx, delivery, { outcome: "canceled", at: now() }));
+      await record(this.#parts, webhook, delivery, await attempt(this.#parts, webhook, delivery));
     } finally {
       this.#caps.leave(webhookId);
     }

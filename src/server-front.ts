@@ -60,6 +60,7 @@ export function openFront({ config, api, authenticator, metrics, allMetrics }: F
     maxStreams: Math.floor(config.maxConnections / 2),
     closing: front.closing,
     bearer: (token, sourceIp) => authenticator.bearer(token, sourceIp),
+    webIdentity: (token, sourceIp) => authenticator.webIdentity(token, sourceIp),
     anyone: (sourceIp) => authenticator.anonymous(sourceIp),
   });
   loginPage(front.app);

@@ -21,7 +21,7 @@ export const webhookMembers = {
   Name: givenName.optional(),
   Secret: z.string().max(1024).optional(),
   Authentication: z
-    .discriminatedUnion("Type", [
+    .union([
       z.object({ Type: z.literal("None") }),
       z.object({ Type: z.literal("Bearer"), Token: text }),
       z.object({ Type: z.literal("Basic"), Username: z.string().max(1024), Password: text }),

@@ -7,6 +7,7 @@ import { endOverwritten, hasRetirement, insertRetirement } from "../store/retire
 import { functionThatRotatedTo, noteRotatedTo } from "../store/rotations.ts";
 import type { Sql } from "../store/sql.ts";
 import { type HeldRotation, Superseded } from "./held-rotation.ts";
+import { tellOwner } from "./owned-secrets.ts";
 import type { Turn } from "./turn.ts";
 
 /** Labels, dates, the rotation's end, its event, and what is to end later: all of it or nothing. */
@@ -14,6 +15,7 @@ export async function finishSecret(held: HeldRotation, turn: Turn): Promise<void
   const { parts, rotation } = held;
   const { versionId } = rotation;
   const old = await endingVersions(held, turn);
+  let raised: readonly string[] = [];
   held.stepDone();
   await held.commit({
     event: "rotation.succeeded",
@@ -28,8 +30,10 @@ export async function finishSecret(held: HeldRotation, turn: Turn): Promise<void
       for (const { id } of old) await schedule(tx, held, turn, id);
       await endReplaced(tx, held, turn);
       if (rotation.intent?.doubtful) await held.findStrays(tx);
+      raised = await tellOwner(tx, parts, turn);
     },
   });
+  for (const configId of raised) parts.hints.give(`config/${configId}`);
 }
 
 /** Versions whose credentials live on at the target, though a new one is in force. */

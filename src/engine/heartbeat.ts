@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { type OutcomeClass, RotatorError, ServiceError } from "../core/error.ts";
 import { beat, heartbeatWords } from "../core/heartbeat.ts";
 import { loginAdvice } from "../core/login-outcome.ts";
+import { isOwned } from "../core/rotated-secret.ts";
 import { addPending, isPending, type Secret, versionWith } from "../core/secret.ts";
 import { addEvent } from "../store/events.ts";
 import { anyHeartbeatDue, planNext, readHeartbeat, saveHeartbeat, takeHeartbeats } from "../store/heartbeats.ts";
@@ -14,6 +15,7 @@ import type { Rotator, Strategy } from "../targets/target.ts";
 import { targetOf } from "./caps.ts";
 import { callDeadline } from "./clock.ts";
 import { suitable } from "./job-target.ts";
+import { pauseOwned } from "./owned-secrets.ts";
 import type { EngineParts, RotatorFunction } from "./parts.ts";
 import { readSuperuser } from "./superuser.ts";
 import { credentialOf } from "./values.ts";
@@ -109,9 +111,9 @@ async function tryCredential(parts: EngineParts, { caps, breakers }: Limits, sec
 async function openTried(parts: EngineParts, secretId: string): Promise<Tried | undefined> {
   const secret = await loadSecret(parts.sql, secretId);
   const version = secret && versionWith(secret, "AWSCURRENT");
-  const { rotationFunctionArn, rotationPrincipal, deletedAt } = secret ?? {};
-  if (!secret || !version?.kind || deletedAt !== undefined || !rotationFunctionArn || !rotationPrincipal) return undefined;
-  if (await parts.mayRun(rotationPrincipal)) return undefined;
+  const { rotationFunctionArn, deletedAt } = secret ?? {};
+  if (!secret || !version?.kind || deletedAt !== undefined || !rotationFunctionArn) return undefined;
+  if (!(await isConfigured(parts, secret))) return undefined;
   const found = await usableFunction(parts, secret, rotationFunctionArn);
   const rotator = found && (await parts.findRotator(found.kind, found.declaration));
   if (!found || !rotator || found.strategy === "generator") return undefined;
@@ -126,6 +128,12 @@ async function openTried(parts: EngineParts, secretId: string): Promise<Tried | 
     if (error instanceof RotatorError || (error instanceof ServiceError && error.status < 500)) return undefined;
     throw error;
   }
+}
+
+/** By somebody who is still there; a config's own secrets need nobody. */
+async function isConfigured(parts: EngineParts, secret: Secret): Promise<boolean> {
+  const { rotationPrincipal } = secret;
+  return isOwned(secret) || (rotationPrincipal !== undefined && (await parts.mayRun(rotationPrincipal)) === undefined);
 }
 
 /** `undefined` when it may not be invoked for the secret as things stand. */
@@ -160,6 +168,7 @@ async function record(parts: EngineParts, tried: Tried, outcome: OutcomeClass): 
     const detail = { versionId, outcome, reason };
     if (event) await addEvent(tx, { at: now(), type: event, resource: arn, generation, detail });
     if (refusedAgain && repairable) await repair(tx, parts, secret);
+    else if (refusedAgain) await pauseOwned(tx, parts, saved);
   });
 }
 

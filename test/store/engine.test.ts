@@ -24,6 +24,7 @@ function engineParts({ services, clock }: OperationsWorld): EngineParts {
     findRotator: async () => undefined,
     findFunction: async () => undefined,
     findInvoked: async () => undefined,
+    kindOfEngine: () => undefined,
     mayRun: async () => undefined,
     mayRead: async () => undefined,
     settings: { ...engineDefaults, node: "test", ownsStore: false },

@@ -71,7 +71,7 @@ export async function insertLease(tx: Sql, added: NewLease): Promise<Lease> {
     `insert into leases (id, dynamic_secret_id, dynamic_secret, project, config, type, integration_id, integration_version, settings,
        name, target, principal, workload, request_hash, state, created_at, expires_at, max_expires_at, shares, share_until, due_at,
        fence, attempt)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 'creating', $15, $16, $17, 0, $18, $15, 0, 0)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 'creating', $15, $16, $17, 1, $18, $15, 0, 0)
      returning ${leaseColumns}`,
     [
       added.id,
@@ -158,20 +158,19 @@ export async function countLiveOf(sql: Sql, dynamicSecretId: string): Promise<nu
   return row?.count ?? 0;
 }
 
-/** Its value is handed out now: to one more holder, if shared. `undefined` when it is not there to be had any more. */
-export async function answerLease(
-  tx: Sql,
-  id: string,
-  { nowMs, isShared }: { readonly nowMs: number; readonly isShared: boolean },
-): Promise<Lease | undefined> {
+/** Its value is handed out now. `undefined` when it is not there to be had any more. */
+export async function answerLease(tx: Sql, id: string, nowMs: number): Promise<Lease | undefined> {
   const [row] = await tx.query<LeaseRow>(
-    `update leases set answered_at = coalesce(answered_at, $2),
-       shares = shares + case when answered_at is null or $3 = 1 then 1 else 0 end,
-       due_at = case when renew_to is null then expires_at else due_at end
+    `update leases set answered_at = coalesce(answered_at, $2), due_at = case when renew_to is null then expires_at else due_at end
      where id = $1 and state = 'active' and expires_at > $2 returning ${leaseColumns}`,
-    [id, nowMs, Number(isShared)],
+    [id, nowMs],
   );
   return row && toLease(row);
+}
+
+/** One holder more. */
+export async function addShare(tx: Sql, id: string): Promise<void> {
+  await tx.query("update leases set shares = shares + 1 where id = $1", [id]);
 }
 
 /** Has the target told of a later end. `undefined` when it is not active any more. */
@@ -195,10 +194,10 @@ export async function extendLease(tx: Sql, id: string, expiresAt: number, nowMs:
   return row && toLease(row);
 }
 
-/** One holder less. What is left of them; `undefined` when it is not active. */
+/** One holder less. What is left of them; `undefined` when it is being ended already. */
 export async function dropShare(tx: Sql, id: string): Promise<number | undefined> {
   const [row] = await tx.query<{ shares: number }>(
-    "update leases set shares = case when shares > 0 then shares - 1 else 0 end where id = $1 and state = 'active' returning shares",
+    "update leases set shares = case when shares > 0 then shares - 1 else 0 end where id = $1 and state in ('creating', 'active') returning shares",
     [id],
   );
   return row?.shares;

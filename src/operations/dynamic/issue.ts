@@ -7,9 +7,11 @@ import { installationId } from "../../store/installation.ts";
 import { type Integration, loadIntegration, newestVersion } from "../../store/integrations.ts";
 import { noteLease } from "../../store/lease-events.ts";
 import {
+  addShare,
   answerLease,
   beginRevocation,
   countLive,
+  dropShare,
   findLease,
   insertLease,
   leaseContext,
@@ -110,8 +112,10 @@ async function issue(call: Call, secret: DynamicSecret, asked: Asked): Promise<I
   const begun = await begin(call, recipe, asked);
   services.wakeEngine();
   const giveUp = async () => {
-    if (!begun.isOwn) return;
-    await services.sql.transaction((tx) => beginRevocation(tx, begun.lease.id, "unanswered", services.now()));
+    const { lease, isOwn, isShared } = begun;
+    if (isShared) await services.sql.transaction((tx) => dropShare(tx, lease.id));
+    if (!isOwn) return;
+    await services.sql.transaction((tx) => beginRevocation(tx, lease.id, "unanswered", services.now()));
     services.wakeEngine();
   };
   try {
@@ -154,7 +158,10 @@ async function begin(call: Call, recipe: Recipe, asked: Asked): Promise<Begun> {
     const before = requestHash === undefined ? undefined : await leaseOfRequest(tx, requestHash);
     if (before) return { lease: before, recipe, isOwn: false, isShared: false };
     const shared = shareMs === 0 ? undefined : await leaseToShare(tx, of, { nowMs, expiresFrom: expiresAt - shareMs });
-    if (shared) return { lease: shared, recipe, isOwn: false, isShared: true };
+    if (shared) {
+      await addShare(tx, shared.id);
+      return { lease: shared, recipe, isOwn: false, isShared: true };
+    }
     await requireRoom(tx, recipe, of);
     const lease = await insertLease(tx, {
       id,
@@ -257,9 +264,9 @@ function gone(name: string): ServiceError {
   );
 }
 
-async function handOut(tx: Sql, call: Call, { lease: { id }, recipe, isShared }: Begun): Promise<Lease> {
+async function handOut(tx: Sql, call: Call, { lease: { id }, recipe }: Begun): Promise<Lease> {
   const { services } = call;
-  const lease = await answerLease(tx, id, { nowMs: services.now(), isShared });
+  const lease = await answerLease(tx, id, services.now());
   if (!lease) throw gone(recipe.secret.name);
   const { principal: arn, principalName: name } = who(call);
   const detail = { shares: lease.shares, expiresAt: lease.expiresAt };

@@ -18,7 +18,7 @@ export const postgresDialect: SqlDialect = {
     /--[^\n]*/y,
     /(?<![\w$\u0080-\uffff])\$([A-Za-z_\u0080-\uffff][\w\u0080-\uffff]*)?\$.*?\$\1\$/sy,
   ],
-  opening: /['"]|\/\*|(?<![\w$\u0080-\uffff])\$[\w\u0080-\uffff]*\$/y,
+  opening: /(?<![\w$\u0080-\uffff])[eE]'|['"]|\/\*|(?<![\w$\u0080-\uffff])\$[\w\u0080-\uffff]*\$/y,
 };
 
 /** Source: MySQL manual, "String Literals", "Comments". Quotes of either kind are taken to hold backslash escapes. */

@@ -30,9 +30,13 @@ import { addRunCommand } from "./commands/run.ts";
 import { addSecretCommands } from "./commands/secret.ts";
 import { addSecretsCommands } from "./commands/secrets.ts";
 import { addServerCommand } from "./commands/server.ts";
+import { addServiceAccountCommands } from "./commands/service-account.ts";
+import { addServiceTokenCommands } from "./commands/service-token.ts";
 import { addSetupCommand } from "./commands/setup.ts";
 import { addTokenCommands } from "./commands/token.ts";
+import { addTrustedIpCommands } from "./commands/trusted-ip.ts";
 import { addUserCommands } from "./commands/user.ts";
+import { addWebhookCommands } from "./commands/webhook.ts";
 
 /** The whole command line, ready to read arguments; it throws CommanderError instead of ending the process. */
 export function makeProgram(): Command {
@@ -82,6 +86,9 @@ Exit codes: 0 done, 1 refused or failed, 2 wrongly called, 3 nobody answered.`,
   addIntegrationCommands(program);
   addDynamicCommands(program);
   addLeaseCommands(program);
+  addServiceTokenCommands(program);
+  addTrustedIpCommands(program);
+  addWebhookCommands(program);
   addActivityCommands(program);
   addCompletionCommand(program);
   program.commandsGroup("Who may do what:");
@@ -90,6 +97,7 @@ Exit codes: 0 done, 1 refused or failed, 2 wrongly called, 3 nobody answered.`,
   addPolicyCommands(program);
   addAccessKeyCommands(program);
   addTokenCommands(program);
+  addServiceAccountCommands(program);
   addOidcProviderCommands(program);
   addAuditCommands(program);
   return program;

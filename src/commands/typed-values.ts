@@ -70,6 +70,12 @@ export function secondsOf(text: unknown, flag: string): number | undefined {
   return Number(count) * (unitSeconds[unit] ?? 1);
 }
 
+/** The moment, as ISO text, at which a duration that begins now is over. @throws CommandError for usage. */
+export function momentAfter(text: unknown, flag: string): string | undefined {
+  const seconds = secondsOf(text, flag);
+  return seconds === undefined ? undefined : new Date(Date.now() + seconds * 1000).toISOString();
+}
+
 /** @throws CommandError for usage. */
 export function yesOrNo(text: unknown, flag: string): boolean | undefined {
   if (text === undefined) return undefined;

@@ -4,7 +4,7 @@ import { after, before, describe, test } from "node:test";
 import mysql from "mysql2/promise";
 import { mysqlLeases as target } from "../../src/targets/lease-mysql.ts";
 import { type MariaDbServer, mariadbSkip, startMariaDb } from "../support/mariadb-server.ts";
-import { type LeaseSubject, lease, leaseContract, leaseFailure, leaseTools, problemsOf } from "./lease-contract.ts";
+import { type LeaseSubject, lease, leaseContract, leaseFailure, leaseTools, newUser, problemsOf } from "./lease-contract.ts";
 
 const managerPassword = "canary-of-the-manager";
 
@@ -117,8 +117,6 @@ describe("leases of MariaDB", { skip: mariadbSkip }, () => {
       problemsOf(findings),
     );
     const one = await lease(subject(), settings);
-    const root = await server.connect();
-    await root.end();
     const connection = await mysql.createConnection({
       host: server.host,
       port: server.port,
@@ -140,5 +138,127 @@ describe("leases of MariaDB", { skip: mariadbSkip }, () => {
     assert.equal(await subject().exists(one.user.name), false);
     await one.revoke();
     await asRoot("drop view app.left_view");
+  });
+
+  const check = async (settings: object, connection: object = subject().connection) =>
+    problemsOf(await target.check(target.connection.parse(connection), target.settings.parse(settings), leaseTools()));
+
+  const statements = {
+    creationStatements: ["create user {{username}} identified by {{password}}", "grant select on app.orders to {{username}}"],
+    renewalStatements: ["alter user {{username}} with max_user_connections 7"],
+    revocationStatements: ["revoke select on app.orders from {{username}}"],
+  };
+
+  test("statements of one's own make, renew and end an account", async () => {
+    assert.equal(await check(statements), "");
+    const one = await lease(subject(), statements);
+    await subject().logIn(one.fields);
+    await one.renew(3_600);
+    const [row] = await asRoot(`show create user '${one.user.name}'@'%'`);
+    assert.match(String(Object.values(row ?? {})[0]), /MAX_USER_CONNECTIONS 7/);
+    await one.revoke();
+    await one.revoke();
+    assert.equal(await subject().exists(one.user.name), false);
+  });
+
+  test("a creation that fails half-way is named, and what it made is ended", async () => {
+    const settings = { ...statements, creationStatements: [...statements.creationStatements, "grant nosuch to {{username}}"] };
+    const user = newUser(subject(), settings);
+    const [connection, parsed] = [target.connection.parse(subject().connection), target.settings.parse(settings)];
+    const { outcome, message } = await leaseFailure(target.create(connection, parsed, user, leaseTools()));
+    assert.equal(outcome, "invalid");
+    assert.match(message, /^creationStatements\[2\]/);
+    assert.ok(await subject().exists(user.name), "MariaDB makes each by itself");
+    await target.revoke(connection, parsed, user, leaseTools());
+    assert.equal(await subject().exists(user.name), false);
+  });
+
+  test("a revocation statement that fails is told once, and keeps no account alive", async () => {
+    const one = await lease(subject(), { ...statements, revocationStatements: ["revoke nosuch from {{username}}"] });
+    assert.match((await leaseFailure(one.revoke())).message, /^revocationStatements\[0\]/);
+    assert.equal(await subject().exists(one.user.name), false);
+    await one.revoke();
+  });
+
+  test("an account whose making was under way when its caller was gone is made no more", async () => {
+    const slow = { creationStatements: ["select sleep(30)", "create user {{username}} identified by {{password}}"] };
+    const user = newUser(subject(), slow);
+    const [connection, settings] = [target.connection.parse(subject().connection), target.settings.parse(slow)];
+    const making = leaseFailure(target.create(connection, settings, user, leaseTools(30_000)));
+    const sleeping = "select 1 from information_schema.processlist where info like 'select sleep(30)%'";
+    while ((await asRoot(sleeping)).length === 0) await new Promise((resolve) => setTimeout(resolve, 10));
+    await target.revoke(connection, settings, user, leaseTools());
+    assert.equal((await making).outcome, "unknown");
+    assert.equal(await subject().exists(user.name), false);
+  });
+
+  test("an account is let in from where the settings say, and ended there whatever they say later", async () => {
+    const one = await lease(subject(), { ...subject().settings, host: "127.0.0.%" });
+    assert.equal(one.user.handle, "127.0.0.%");
+    await subject().logIn(one.fields);
+    const [connection, settings] = [target.connection.parse(subject().connection), target.settings.parse(subject().settings)];
+    await target.revoke(connection, settings, one.user, leaseTools());
+    assert.equal(await subject().exists(one.user.name), false);
+  });
+
+  test("grants are words and places, and nothing more gets in with them", () => {
+    for (const grant of [
+      { privileges: ["SELECT, INSERT"], on: "app.*" },
+      { privileges: ["SELECT ON *.* TO x"], on: "app.*" },
+      { privileges: ["SUPER"], on: "*.*" },
+      { privileges: [], on: "app.*" },
+      { privileges: ["SELECT"], on: "app" },
+      { privileges: ["SELECT"], on: "*.app" },
+      { privileges: ["SELECT"], on: "app.or*" },
+      { privileges: ["SELECT"], on: "app.* TO x" },
+    ])
+      assert.equal(target.settings.safeParse({ grants: [grant] }).success, false, JSON.stringify(grant));
+    assert.equal(target.settings.safeParse({}).success, false);
+    assert.equal(target.settings.safeParse({ ...statements, roles: ["app_reader"] }).success, false);
+  });
+
+  test("names that hold quotes stay names", async () => {
+    const odd = "o`d'd \\name";
+    const quoted = `\`${odd.replaceAll("`", "``")}\``;
+    await asRoot(`create table app.${quoted} (id int)`);
+    const one = await lease(subject(), { grants: [{ privileges: ["SELECT"], on: `app.${odd}` }], host: "%" });
+    await asUser(one.fields, (connection) => connection.query(`select * from ${quoted}`));
+    assert.equal(await subject().oversteps(one.fields), false);
+    await one.revoke();
+  });
+
+  test("what stands against leases is told in words, each with what helps", async () => {
+    const powerless = managerAt(server.port, "powerless");
+    const told = await check(subject().settings, powerless);
+    assert.match(told, /user powerless may not make users -> grant create user on \*\.\* to it/);
+    assert.match(told, /cannot see the sessions of leased users.* -> grant process/);
+    assert.match(told, /may not end the sessions of leased users -> grant connection admin/);
+    assert.match(told, /may not give the role app_reader, or there is none/);
+    assert.match(told, /warning: .*cannot list users.* -> grant select on mysql\.user/);
+    assert.match(
+      await check({ roles: ["app_reader", "nosuch"] }),
+      /may not give the role nosuch[\s\S]*one role of a user on at a time/,
+    );
+    assert.match(
+      await check({ grants: [{ privileges: ["SELECT", "DELETE"], on: "app.orders" }] }),
+      /may not give DELETE on app\.orders \(grants\[0\]\)/,
+    );
+    assert.equal(await check({ grants: [{ privileges: ["SELECT"], on: "app.orders" }] }), "");
+    assert.equal(await target.list?.(target.connection.parse(powerless), "abcd1234", leaseTools()), undefined);
+  });
+
+  test("who cannot see sessions ends no account while one may go on", async () => {
+    await asRoot("revoke process on *.* from manager@'%'");
+    const one = await lease(subject());
+    const session = await connectAs(one.fields);
+    session.on("error", () => undefined);
+    const { outcome, message } = await leaseFailure(one.revoke());
+    assert.equal(outcome, "denied");
+    assert.match(message, /grant process on \*\.\* to it/);
+    await assert.rejects(subject().logIn(one.fields), /locked/i);
+    await asRoot("grant process on *.* to manager@'%'");
+    await one.revoke();
+    await assert.rejects(session.query("select 1"));
+    session.destroy();
   });
 });

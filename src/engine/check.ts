@@ -1,5 +1,6 @@
 import { RotatorError, ServiceError } from "../core/error.ts";
 import { loginAdvice } from "../core/login-outcome.ts";
+import { isOwned } from "../core/rotated-secret.ts";
 import { planRotation } from "../core/rotation-schedule.ts";
 import { isPending, type Secret, versionWith } from "../core/secret.ts";
 import type { JobData } from "../store/target-jobs.ts";
@@ -159,7 +160,8 @@ async function checkTarget(held: HeldJob, target: OpenTarget, notes: Notes): Pro
   const admin = await checkAdmin(held, target, notes);
   await checkEndpoints(held, target, works, notes);
   if (!made || !works || admin === "unusable" || !rotator.check) return;
-  const access = { current, admin, previous: await previousOf(held, target) };
+  const pairIsProven = isOwned(target.secret);
+  const access = { current, admin, previous: await previousOf(held, target), pairIsProven };
   const unanswered = `What the rest of the rotation needs at ${account} is not known: see the reason.`;
   await notes.during("setSecret", unanswered, async () => {
     const found = (await rotator.check?.(access, strategy, await held.tools())) ?? [];

@@ -1,5 +1,6 @@
 import type { OutcomeClass } from "../core/error.ts";
 import { RotatorError, ServiceError, UnfitCredential } from "../core/error.ts";
+import { isOwned } from "../core/rotated-secret.ts";
 import { type Decision, decide, mustProbe, probed, type StepOutcome } from "../core/rotation.ts";
 import { isPending, type Secret, withoutTestCopy } from "../core/secret.ts";
 import type { Claim } from "../store/rotation-claims.ts";
@@ -232,5 +233,6 @@ async function setSecret(
   else if (decision === "reset") admin = await superuserOrNone(held, turn);
   const previous = alternating ? undefined : (former ?? (await previousCredential(held, turn)));
   if (strategy === "single-user") await held.openBarrier(barrier);
-  await rotator.set({ pending, current, previous, admin }, strategy, await held.tools());
+  const pairIsProven = isOwned(turn.secret);
+  await rotator.set({ pending, current, previous, admin, pairIsProven }, strategy, await held.tools());
 }

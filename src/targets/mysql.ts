@@ -62,11 +62,11 @@ export const mysql: Rotator<DatabaseCredential> = {
   },
 
   async check(access, strategy, tools) {
-    const { current, admin } = access;
+    const { current, admin, pairIsProven: proven } = access;
     const pending = await secret.create(current, strategy, tools);
     const { deadlineAt } = tools;
     const logins = { own: secret.login(current), admin: admin && secret.login(admin), deadlineAt };
-    return checkMysql({ ...logins, pair: pairOf(current, pending) }, strategy);
+    return checkMysql({ ...logins, pair: { ...pairOf(current, pending), proven } }, strategy);
   },
 
   async compare({ current, admin }, tools) {
@@ -133,12 +133,12 @@ async function retireOwn(old: DatabaseCredential, access: Access<DatabaseCredent
 
 /** A superuser sets the password of the user that is not in use, and makes that user at the first turn. */
 async function setOther(versions: Versions<DatabaseCredential>, tools: RotatorTools): Promise<void> {
-  const { pending, current } = versions;
+  const { pending, current, pairIsProven: proven } = versions;
   const admin = secret.superuserOf(versions);
   await withSession(secret.login(admin), tools.deadlineAt, async (db) => {
     await holdAccount(db, pending, tools);
     const unfinished = async () => (await mysql.probe(pending, tools)) === "ok";
-    await setAlternate(db, pairOf(current, pending), unfinished);
+    await setAlternate(db, { ...pairOf(current, pending), proven }, unfinished);
   });
 }
 

@@ -9,6 +9,8 @@ export interface Pair {
   readonly inUse: string;
   /** What the secret itself says of the two: `named` by it, or one is the `clone` or the `original` of the other by its name. */
   readonly change: "named" | "clone" | "original";
+  /** That the two belong together is known from elsewhere. */
+  readonly proven?: boolean | undefined;
 }
 
 interface Role {
@@ -47,9 +49,9 @@ export async function refusalFor(db: Session, pair: Pair): Promise<RotatorError 
 }
 
 function refusalOf(role: Role, pair: Pair): RotatorError | undefined {
-  const { name, change } = pair;
+  const { name, change, proven = false } = pair;
   if (!role.exists) return change === "original" ? new RotatorError("invalid", `role ${name} does not exist`) : undefined;
-  if (!isProven(role, change)) return notProven(pair);
+  if (!proven && !isProven(role, change)) return notProven(pair);
   if (!role.login) return new RotatorError("locked", `role ${name} may not log in: alter role … login`);
   return role.expired ? new RotatorError("expired", `role ${name} has expired: alter role … valid until`) : undefined;
 }

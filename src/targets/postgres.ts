@@ -65,7 +65,7 @@ export const postgres: Rotator<DatabaseCredential> = {
 
 /** What a look at the server needs of the credentials; the password of the next one is made for its name alone. */
 async function loginsOf(
-  { current, admin }: Access<DatabaseCredential>,
+  { current, admin, pairIsProven }: Access<DatabaseCredential>,
   strategy: Strategy,
   tools: RotatorTools,
 ): Promise<Checked> {
@@ -73,7 +73,7 @@ async function loginsOf(
   return {
     own: secret.login(current),
     admin: admin && secret.login(admin),
-    pair: pairOf(current, pending),
+    pair: { ...pairOf(current, pending), proven: pairIsProven },
     session: session(current, tools),
   };
 }
@@ -96,11 +96,11 @@ async function setOwn(versions: Versions<DatabaseCredential>, verifier: Promise<
 
 /** A superuser sets the password of the user that is not in use, and makes that user at the first turn. */
 async function setOther(versions: Versions<DatabaseCredential>, verifier: Promise<string>, tools: RotatorTools): Promise<void> {
-  const { pending, current } = versions;
+  const { pending, current, pairIsProven: proven } = versions;
   const admin = secret.superuserOf(versions);
   await withSession(secret.login(admin), session(pending, tools, true), async (db) => {
     await db.read(endEarlierCalls(pending));
-    await setCloned(db, pairOf(current, pending), await verifier);
+    await setCloned(db, { ...pairOf(current, pending), proven }, await verifier);
   });
 }
 

@@ -18,6 +18,8 @@ export interface Access<Credential, Admin = Credential> {
   readonly current: Credential;
   /** Sets passwords for alternating users and of a second slot, and for a single user that nothing else opens; acts for an issuer where it is given. */
   readonly admin: Admin | undefined;
+  /** Both users that `usernames` names logged in before the secret was made, and nobody but Rekey can write it: no mark at the target is asked for. */
+  readonly pairIsProven?: boolean | undefined;
 }
 
 /** What a pre-flight looks at. */

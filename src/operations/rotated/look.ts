@@ -55,7 +55,7 @@ export async function mustRotate(
   if (!admin.success)
     throw refused("The integration cannot manage credentials of this kind", admin.error.issues[0]?.message ?? "");
   const findings = await tried("What a rotation needs could not be looked at, so nothing was made", async () =>
-    rotator.check?.({ current, admin: admin.data }, recipe.strategy, toolsFor()),
+    rotator.check?.({ current, admin: admin.data, pairIsProven: true }, recipe.strategy, toolsFor()),
   );
   const bad = (findings ?? []).filter(({ warning }) => warning !== true);
   const texts = bad.map(({ problem, remedy }) => `${problem} (${remedy})`);

@@ -14,6 +14,7 @@ import {
   nameArn,
   notFound,
   parameterContext,
+  requireUnmanaged,
   requireUsable,
   type SecretResource,
   secretResource,
@@ -66,6 +67,7 @@ export const deleteSecret = defineOperation<DeleteInput, SecretResource>({
 async function remove(tx: Sql, id: string, call: Call): Promise<void> {
   const secret = await loadSecret(tx, id);
   if (!secret) return;
+  requireUnmanaged(secret);
   await refuseWithReplicas(tx, id, secret.name);
   if (isReplica(secret)) await forgetReplica(tx, secret, call);
   await deleteSecretRow(tx, id);
@@ -82,6 +84,7 @@ async function schedule(tx: Sql, id: string, purgeAt: number, call: Call): Promi
   await refuseWithReplicas(tx, id, (await loadSecret(tx, id))?.name ?? "");
   const secret = await changeSecret(tx, id, (before) => {
     requireUsable(before);
+    requireUnmanaged(before);
     return { ...before, deletedAt: call.startedAt, purgeAt, rotationDueAt: undefined };
   });
   if (!secret) throw notFound();

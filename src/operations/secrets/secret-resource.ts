@@ -85,7 +85,7 @@ export function requirePrimary(secret: Secret): void {
     );
 }
 
-function requireUnmanaged(secret: Secret): void {
+export function requireUnmanaged(secret: Secret): void {
   if (secret.owningService !== undefined)
     throw new ServiceError(
       "InvalidRequestException",

@@ -65,7 +65,7 @@ function showLog(answer: Answer, { options }: Typed): void {
   const log = wrapped(answer, "log");
   printFields(log, { Id: "id", Time: "created_at", Who: whoOf, What: "text", Config: "config" });
   printLine("");
-  const change = (row: Answer): string => (row.added === null ? "removed" : row.removed === null ? "added" : "changed");
+  const change = (row: Answer): string => (row.added ? (row.removed ? "changed" : "added") : "removed");
   const columns: Columns = {
     NAME: "name",
     CHANGE: change,

@@ -39,7 +39,7 @@ const accountCommands: readonly ApiCommand[] = [
     about: "list service accounts",
     examples: ["rekey service-account list"],
     operation: "service-accounts/list",
-    input: () => ({ maxResults: 1000 }),
+    pages: "serviceAccounts",
     show: table("serviceAccounts", { NAME: "name", ID: "id", ROLE: roleName, CREATED: "createdAt" }, "no service accounts"),
   },
   {

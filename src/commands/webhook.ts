@@ -1,9 +1,9 @@
 import type { Command } from "commander";
-import { callApi, rowsOf } from "./api-client.ts";
+import { callApi, callPages, rowsOf } from "./api-client.ts";
 import { CommandError } from "./command-error.ts";
 import { addConfigNoun, type ConfigCommand, confirmed, wrappedFields } from "./config-command.ts";
 import { type Answer, type Columns, printLine, printTable } from "./output.ts";
-import { fileText, secretBytes } from "./typed-values.ts";
+import { fileText, numberOf, secretBytes } from "./typed-values.ts";
 
 /** Commands on webhooks. */
 export function addWebhookCommands(program: Command): void {
@@ -139,9 +139,10 @@ const deliveries: ConfigCommand = {
   options: { "--max <number>": "at most so many, default 50" },
   examples: ["rekey webhook deliveries 5b79aa0b-2745-4d4a-a8eb-8c84de0cc236"],
   ask: ({ args, options: given }, { project, ...connection }) => {
-    const max = Number(given.max ?? 50);
-    if (!Number.isInteger(max) || max < 1 || max > 1000) throw new CommandError(2, "--max must be a whole number from 1 to 1000");
-    return callApi(connection, "webhooks/list-deliveries", { project, id: args[0], maxResults: max });
+    const most = numberOf(given.max, "--max") ?? 50;
+    if (most === 0) throw new CommandError(2, "--max must be at least 1");
+    const input = { project, id: args[0], limit: Math.min(most, 1000) };
+    return callPages(connection, "webhooks/list-deliveries", "deliveries", input, most);
   },
   show: (answer) =>
     printTable(

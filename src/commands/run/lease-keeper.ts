@@ -7,7 +7,7 @@ import type { Lease } from "./leased-values.ts";
 export interface KeeperOptions {
   readonly connection: { readonly endpoint: string; readonly token: string };
   warn(text: string): void;
-  /** Told once for a lease that cannot live on: it ends at `endsAt`, or has ended. */
+  /** Told once for a lease that cannot live on, some time before it ends. */
   onEnding?(lease: Lease): void;
 }
 
@@ -78,7 +78,7 @@ export class LeaseKeeper {
     } catch (error) {
       if (!(error instanceof CommandError)) throw error;
       if (!this.#kept.has(lease.id)) return;
-      if (error.exitCode === 1 && !/^(Throttling|InternalService)/.test(error.message)) {
+      if (isFinal(error)) {
         warn(`lease ${lease.id} of ${lease.name} is not renewed: ${error.message}`);
         this.#letEnd(lease);
       } else this.#retry(lease, error);
@@ -102,11 +102,17 @@ export class LeaseKeeper {
 
   /** It stays in our hands, to be ended early when its user is. */
   #letEnd(lease: Kept): void {
-    this.#timers.delete(lease.id);
+    const { warn, onEnding } = this.#options;
+    const leftMs = lease.expiresAt - Date.now();
     this.#kept.set(lease.id, lease);
-    if (lease.expiresAt > Date.now())
-      this.#options.warn(`lease ${lease.id} of ${lease.name} ends at ${timeText(lease)} and lives no longer: start anew before`);
-    this.#options.onEnding?.(lease);
+    if (leftMs > 0 && !onEnding)
+      warn(`lease ${lease.id} of ${lease.name} ends at ${timeText(lease)} and cannot live longer: start anew before`);
+    if (onEnding)
+      this.#timers.set(
+        lease.id,
+        setTimeout(() => onEnding(lease), Math.min(Math.max(leftMs, 0) * 0.7, longestWaitMs)),
+      );
+    else this.#timers.delete(lease.id);
   }
 
   async #revoke({ id, name, expiresAt }: Kept): Promise<void> {
@@ -119,6 +125,10 @@ export class LeaseKeeper {
     }
   }
 }
+
+/** Asking again would be answered alike; anything else may pass. */
+const isFinal = (error: CommandError): boolean =>
+  /^(ResourceNotFound|AccessDenied|UnrecognizedClient|ExpiredToken)|cannot be renewed/.test(error.message);
 
 const endOf = (answer: Answer, { serverAheadMs }: Kept): number => {
   const told = (answer.lease ?? answer) as Answer;

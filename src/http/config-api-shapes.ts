@@ -2,7 +2,8 @@
 type Maybe<T> = T | null | undefined;
 type When = Maybe<Date>;
 
-const time = (at: When): string | null => at?.toISOString() ?? null;
+/** ISO, in UTC, with milliseconds. */
+export const time = (at: When): string | null => at?.toISOString() ?? null;
 
 export interface ProjectOutput {
   readonly Id: string;
@@ -253,5 +254,3 @@ export const rotatedSecretOf = (secret: RotatedSecretOutput) => ({
   integration: integrationOf(secret.Integration),
   rotation_period_sec: secret.RotationPeriodSeconds,
 });
-
-export { time };

@@ -155,6 +155,30 @@ test("restricted values are a service token's to read, not a person's", async ()
   await asked(`POST ${here}/secrets${at}`, { secrets: anything, success: true }, request(change("PIN", { shouldDelete: true })));
 });
 
+test("ids of the body win over those of the query, and no token reaches beyond its config by either", async () => {
+  const { token: made } = await asked(
+    `POST ${here}/tokens${at}`,
+    { token: anything, success: true },
+    { body: { name: "t", access: "read/write" } },
+  );
+  const own = { token: made.key as string };
+  const ways: [string, object][] = [
+    ["?project=api&config=dev", { project: "api", config: "stg" }],
+    ["?project=api&config=stg", { project: "", config: "" }],
+    ["?project=api&config=stg", {}],
+    ["?project=other&config=dev", {}],
+    ["", { config: "stg" }],
+    ["", { project: "other" }],
+    ["?config=dev&config=stg", { config: "stg" }],
+  ];
+  for (const [query, ids] of ways)
+    await refused(`POST ${here}/secrets${query}`, 403, /not authorized/, { ...own, body: { ...ids, secrets: { STOLEN: "1" } } });
+  const body = { project: "api", config: "dev", secrets: { OWN: "1" } };
+  await asked(`POST ${here}/secrets?project=other&config=stg`, { secrets: anything, success: true }, { ...own, body });
+  assert.equal((await list()).OWN?.raw, "1");
+  await refused(`POST ${here}/secrets`, 400, /project/, { body: { project: ["api"], config: { name: "dev" }, secrets: {} } });
+});
+
 test("downloads: flat JSON and files of text, bytes as they are, and none at all where nothing changed", async () => {
   const where = "?project=api&config=stg";
   await set({ B_TWO: 'say "hi"', A__ONE: "1", URL: `${reference("A__ONE")}$` }, where);

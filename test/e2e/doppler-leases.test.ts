@@ -49,7 +49,7 @@ describe("leases by the config API", { skip: redisSkip }, () => {
     const client = createClient({ RESP: 2, disableClientInfo: true, username, password, socket }).on("error", () => undefined);
     try {
       await client.connect();
-      return (await client.sendCommand(["SET", "orders:1", "x"])) === "OK";
+      return String(await client.sendCommand(["SET", "orders:1", "x"])) === "OK";
     } catch {
       return false;
     } finally {

@@ -71,7 +71,7 @@ export type Pattern = Check | string | number | boolean | null | readonly Patter
 
 export const text: Check = (value) => typeof value === "string";
 export const filled: Check = (value) => typeof value === "string" && value !== "";
-export const bool: Check = (value) => typeof value === "boolean";
+const bool: Check = (value) => typeof value === "boolean";
 export const time: Check = (value) => typeof value === "string" && new Date(value).toISOString() === value;
 export const orNull =
   (check: Check): Check =>

@@ -12,6 +12,7 @@ export interface Caller {
   readonly self: User;
   readonly version: string;
   kill(id: number): void;
+  sessions(): readonly { readonly id: number; readonly user: string }[];
   holderOf(name: string): number | null;
   getLock(name: string, seconds: number): Promise<boolean>;
 }
@@ -106,6 +107,8 @@ const one = (column: string, value: string | number | null): Answer => ({ column
 export async function run(text: string, accounts: Accounts, caller: Caller): Promise<Answer | undefined> {
   const read = new Reader(text);
   if (read.try("set", "session")) return nothing;
+  if (read.try("set", "default", "role")) return setDefaultRole(read, accounts, caller);
+  if (read.try("drop", "user", "if", "exists")) return dropUser(read, accounts, caller);
   if (read.try("select")) return select(read, accounts, caller);
   if (read.try("kill")) return void caller.kill(Number(read.name()));
   if (read.try("show", "grants")) {
@@ -148,10 +151,37 @@ async function select(read: Reader, accounts: Accounts, caller: Caller): Promise
     const hosts = accounts.all.filter((row) => row.user === user).map(({ host }) => host);
     return { columns: ["host"], rows: hosts.sort().map((host) => [host]) };
   }
+  const listed = selectList(read, accounts, caller);
+  if (listed) return listed;
   if (read.try("json_contains_path", "(", "user_attributes", ",")) return secondPassword(read, accounts, self);
   read.expect("1");
   if (read.atEnd) return one("1", 1);
   return marks(read, accounts, self);
+}
+
+/** What there is of users, roles and sessions. */
+function selectList(read: Reader, accounts: Accounts, { self, sessions }: Caller): Answer | undefined {
+  if (read.try("concat")) return noneOf("what"); // nobody defines anything
+  if (read.try("role_name", "as", "name", "from", "information_schema", ".", "applicable_roles"))
+    return { columns: ["name"], rows: self.roles.map((role) => [role]) };
+  if (read.try("id", "as", "id", "from", "information_schema", ".", "processlist", "where", "user", "=")) {
+    const user = read.text();
+    const seen = accounts.may(self, "PROCESS") ? sessions() : [];
+    return { columns: ["id"], rows: seen.filter((session) => session.user === user).map(({ id }) => [id]) };
+  }
+  if (read.try("user", ",", "host", "from", "mysql", ".", "user", "limit", "1")) {
+    readsUsers(accounts, self);
+    return noneOf("user", "host");
+  }
+  if (read.try("user", "as", "name", ",", "host", "as", "handle", "from", "mysql", ".", "user", "where", "host", "<>")) {
+    readsUsers(accounts, self);
+    read.text();
+    read.expect("and", "user", "like");
+    const beginning = read.text().replace(/%$/, "").replaceAll("\\_", "_");
+    const rows = accounts.all.filter(({ user }) => user.startsWith(beginning));
+    return { columns: ["name", "handle"], rows: rows.map(({ user, host }) => [user, host]) };
+  }
+  return undefined;
 }
 
 function readsUsers(accounts: Accounts, self: User): void {
@@ -238,6 +268,11 @@ function alterUser(read: Reader, accounts: Accounts, { self }: Caller): undefine
     account.known = [];
     return;
   }
+  if (read.try("account", "lock")) {
+    read.end();
+    account.locked = true;
+    return;
+  }
   read.expect("identified", "by");
   const password = read.text();
   const replace = read.try("replace") ? read.text() : undefined;
@@ -247,10 +282,31 @@ function alterUser(read: Reader, accounts: Accounts, { self }: Caller): undefine
   accounts.setPassword(account, password, { replace, retain, byItself });
 }
 
+/** Source: MySQL manual, SET DEFAULT ROLE: it takes CREATE USER, and a role that was granted. */
+function setDefaultRole(read: Reader, accounts: Accounts, { self }: Caller): undefined {
+  const role = read.account().user;
+  read.expect("to");
+  const { user, host } = read.account();
+  read.end();
+  requireCreateUser(accounts, self);
+  const account = accounts.require(user, host, "SET DEFAULT ROLE");
+  if (!account.roles.includes(role)) throw new Refusal(3530, `${role} is not granted to ${user}`);
+  account.defaultRole = role;
+}
+
+/** Sessions go on. Source: MySQL manual, DROP USER. */
+function dropUser(read: Reader, accounts: Accounts, { self }: Caller): undefined {
+  const { user, host } = read.account();
+  read.end();
+  requireCreateUser(accounts, self);
+  const at = accounts.all.findIndex((one) => one.user === user && one.host === host);
+  if (at >= 0) accounts.all.splice(at, 1);
+}
+
 function grant(read: Reader, accounts: Accounts, { self }: Caller): undefined {
   const words = read.rest();
-  const to = words.lastIndexOf("TO");
-  const on = words.lastIndexOf("ON", to);
+  const to = words.findLastIndex((word) => word.toUpperCase() === "TO");
+  const on = words.slice(0, Math.max(to, 0)).findLastIndex((word) => word.toUpperCase() === "ON");
   if (to < 0) read.fail();
   const target = accounts.require(words[to + 1] ?? "", words[to + 3] ?? "%", "GRANT");
   const option = words.slice(to + 4).join(" ") === "WITH GRANT OPTION";

@@ -102,6 +102,7 @@ export async function startMySqlWire(options: MySqlWireOptions = {}): Promise<My
         throw new Refusal(1095, `You are not owner of thread ${id}`);
       other.packets.cut();
     },
+    sessions: () => [...sessions].map(({ id, self }) => ({ id, user: self.user })),
     holderOf: (name) => [...sessions].find(({ locks }) => locks.has(name))?.id ?? null,
     async getLock(name, seconds) {
       const until = Date.now() + seconds * 1_000;

@@ -155,6 +155,9 @@ test("a service account works in the projects where it has a role, and reads wha
   assert.equal((await read()).status, 403);
   await cli.ask("project-role set shop robot viewer");
   assert.equal((await read()).body.COLOUR, "prd-blue");
+  const changeRequests = [{ name: "SECRET", value: "for-machines", visibility: "restricted" }];
+  await native("config-secrets/set", { project: "shop", config: "prd", changeRequests });
+  assert.equal((await read()).body.SECRET, "for-machines");
   assert.match(await cli.ask("project-role list shop"), /robot\s+viewer/);
   assert.match(await cli.ask("service-account show robot"), /shop: viewer/);
   await cli.ask("project-role remove shop robot");

@@ -5,8 +5,8 @@ import type { Call } from "../operation.ts";
 import { type ComputedValue, type ConfigReader, managedNames, managedValue } from "./config-values.ts";
 
 /** Values for machines only are not shown to people: the root user, and users, whatever credentials they have. */
-export function seesRestricted({ kind }: Principal): boolean {
-  return kind !== "root" && kind !== "user";
+export function seesRestricted({ kind, serviceAccount }: Principal): boolean {
+  return serviceAccount === true || (kind !== "root" && kind !== "user");
 }
 
 export interface Asked {

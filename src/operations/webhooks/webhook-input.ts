@@ -72,7 +72,7 @@ export function existingWebhook(found: WebhookResource, id: string): { project: 
 }
 
 /** @throws ServiceError ValidationException */
-export function checkUrl(given: string | undefined): void {
+function checkUrl(given: string | undefined): void {
   if (given === undefined) return;
   const parsed = URL.canParse(given) ? new URL(given) : undefined;
   const secure = parsed?.protocol === "https:" || (parsed?.protocol === "http:" && isPlainHost(parsed.hostname));

@@ -21,13 +21,13 @@ export interface LdapLogin {
 /** Values by the attribute's name. */
 export type Attributes = Readonly<Record<string, readonly string[]>>;
 
-export interface Modification {
+interface Modification {
   readonly operation: "add" | "delete" | "replace";
   readonly attribute: string;
   readonly values: readonly string[];
 }
 
-export interface Query {
+interface Query {
   readonly base: string;
   readonly scope: "base" | "sub";
   /** What the attribute's value begins with. */
@@ -35,7 +35,7 @@ export interface Query {
   readonly attributes: readonly string[];
 }
 
-export interface Entry {
+interface Entry {
   readonly dn: string;
   /** Of those asked for, as the entry has them. */
   values(attribute: string): readonly string[];

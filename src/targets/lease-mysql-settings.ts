@@ -71,7 +71,7 @@ export interface Labelled {
   readonly text: string;
 }
 
-export const identifier = (text: string): string => `\`${text.replaceAll("`", "``")}\``;
+const identifier = (text: string): string => `\`${text.replaceAll("`", "``")}\``;
 
 /** Database and table of a grant; `*` stands for all. */
 export function placeOf(on: string): { readonly database: string; readonly table: string } {

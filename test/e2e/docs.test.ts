@@ -17,11 +17,9 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { describe, test } from "node:test";
-import type { Argument, Command } from "commander";
 import { flagOf, settings, variableOf } from "../../src/config.ts";
 import { operations } from "../../src/operations/index.ts";
 import { awsOperations } from "../../src/operations/secrets/index.ts";
-import { makeProgram } from "../../src/program.ts";
 import { type Example, fileOf, looksLike, readExamples, readLinks, splitOutput, toScript } from "../support/docs.ts";
 import { startIssuer } from "../support/oidc-issuer.ts";
 import { type PostgresServer, startPostgres } from "../support/postgres-server.ts";
@@ -207,25 +205,6 @@ test("the table of settings is the program's", () => {
   const table = rows.join("\n");
   assert.ok(text.includes(table), `docs/running.md should have these rows:\n${table}`);
 });
-
-test("the table of commands is the program's", () => {
-  const leaves = (command: Command): Command[] => (command.commands.length === 0 ? [command] : command.commands.flatMap(leaves));
-  const path = (command: Command): string => (command.parent ? `${path(command.parent)} ${command.name()}` : command.name());
-  const rows = leaves(makeProgram()).map((command) => {
-    const usage = command.registeredArguments.map((one) => usageOf(one));
-    return `| \`${[path(command), ...usage].join(" ")}\` | ${command.description().replaceAll("|", "\\|")} |`;
-  });
-  const table = rows.join("\n");
-  assert.ok(
-    readFileSync(join(root, "docs/command-line.md"), "utf8").includes(table),
-    `docs/command-line.md should have:\n${table}`,
-  );
-});
-
-function usageOf(argument: Argument): string {
-  const text = `${argument.name()}${argument.variadic ? "..." : ""}`;
-  return argument.required ? `<${text}>` : `[${text}]`;
-}
 
 test("every remedy of a rotation stands in the page about troubleshooting", () => {
   const said = [

@@ -242,7 +242,7 @@ export interface RotatedSecretOutput {
   readonly Name: string;
   readonly Project: string;
   readonly Config: string;
-  readonly Integration: IntegrationOutput;
+  readonly Integration?: Maybe<IntegrationOutput>;
   readonly RotationPeriodSeconds: number;
 }
 
@@ -251,6 +251,6 @@ export const rotatedSecretOf = (secret: RotatedSecretOutput) => ({
   name: secret.Name,
   project: secret.Project,
   config: secret.Config,
-  integration: integrationOf(secret.Integration),
+  integration: secret.Integration ? integrationOf(secret.Integration) : null,
   rotation_period_sec: secret.RotationPeriodSeconds,
 });

@@ -33,12 +33,11 @@ export function configApi(app: FastifyInstance, door: ConfigApiDoor): void {
     });
     scope.setErrorHandler((error, request, reply) => sendConfigError(reply, fromFastify(error, door), request.id));
     for (const route of configRoutes) {
-      if (!operations.has(route.operation)) continue;
       const served = { door, route, operation: found(operations, route.operation), names: namesOf(route) };
       const handler = (request: FastifyRequest, reply: FastifyReply) => answer(request, reply, served);
       scope.route({ method: route.method, url: route.path, exposeHeadRoute: false, handler });
     }
-    if (operations.has("GetConfig")) configWatch(scope, door, found(operations, "GetConfig"));
+    configWatch(scope, door, found(operations, "GetConfig"));
     for (const path of [root, `${root}/*`]) {
       scope.all(path, (request, reply) => {
         const text = `There is no ${request.method} ${request.url.split("?")[0]?.slice(0, 200)}.`;

@@ -1,8 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { configRoutes } from "../../src/http/config-api.ts";
+import { createApp } from "../../src/http/app.ts";
+import { configApi, configRoutes } from "../../src/http/config-api.ts";
 import { shapeOf } from "../../src/http/member-names.ts";
+import { createLog } from "../../src/log.ts";
 import { operations } from "../../src/operations/index.ts";
+import { Hints } from "../../src/store/hints.ts";
 
 const byName = new Map(operations.map((operation) => [operation.name, operation]));
 
@@ -20,4 +23,16 @@ test("every endpoint of the config API is an operation, and gives it only what i
 test("no endpoint is there twice", () => {
   const endpoints = configRoutes.map(({ method, path }) => `${method} ${path}`);
   assert.equal(new Set(endpoints).size, endpoints.length);
+});
+
+test("without an operation that an endpoint needs, nothing starts", async () => {
+  const start = (list: typeof operations) => {
+    const app = createApp({ maxBodyBytes: 1000 }, {});
+    const services = { hints: new Hints(), log: createLog("fatal") };
+    configApi(app, { api: { services }, operations: list, maxBodyBytes: 1000, closing: new AbortController().signal } as never);
+    return app.ready();
+  };
+  await start(operations);
+  const lacking = operations.filter(({ name }) => name !== "RollbackConfig");
+  await assert.rejects(Promise.resolve(start(lacking)), /has a route for operation RollbackConfig, which is not there/);
 });

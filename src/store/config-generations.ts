@@ -19,24 +19,42 @@ const readers = (dialect: Sql["dialect"]): readonly string[] => [
  * Their ids: after the commit each gets a hint, `config/ID`.
  */
 export async function raiseGenerations(tx: Sql, configIds: readonly string[]): Promise<string[]> {
-  const raised = new Set<string>();
-  let level = [...new Set(configIds)];
-  while (level.length > 0) {
-    for (const id of level) raised.add(id);
-    const next = new Set<string>();
-    // In one order everywhere, so that two changes seldom wait for each other.
-    for (const ids of chunks(level.toSorted())) for (const id of await raise(tx, JSON.stringify(ids))) next.add(id);
-    level = [...next].filter((id) => !raised.has(id));
-  }
-  return [...raised];
+  const raised = await lockWithReaders(tx, configIds);
+  for (const ids of chunks(raised))
+    await tx.query(`update configs set generation = generation + 1 where id in ${listed(tx.dialect, 1)}`, [JSON.stringify(ids)]);
+  return raised;
 }
 
-/** Those that read them directly. */
-async function raise(tx: Sql, list: string): Promise<string[]> {
-  await tx.query(`update configs set generation = generation + 1 where id in ${listed(tx.dialect, 1)}`, [list]);
-  const found: string[] = [];
-  for (const text of readers(tx.dialect)) found.push(...(await allPages(tx, text, list)));
-  return found;
+/**
+ * Keeps these configs, all that read them, and the ones `beside`, from being changed until the transaction ends; those that
+ * read them included. All are locked in one order, of ids, so that changes wait for each other and do not go in circles.
+ */
+export async function lockWithReaders(tx: Sql, configIds: readonly string[], beside: readonly string[] = []): Promise<string[]> {
+  const locked = new Set<string>();
+  for (;;) {
+    const ids = await withReaders(tx, configIds);
+    const missing = [...ids, ...beside].filter((id) => !locked.has(id)).toSorted();
+    if (missing.length === 0 || tx.dialect === "sqlite") return ids;
+    // Until they were locked, others may have begun to read one of them.
+    for (const some of chunks(missing))
+      await tx.query(`select id from configs where id in ${listed(tx.dialect, 1)} order by id for update`, [
+        JSON.stringify(some),
+      ]);
+    for (const id of missing) locked.add(id);
+  }
+}
+
+async function withReaders(tx: Sql, configIds: readonly string[]): Promise<string[]> {
+  const found = new Set(configIds);
+  let level = [...found];
+  while (level.length > 0) {
+    const next: string[] = [];
+    for (const ids of chunks(level))
+      for (const text of readers(tx.dialect)) for (const id of await allPages(tx, text, JSON.stringify(ids))) next.push(id);
+    level = [...new Set(next)].filter((id) => !found.has(id));
+    for (const id of level) found.add(id);
+  }
+  return [...found].toSorted();
 }
 
 /** The same for those that refer to a name, where a config came to be or was: what they refer to is another one now. */

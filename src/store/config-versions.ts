@@ -68,15 +68,16 @@ export async function replaceReferences(tx: Sql, configId: string, places: reado
     await tx.query("insert into config_references (config_id, project, config) values ($1, $2, $3)", [configId, project, config]);
 }
 
-/** Keeps what is referred to from being changed until the transaction ends. True when all of it is there. */
-export async function shareReferred(tx: Sql, places: readonly ConfigPlace[]): Promise<boolean> {
-  const share = tx.dialect === "postgres" ? " for share" : "";
-  let all = true;
-  for (const { project, config } of places) {
-    const rows = await tx.query(`select 1 as found from configs where project_id = $1 and name = $2${share}`, [project, config]);
-    all = rows.length > 0 && all;
-  }
-  return all;
+/** Ids of the configs that are referred to; those that are not there are left out. */
+export async function referredIds(tx: Sql, places: readonly ConfigPlace[]): Promise<string[]> {
+  const ids: string[] = [];
+  for (const { project, config } of places)
+    for (const { id } of await tx.query<{ id: string }>("select id from configs where project_id = $1 and name = $2", [
+      project,
+      config,
+    ]))
+      ids.push(id);
+  return ids;
 }
 
 /** A note on a name of a project's values. */

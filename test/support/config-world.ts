@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { createAuthorizer } from "../../src/auth/authorize.ts";
 import { rootArn } from "../../src/core/identity.ts";
 import type { Principal } from "../../src/core/principal.ts";
+import type { RootKeyProvider } from "../../src/crypto/key-provider.ts";
 import { type Api, dispatch } from "../../src/http/dispatch.ts";
 import { operations } from "../../src/operations/index.ts";
 import type { Services } from "../../src/operations/services.ts";
@@ -26,8 +27,9 @@ export interface ConfigWorld extends AsyncDisposable {
   settleAudit(): Promise<void>;
 }
 
-async function configWorld(sql: Sql, dir: string): Promise<ConfigWorld> {
-  const world = await operationsWorld(sql, dir);
+/** `dir` is a folder of its own. With one `rootKey` several are nodes of one deployment. */
+export async function configWorld(sql: Sql, dir: string, rootKey?: RootKeyProvider): Promise<ConfigWorld> {
+  const world = await operationsWorld(sql, dir, undefined, rootKey);
   const api: Api = { services: world.services, authorize: createAuthorizer() };
   const byName = new Map(operations.map((operation) => [operation.name, operation]));
   const as =
@@ -65,10 +67,12 @@ export function userWith(allowed: Readonly<Record<string, readonly string[]>>, k
   };
 }
 
+export const newFolder = (): string => mkdtempSync(join(tmpdir(), "rekey-configs-"));
+
 /** Runs a test's work in a new world on a new store. */
 export function configWorldOn(open: () => Promise<Sql>): (work: (world: ConfigWorld) => Promise<void>) => Promise<void> {
   return async (work) => {
-    await using world = await configWorld(await open(), mkdtempSync(join(tmpdir(), "rekey-configs-")));
+    await using world = await configWorld(await open(), newFolder());
     await work(world);
   };
 }

@@ -5,15 +5,10 @@ import { rotatedSecretOf } from "../../core/config-rotated.ts";
 import { applyPromotions, type Promotion, type WrittenConfig } from "../../core/config-values.ts";
 import { ServiceError } from "../../core/error.ts";
 import { Plaintext } from "../../core/plaintext.ts";
+import type { NamesDiff } from "../../core/webhook.ts";
 import { recordConfigChange } from "../../store/config-changes.ts";
-import { lockConfigNames } from "../../store/config-generations.ts";
-import {
-  addVersion,
-  replaceReferences,
-  type SealedDocument,
-  shareReferred,
-  versionContext,
-} from "../../store/config-versions.ts";
+import { lockConfigNames, lockWithReaders } from "../../store/config-generations.ts";
+import { addVersion, referredIds, replaceReferences, type SealedDocument, versionContext } from "../../store/config-versions.ts";
 import { type Config, findConfig, findRootConfig, loadConfig, lockConfig } from "../../store/configs.ts";
 import { rotatedNames } from "../../store/rotated-fields.ts";
 import type { Sql } from "../../store/sql.ts";
@@ -53,12 +48,15 @@ export interface SealedEdit extends Edit {
 }
 
 const maxReferred = 100;
-const maxTries = 12;
-/** Writers of one config in this process go one after another: among themselves they would only make each other try again. */
-const turns = new Map<string, Promise<unknown>>();
+/** Beyond any contention that honest writers of one config make. */
+const giveUpMs = 15_000;
+/** Writers of one config go one after another, in this process: they would only make each other try again. */
+const turnsOf = new WeakMap<Call["services"], Map<string, Promise<unknown>>>();
 
 /** Makes a new version of a config's values, and of its root's where something is promoted. No concurrent change is lost. */
 export async function changeValues(call: Call, configId: string, decide: Decide, isRollback = false): Promise<Changed> {
+  const turns = turnsOf.get(call.services) ?? new Map<string, Promise<unknown>>();
+  turnsOf.set(call.services, turns);
   const before = turns.get(configId) ?? Promise.resolve();
   const turn = before.catch(() => undefined).then(() => tryUntilDone(call, configId, decide, isRollback));
   turns.set(configId, turn);
@@ -70,7 +68,8 @@ export async function changeValues(call: Call, configId: string, decide: Decide,
 }
 
 async function tryUntilDone(call: Call, configId: string, decide: Decide, isRollback: boolean): Promise<Changed> {
-  for (let tries = 1; tries <= maxTries; tries++) {
+  const giveUpAt = performance.now() + giveUpMs;
+  for (let tries = 1; performance.now() < giveUpAt; tries++) {
     const edits = await editsOf(call, configId, decide);
     if (edits.length === 0) return { logId: undefined, names: [] };
     const sealed: SealedEdit[] = [];
@@ -81,7 +80,7 @@ async function tryUntilDone(call: Call, configId: string, decide: Decide, isRoll
       return { logId, names };
     } catch (error) {
       if (!(error instanceof ChangedMeanwhile)) throw error;
-      await sleep(Math.random() * 10 * tries);
+      await sleep(Math.random() * Math.min(5 * tries, 50));
     }
   }
   throw new ServiceError("ThrottlingException", "The config is changed by many others at this moment. Try again.");
@@ -172,9 +171,13 @@ export async function saveEdits(
   { configId, isRollback = false }: { readonly configId?: string; readonly isRollback?: boolean },
 ): Promise<{ raised: Set<string>; logId: string | undefined; names: string[] }> {
   const inOrder = edits.toSorted((one, other) => (one.config.id < other.config.id ? -1 : 1));
-  for (const { config } of inOrder) await lockAsRead(tx, config, isRollback);
   const added = inOrder.flatMap((edit) => edit.added);
-  if (!(await shareReferred(tx, added))) await lockConfigNames(tx);
+  // What is referred to is kept as it is until others can see that it is: else its change would not be seen here.
+  if ((await referredIds(tx, added)).length < added.length) await lockConfigNames(tx);
+  const ids = inOrder.map(({ config }) => config.id);
+  await lockWithReaders(tx, ids, await referredIds(tx, added));
+
+  for (const { config } of inOrder) await lockAsRead(tx, config, isRollback);
   const raised = new Set<string>();
   let logId: string | undefined;
   for (const edit of inOrder) {
@@ -205,6 +208,7 @@ async function saveOne(tx: Sql, call: Call, edit: SealedEdit, isRollback: boolea
     arn: arnOf(call, config),
     text: `${isRollback ? "Rolled back" : "Changed"} config ${config.name}: ${inWords(changes)}`,
     names: changes.map(({ name }) => name),
+    diff: namesDiff(changes),
     fromVersion: config.version,
     toVersion: number,
     isRollback,
@@ -213,16 +217,23 @@ async function saveOne(tx: Sql, call: Call, edit: SealedEdit, isRollback: boolea
 
 const namedChanges = 20;
 
+function namesDiff(changes: readonly ConfigChange[]): NamesDiff {
+  const kinds = Object.groupBy(changes, ({ added, removed }) =>
+    removed === undefined ? "added" : added === undefined ? "removed" : "updated",
+  );
+  const names = (kind: keyof NamesDiff) => (kinds[kind] ?? []).map(({ name }) => name);
+  return { added: names("added"), removed: names("removed"), updated: names("updated") };
+}
+
 /** `added A, changed B and C, removed D`. */
 export function inWords(changes: readonly ConfigChange[]): string {
-  const kinds = Object.groupBy(changes, ({ added, removed }) =>
-    removed === undefined ? "added" : added === undefined ? "removed" : "changed",
-  );
-  const parts = (["added", "changed", "removed"] as const).flatMap((kind) => {
-    const names = (kinds[kind] ?? []).map(({ name }) => name);
+  const diff = namesDiff(changes);
+  const verbs = { added: "added", updated: "changed", removed: "removed" } as const;
+  const parts = (["added", "updated", "removed"] as const).flatMap((kind) => {
+    const names = diff[kind];
     if (names.length === 0) return [];
     const more = names.length > namedChanges ? ` and ${names.length - namedChanges} more` : "";
-    return [`${kind} ${names.slice(0, namedChanges).join(", ")}${more}`];
+    return [`${verbs[kind]} ${names.slice(0, namedChanges).join(", ")}${more}`];
   });
   return parts.join("; ");
 }

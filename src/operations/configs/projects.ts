@@ -16,6 +16,7 @@ import {
   updateProject,
 } from "../../store/projects.ts";
 import type { Sql } from "../../store/sql.ts";
+import { clearDeliveriesOf } from "../../store/webhook-deliveries.ts";
 import { type Call, defineOperation, type Operation, type Resource } from "../operation.ts";
 import { hintConfigs, tell } from "./activity.ts";
 import { exists, limits, projectMember, tooMany } from "./config-input.ts";
@@ -173,6 +174,7 @@ const deleteProjectOperation = defineOperation<z.infer<typeof ofProject>, Projec
   resource: projectResource,
   async run(_input, found, call) {
     const { id } = existingProject(found);
+    await clearDeliveriesOf(call.sql, id);
     const raised = await call.transaction(async (tx) => {
       await lockConfigNames(tx);
       if (!(await lockProject(tx, id))) throw gone(id);

@@ -44,12 +44,9 @@ export async function insertLogin(
        values ($1, $2, $3, $4, 'pending', $5, $6)`,
     [code, pollingHash, address, JSON.stringify(about), createdAt, expiresAt],
   );
-  const [row] = await tx.query<{ ofAddress: number; all: number }>(
-    `select (select count(*) from cli_logins where address = $1) as "ofAddress",
-       (select count(*) from (select 1 as open from cli_logins limit ${maxOpen + 1}) as counted) as "all"`,
-    [address],
-  );
-  if (Number(row?.ofAddress) > maxOpenPerAddress || Number(row?.all) > maxOpen)
+  const [row] = await tx.query<{ count: number }>("select count(*) as count from cli_logins where address = $1", [address]);
+  const beyond = await tx.query("select code from cli_logins order by expires_at limit 1 offset $1", [maxOpen]);
+  if (Number(row?.count) > maxOpenPerAddress || beyond.length > 0)
     throw new ServiceError("ThrottlingException", "Too many logins are waiting; try again in some minutes.");
 }
 

@@ -167,3 +167,22 @@ export async function listDeliveries(
   );
   return rows.map(toDelivery);
 }
+
+const removedAtOnce = 500;
+
+/** Removes what a webhook was told, a page at a time, before the webhook itself is removed: then little is left to go with it. */
+export async function clearDeliveries(sql: Sql, webhookId: string): Promise<void> {
+  for (let removed = removedAtOnce; removed === removedAtOnce; ) {
+    const rows = await sql.query(
+      `delete from webhook_deliveries where id in (select id from webhook_deliveries where webhook_id = $1 and ended_at is not null
+         limit $2) returning id`,
+      [webhookId, removedAtOnce],
+    );
+    removed = rows.length;
+  }
+}
+
+/** As `clearDeliveries`, of all webhooks of a project. */
+export async function clearDeliveriesOf(sql: Sql, projectId: string): Promise<void> {
+  for (const { id } of await listWebhooks(sql, projectId)) await clearDeliveries(sql, id);
+}

@@ -1,9 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { addRootCredentials } from "../../src/initialise.ts";
+import { decideLogin, findLogin, findPolledLogin, insertLogin, takeLogin } from "../../src/store/cli-logins.ts";
 import { findAccessKey, findToken, saveLastUses } from "../../src/store/credentials.ts";
 import { outdatedDataKeys } from "../../src/store/data-keys.ts";
 import { anyDue, nextDueAt, purgeDueSecrets, removeHistory, secretsDueForRotation, secretsInZones } from "../../src/store/due.ts";
+import { insertIdentityToken, listOidcIdentities, type OidcIdentity } from "../../src/store/oidc-identities.ts";
+import { memberships, projectMembers } from "../../src/store/project-members.ts";
 import { callOffRetirements, findWaiting, giveUpIssuing, lastEventId } from "../../src/store/quarantine.ts";
 import { dueReplicas } from "../../src/store/replicas.ts";
 import { anyRetirementDue, claimRetirements, listRetirements, openRetirements, readsOf } from "../../src/store/retirements.ts";
@@ -11,8 +14,26 @@ import { type Claim, claimDue, enterTarget } from "../../src/store/rotation-clai
 import { countSilentTargets, wakeWaiting } from "../../src/store/rotation-waits.ts";
 import { listRotations } from "../../src/store/rotations.ts";
 import { searchSecrets } from "../../src/store/secret-search.ts";
+import { findServiceAccount, listServiceAccounts } from "../../src/store/service-accounts.ts";
+import {
+  deleteServiceToken,
+  deleteServiceTokensOf,
+  listServiceTokens,
+  loadServiceToken,
+} from "../../src/store/service-tokens.ts";
 import type { Row, Sql, SqlValue } from "../../src/store/sql.ts";
+import {
+  anyDeliveryDue,
+  claimDeliveries,
+  clearDeliveries,
+  endDelivery,
+  listDeliveries,
+  postponeDelivery,
+  queueWebhooks,
+} from "../../src/store/webhook-deliveries.ts";
+import { deleteWebhook, insertWebhook } from "../../src/store/webhooks.ts";
 import { dataFolder } from "../support/audit.ts";
+import { newConfig } from "../support/config-rows.ts";
 import { account, region } from "../support/keys.ts";
 import { type OperationsWorld, operationsWorld } from "../support/operations-world.ts";
 import { forEachStore } from "../support/stores.ts";
@@ -137,6 +158,42 @@ async function askWatch(sql: Sql): Promise<void> {
     await outdatedDataKeys(sql, { table, keyId: "id", belowVersion: 2, after: undefined, limit: 10 });
 }
 
+/** Who may use configs, and who is told of changes. */
+async function askAccess(sql: Sql): Promise<void> {
+  await newConfig(sql, "shop", "dev", "dev");
+  const configId = await newConfig(sql, "shop", "prd", "prd");
+  const webhook = { projectId: "shop", name: "w", url: "https://a.example", enabled: true, configIds: undefined };
+  await sql.transaction((tx) => insertWebhook(tx, { ...webhook, id: "w", payload: undefined, sealed: undefined, createdAt: 1 }));
+  const diff = { added: [], removed: [], updated: ["A"] };
+  await sql.transaction((tx) => queueWebhooks(tx, { projectId: "shop", configId, type: "t", diff, at: 1 }));
+  await anyDeliveryDue(sql, 1);
+  const [claimed] = await sql.transaction((tx) => claimDeliveries(tx, { node: "a", nowMs: 1, untilMs: 2, limit: 1 }));
+  if (!claimed) throw new Error("nothing was queued");
+  await postponeDelivery(sql, claimed, { runAt: 3, begun: true });
+  await sql.transaction((tx) => endDelivery(tx, claimed, { outcome: "delivered", at: 4 }));
+  await listDeliveries(sql, { webhookId: "w", limit: 10 });
+  await clearDeliveries(sql, "w");
+  await sql.transaction((tx) => deleteWebhook(tx, "shop", "w"));
+  await loadServiceToken(sql, "id");
+  await listServiceTokens(sql, configId);
+  for (const by of [{ id: "id" }, { hash: "hash" }]) await sql.transaction((tx) => deleteServiceToken(tx, configId, by));
+  await sql.transaction((tx) => deleteServiceTokensOf(tx, configId));
+  await findServiceAccount(sql, "robot");
+  await listServiceAccounts(sql, { after: "", limit: 10 });
+  await memberships(sql, "arn");
+  await projectMembers(sql, "shop");
+  await listOidcIdentities(sql, "arn");
+  const token = { hash: "hash", id: "id", createdAt: 1, expiresAt: 2 };
+  const identity = { id: "id", principalArn: "arn" } as OidcIdentity;
+  await sql.transaction((tx) => insertIdentityToken(tx, identity, token, "other"));
+  const login = { code: "c", pollingHash: "p", address: "a", about: {}, createdAt: 1, expiresAt: 2 };
+  await sql.transaction((tx) => insertLogin(tx, login));
+  await findLogin(sql, "c", 1);
+  await findPolledLogin(sql, "p", 1);
+  await sql.transaction((tx) => decideLogin(tx, "c", { state: "approved", principalArn: "arn", nowMs: 1 }));
+  await sql.transaction((tx) => takeLogin(tx, "p"));
+}
+
 forEachStore((dialect, open) => {
   test("no statement of a request or of the engine's watch reads a whole table", async () => {
     const store = await open();
@@ -146,6 +203,7 @@ forEachStore((dialect, open) => {
     await askLists(sql, world);
     await askCredentials(sql, world);
     await askWatch(sql);
+    await askAccess(sql);
     const scans: string[] = [];
     for (const text of statements) {
       if (smallTables.test(text)) continue;

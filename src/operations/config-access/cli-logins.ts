@@ -66,6 +66,7 @@ const pollLogin = defineOperation<z.infer<typeof byCode>, Resource>({
       const name = taken.about.hostname ?? "command line";
       const createdAt = call.services.now();
       await createToken(tx, { ...kept, kind: "cli", principalArn: principal.arn, name, createdAt, expiresAt: undefined });
+      await logActivity(tx, { ...actor({ ...call, principal }), text: `logged in a command line on ${name}` });
       return { Token: token, Name: name, DashboardUrl: "/login" };
     });
   },

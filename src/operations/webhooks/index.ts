@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { z } from "zod";
 import { ServiceError } from "../../core/error.ts";
 import { logActivity } from "../../store/activity.ts";
-import { listDeliveries } from "../../store/webhook-deliveries.ts";
+import { clearDeliveries, listDeliveries } from "../../store/webhook-deliveries.ts";
 import { changeWebhook, deleteWebhook, insertWebhook, listWebhooks, type Webhook } from "../../store/webhooks.ts";
 import { actor, projectMembers } from "../config-access/access-input.ts";
 import { existingProject, type ProjectResource } from "../configs/config-resource.ts";
@@ -188,6 +188,7 @@ const deleteWebhookOperation = defineOperation<OfWebhook, WebhookResource>({
   resource: webhookResource,
   async run({ Id }, found, call) {
     const { project, webhook } = existingWebhook(found, Id);
+    await clearDeliveries(call.sql, webhook.id);
     await call.transaction(async (tx) => {
       await deleteWebhook(tx, project.id, webhook.id);
       await logActivity(tx, { ...actor(call), project: project.id, text: `deleted ${named(webhook)}` });

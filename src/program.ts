@@ -25,6 +25,7 @@ import { addProjectsCommands } from "./commands/projects.ts";
 import { addQuarantineCommands } from "./commands/quarantine.ts";
 import { addRoleCommands } from "./commands/role.ts";
 import { addRootKeyCommand } from "./commands/root-key.ts";
+import { addRotatedCommands } from "./commands/rotated.ts";
 import { addRotationCommands } from "./commands/rotation.ts";
 import { addRunCommand } from "./commands/run.ts";
 import { addSecretCommands } from "./commands/secret.ts";
@@ -84,6 +85,7 @@ Exit codes: 0 done, 1 refused or failed, 2 wrongly called, 3 nobody answered.`,
   addEnvironmentsCommands(program);
   addConfigsCommands(program);
   addIntegrationCommands(program);
+  addRotatedCommands(program);
   addDynamicCommands(program);
   addLeaseCommands(program);
   addServiceTokenCommands(program);

@@ -1,6 +1,9 @@
 // Rotated secrets of configs, by both APIs, of real databases.
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
@@ -15,6 +18,7 @@ import {
 import { createConnection } from "mysql2/promise";
 import pg from "pg";
 import { native, nativeOk, refused, secretsClient } from "../support/aws.ts";
+import { commandLine } from "../support/cli.ts";
 import { cli } from "../support/doppler.ts";
 import { type MariaDbServer, mariadbSkip, startMariaDb } from "../support/mariadb-server.ts";
 import { type PostgresServer, postgresSkip, startPostgres } from "../support/postgres-server.ts";
@@ -30,7 +34,7 @@ interface Shown {
   readonly id: string;
   readonly state: string;
   readonly secretArn: string;
-  readonly pausedReason?: string;
+  readonly credential?: string;
   readonly nextRotationAt?: string;
   readonly lastRotatedAt?: string;
   readonly rotation?: { readonly state: string; readonly reason?: string };
@@ -196,7 +200,7 @@ for (const [kind, start, skip] of kinds) {
       for (const login of [next, third]) assert.ok(await database.logsIn(login), login.username);
       assert.equal(await database.logsIn(pair[0]), false);
 
-      const { logs } = await nativeOk(server, "configs/list-logs", config);
+      const { logs } = await nativeOk(server, "configs/logs", config);
       assert.deepEqual(
         (logs as { text: string; user: { name: string } }[]).slice(0, 3).map(({ text, user }) => [text, user.name]),
         [
@@ -291,17 +295,13 @@ for (const [kind, start, skip] of kinds) {
       assert.ok(await database.logsIn(second));
     });
 
-    test("a credential that was changed outside pauses rotations, until somebody gives the one in force", async () => {
+    test("a credential that was changed outside is put right by whoever gives the one in force", async () => {
       const name = newName();
       const [first, second] = await database.newPair();
-      const { secretArn } = await make(name, [first, second]);
-      await until(name, (shown) => (shown as { credential?: string }).credential === "logs in");
+      await make(name, [first, second]);
+      await until(name, ({ credential }) => credential === "logs in");
       const changed = { ...first, password: "changed-by-hand" };
       await database.setPassword(changed);
-      for (const _ of ["once", "again"]) await nativeOk(server, "heartbeats/list", {}).catch(() => undefined);
-      // Heartbeats come every quarter of an hour; asking for a look is not part of this API, so it is the policy's own beat here.
-      const aws = secretsClient(server);
-      assert.ok(await aws.send(new DescribeSecretCommand({ SecretId: secretArn })));
       const refusedResume = await native(server, "rotated-secrets/resume", { ...config, id: name });
       assert.match(refusedResume.text, /does not log in: give Credential/);
       const stranger = await native(server, "rotated-secrets/resume", { ...config, id: name, credential: second });
@@ -334,6 +334,38 @@ for (const [kind, start, skip] of kinds) {
       await aws.send(new RestoreSecretCommand({ SecretId }));
       await aws.send(new PutSecretValueCommand({ SecretId, SecretString: "x" }));
       await make(name, await database.newPair()); // the name is free in the config, and another one as a secret
+    });
+
+    test("the command line does it all", async () => {
+      const name = newName();
+      const pair = await database.newPair();
+      const folder = mkdtempSync(join(tmpdir(), "rekey-rotated-"));
+      const line = commandLine(server.endpoint, token(), folder);
+      const typed = (...args: string[]) => line.ask(["rotated", ...args, "--project", config.project, "--config", config.config]);
+      try {
+        writeFileSync(join(folder, "pair.json"), JSON.stringify(pair));
+        const made = await typed(
+          "create",
+          name,
+          "--integration",
+          "main",
+          "--every",
+          "30d",
+          "--credentials",
+          join(folder, "pair.json"),
+        );
+        assert.match(made, /active[\s\S]*30 d/);
+        assert.ok(!pair.some(({ password }) => made.includes(password)));
+        assert.match(await typed("list"), new RegExp(name));
+        assert.match(await typed("rotate", name), /is being rotated/);
+        await until(name, ({ rotation }) => rotation?.state === "succeeded");
+        assert.match(await typed("history", name), /succeeded/);
+        assert.match(await typed("update", name, "--every", "12h"), /43200 s/);
+        assert.match(await typed("get", name), /Next rotation/);
+        assert.match(await typed("delete", name, "--yes"), /rekey secret restore/);
+      } finally {
+        rmSync(folder, { recursive: true });
+      }
     });
 
     test("Doppler's calls do the same", async () => {

@@ -2,14 +2,15 @@ import { randomUUID } from "node:crypto";
 import pg from "pg";
 import { RotatorError } from "../core/error.ts";
 import { leaseName } from "./lease-name.ts";
+import { membershipOf } from "./lease-postgres-revoke.ts";
 import { change, type Manager, withManager } from "./lease-postgres-session.ts";
-import { creationOf, type PostgresLeaseSettings, renewalOf } from "./lease-postgres-settings.ts";
+import { creationOf, type PostgresLeaseSettings, renewalOf, revocationOf } from "./lease-postgres-settings.ts";
 import type { LeaseFinding } from "./lease-target.ts";
 import { checkServer, checkWrites, readServer } from "./postgres-check.ts";
 import type { Session } from "./postgres-session.ts";
 import { scramVerifier } from "./scram.ts";
 
-/** What at the server stands against leases. Creation is tried and rolled back. @throws RotatorError */
+/** What at the server stands against leases. A whole life is tried and rolled back. @throws RotatorError */
 export async function checkPostgresLeases(manager: Manager, settings: PostgresLeaseSettings): Promise<LeaseFinding[]> {
   const { login } = manager;
   return withManager(manager, async (db) => {
@@ -18,7 +19,7 @@ export async function checkPostgresLeases(manager: Manager, settings: PostgresLe
     const rights = [...(await checkManager(db, settings)), ...(await checkRoles(db, settings, login.dbname ?? ""))];
     const direct = checkDirect(settings);
     const stops = [...general, ...rights].some(({ warning }) => !warning);
-    return [...general, ...rights, ...direct, ...(stops ? [] : await tryCreation(db, settings))];
+    return [...general, ...rights, ...direct, ...(stops ? [] : await tryAll(db, settings, server.version >= 160_000))];
   });
 }
 
@@ -43,7 +44,7 @@ async function checkManager(db: Session, settings: PostgresLeaseSettings): Promi
       remedy: `alter role ${pg.escapeIdentifier(row.name)} createrole`,
     });
   }
-  if (!row.inherit) {
+  if (!row.inherit && row.version < 160_000) {
     const problem = `role ${row.name} does not inherit rights, and can hand on nothing that leased users own`;
     findings.push({
       problem,
@@ -150,13 +151,19 @@ function checkDirect({ creationStatements = [] }: PostgresLeaseSettings): LeaseF
 }
 
 /** Nothing of it stays: making a role is part of the transaction. */
-async function tryCreation(db: Session, settings: PostgresLeaseSettings): Promise<LeaseFinding[]> {
+async function tryAll(db: Session, settings: PostgresLeaseSettings, since16: boolean): Promise<LeaseFinding[]> {
   const mark = { installation: "preflght", leaseId: randomUUID(), secretName: "preflight" };
   const user = { mark, name: leaseName(mark, 63), handle: undefined, expiresAt: Date.now() + 3_600_000 };
   const verifier = await scramVerifier(randomUUID());
   await db.read("begin");
   try {
-    for (const one of [...creationOf(settings, user, verifier), ...renewalOf(settings, user)]) await change(db, one);
+    const ending = [membershipOf(user.name, since16), ...revocationOf(settings, user)];
+    const all = [
+      ...creationOf(settings, user, verifier),
+      ...renewalOf(settings, user),
+      ...(settings.revocationStatements ? ending : []),
+    ];
+    for (const one of all) await change(db, one);
     return [];
   } catch (error) {
     if (!(error instanceof RotatorError) || !["denied", "invalid", "unknown"].includes(error.outcome)) throw error;

@@ -21,7 +21,15 @@ interface Role {
   /** The managing user may act as it. */
   readonly reachable: boolean;
   readonly heir: string;
+  /** From PostgreSQL 16 on, memberships inherit or not by themselves. */
+  readonly since16: boolean;
 }
+
+/** Whoever ends sessions of a role, and disposes of what it owns, must be a member of it. */
+export const membershipOf = (name: string, since16: boolean): Labelled => ({
+  label: "membership",
+  text: `grant ${pg.escapeIdentifier(name)} to current_user${since16 ? " with inherit true" : ""}`,
+});
 
 /** Each part takes effect by itself and may run again. @throws RotatorError when anything of the role is left */
 export async function revokeRole(manager: Manager, ending: Ending): Promise<void> {
@@ -31,7 +39,7 @@ export async function revokeRole(manager: Manager, ending: Ending): Promise<void
     if (!role) return undefined;
     const name = pg.escapeIdentifier(ending.name);
     await change(db, { label: "lock", text: `alter role ${name} nologin password null valid until '-infinity'` });
-    if (!role.reachable) await change(db, { label: "membership", text: `grant ${name} to current_user` });
+    if (!role.reachable) await change(db, membershipOf(ending.name, role.since16));
     await endSessions(db, "usesysid = $1::oid", role.oid, manager.deadlineAt);
     await rollBackPrepared(db, manager, ending.name);
     const problem = await runOwn(db, ending.statements);
@@ -51,7 +59,8 @@ async function endEarlierCalls(db: Session, { sessionName, deadlineAt }: Manager
 async function find(db: Session, { name, owner, group }: Ending): Promise<Role | undefined> {
   const [row] = await db.read<Role>(
     `select r.oid::text as oid, pg_has_role(r.oid, 'usage') as reachable,
-       coalesce($2, (select g.rolname from pg_roles g where g.rolname = $3 and pg_has_role(g.oid, 'usage')), current_user) as heir
+       coalesce($2, (select g.rolname from pg_roles g where g.rolname = $3 and pg_has_role(g.oid, 'usage')), current_user) as heir,
+       current_setting('server_version_num')::int >= 160000 as since16
      from pg_roles r where r.rolname = $1`,
     [name, owner ?? null, group ?? null],
   );

@@ -191,6 +191,14 @@ export function leaseContract(subject: () => LeaseSubject, { sessionsEnd = true,
     }
   });
 
+  test("a password goes over no connection that is to be TLS and is not", async () => {
+    const { target, connection } = subject();
+    const { ssl: _, ...secure } = connection;
+    const call = target.verify(target.connection.parse({ ...secure, ssl: true }), leaseTools(1_500));
+    const { outcome } = await leaseFailure(call, String(connection.password));
+    assert.ok(["tls", "unreachable", "timeout"].includes(outcome), outcome);
+  });
+
   test("a server that says nothing is given up at the deadline", async () => {
     const { target } = subject();
     const user = newUser(subject(), subject().settings);

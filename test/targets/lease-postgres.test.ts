@@ -217,6 +217,7 @@ describe("leases of postgres", { skip: postgresSkip }, () => {
 
   test("a revocation statement that fails is told once, and keeps no user alive", async () => {
     const settings = { ...statements, revocationStatements: ["revoke nosuch from {{username}}", "select 1"] };
+    assert.match(await check(settings), /^revocationStatements\[0\]/);
     const one = await lease(subject(), settings);
     const { outcome, message } = await leaseFailure(one.revoke());
     assert.equal(outcome, "invalid");
@@ -271,5 +272,45 @@ describe("leases of postgres", { skip: postgresSkip }, () => {
     );
     await Promise.all(all.map((one) => one.revoke()));
     assert.deepEqual(await target.list?.(target.connection.parse(subject().connection), "abcd1234", leaseTools()), []);
+  });
+
+  test("a client that logs in again and again has no session when its user is gone", async () => {
+    const one = await lease(subject());
+    let tries = 0;
+    const insistent = Array.from({ length: 4 }, async () => {
+      for (;;) {
+        tries += 1;
+        const refused = await asUser(one.fields, (client) => client.query("select pg_sleep(30)")).then(
+          () => undefined,
+          (error: pg.DatabaseError) => error,
+        );
+        if (refused?.code === "28P01" || refused?.code === "28000") return;
+      }
+    });
+    while ((await count("select from pg_stat_activity where wait_event = 'PgSleep'")) < 4)
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    await one.revoke();
+    await Promise.all(insistent);
+    assert.ok(tries >= 8);
+    assert.equal(await count("select from pg_stat_activity where usename like 'rk\\_%'"), 0);
+  });
+
+  test("statements that drop the role themselves are as good", async () => {
+    const one = await lease(subject(), {
+      ...statements,
+      revocationStatements: ["drop owned by {{username}}", "drop role {{username}}"],
+    });
+    await one.revoke();
+    await one.revoke();
+    assert.equal(await subject().exists(one.user.name), false);
+  });
+
+  test("a managing user that inherits nothing by itself ends what is owned all the same", async () => {
+    await asRoot("alter role manager noinherit");
+    const one = await lease(subject());
+    await asUser(one.fields, (client) => client.query("create table inherited as select 1 as n"));
+    await one.revoke();
+    await asRoot("alter role manager inherit; ");
+    await asRoot("drop table inherited", "app");
   });
 });

@@ -2,7 +2,7 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: references of configs look like that
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { configWorldOn, generation, refused, set, values } from "../support/config-world.ts";
+import { configWorldOn, generation, refused, set, userWith, values } from "../support/config-world.ts";
 import { forEachStore } from "../support/stores.ts";
 
 forEachStore((_name, open) => {
@@ -131,6 +131,10 @@ forEachStore((_name, open) => {
       await call("UnlockConfig", { Project: "app", Config: "dev" });
       const rolled = (await call("RollbackConfig", { Project: "app", Config: "dev", LogId })) as { Log: { Rollback: boolean } };
       assert.equal(rolled.Log.Rollback, true);
+      await assert.rejects(
+        call("RollbackConfig", { Project: "app", Config: "dev", LogId }),
+        refused("InvalidRequestException", /nothing to roll back/),
+      );
       assert.deepEqual(await values(call, "app", "dev"), { A: "1", B: "1", C: "3" });
     }));
 
@@ -239,5 +243,49 @@ forEachStore((_name, open) => {
         });
       await Promise.all(numbers.flatMap((number) => [promote(number), set(call, "app", "dev", { [`R_${number}`]: "1" })]));
       assert.equal(Object.keys(await values(call, "app", "dev")).length, 16);
+    }));
+
+  test("lists come by pages, with a token or by number", () =>
+    withWorld(async ({ call, as }) => {
+      for (let number = 1; number <= 7; number++) await call("CreateProject", { Name: `app-${number}` });
+      const names = (answer: object) => (answer as { Projects: { Name: string }[] }).Projects.map(({ Name }) => Name);
+      const seen: string[] = [];
+      let NextToken: unknown;
+      do {
+        const page: Record<string, unknown> = await call("ListProjects", { MaxResults: 3, ...(NextToken ? { NextToken } : {}) });
+        seen.push(...names(page));
+        NextToken = page.NextToken;
+      } while (NextToken);
+      assert.deepEqual(
+        seen,
+        [1, 2, 3, 4, 5, 6, 7].map((number) => `app-${number}`),
+      );
+      assert.deepEqual(names(await call("ListProjects", { Page: 3, PerPage: 3 })), ["app-7"]);
+      const some = as(userWith({ "rekey:ListProjects": ["*"], "rekey:GetProject": ["project/app-2", "project/app-5"] }));
+      assert.deepEqual(names(await some("ListProjects", { MaxResults: 1 })), ["app-2"]);
+      assert.deepEqual(names(await some("ListProjects", { Page: 2, PerPage: 1 })), ["app-5"]);
+      const { Logs } = (await call("ListActivityLogs", { Page: 2, PerPage: 5 })) as { Logs: { Text: string }[] };
+      assert.deepEqual(
+        Logs.map(({ Text }) => Text),
+        ["Created project app-2", "Created project app-1"],
+      );
+      await assert.rejects(call("ListConfigs", { Project: "app-1", NextToken: "x" }), refused("InvalidNextTokenException"));
+    }));
+
+  test("a copy has its own values, and goes its own way", () =>
+    withWorld(async ({ call }) => {
+      await call("CreateProject", { Name: "app" });
+      await set(call, "app", "dev", { A: "1", B: "${A}" });
+      await call("CloneConfig", { Project: "app", Config: "dev", Name: "dev_copy" });
+      await set(call, "app", "dev", { A: "2", C: "3" });
+      assert.deepEqual(await values(call, "app", "dev_copy"), { A: "1", B: "1", C: "3" });
+      await assert.rejects(
+        call("CloneConfig", { Project: "app", Config: "dev", Name: "dev_copy" }),
+        refused("ResourceExistsException"),
+      );
+      await assert.rejects(
+        call("CloneConfig", { Project: "app", Config: "dev", Name: "stg_copy" }),
+        refused("ValidationException", /must start with/),
+      );
     }));
 });

@@ -63,7 +63,14 @@ const cloneConfig = defineOperation<Input, ConfigResource>({
       await addVersion(tx, { configId: config.id, number: 1, createdAt: call.startedAt }, document);
       await replaceReferences(tx, config.id, referencesIn(config, own));
       const names = [...own.keys()];
-      const about = { ...who(call), at: call.startedAt, config, arn: arnOf(call, config), names };
+      const about = {
+        ...who(call),
+        at: call.startedAt,
+        config,
+        arn: arnOf(call, config),
+        names,
+        diff: { added: names, removed: [], updated: [] },
+      };
       const text = `Copied the values of config ${source.name}`;
       const change = await recordConfigChange(tx, { ...about, text, fromVersion: 0, toVersion: 1 });
       return { version: 1, raised: [...raised, ...change.raised] };

@@ -114,8 +114,9 @@ const rollbackConfig = defineOperation<OfLog, ConfigResource>({
       return after;
     };
     const done = await changeValues(call, config.id, ({ own }) => ({ own: decide(own) }), true);
-    const entry = done.logId === undefined ? undefined : await findActivity(call.sql, done.logId);
-    return { Log: shownLog(entry ?? log) };
+    if (done.logId === undefined)
+      throw refused("There is nothing to roll back: what this entry changed is as it was before it already.");
+    return { Log: shownLog(await logOf(call, config, done.logId)) };
   },
 });
 

@@ -71,7 +71,7 @@ export class Leases {
     }
     const look = { nowMs, isSettled };
     if (this.#wanted < wantedAtOnce) await this.#beginWanted(look);
-    if (isSettled && this.#others < othersAtOnce) await this.#beginOthers(look);
+    if (this.#others < othersAtOnce) await this.#beginOthers(look);
     return false;
   }
 
@@ -114,7 +114,11 @@ export class Leases {
     const most = Math.max(1, Math.floor(caps.most() * shareOfOthers));
     const room = Math.min(othersAtOnce - this.#others, breakers.silence(target) ? 1 : most - caps.inside(target));
     if (room <= 0) return;
-    for (const due of await dueLeasesOf(this.#parts.sql, target, look.nowMs, room)) {
+    for (const due of await dueLeasesOf(this.#parts.sql, target, {
+      nowMs: look.nowMs,
+      limit: room,
+      begunOnly: !look.isSettled,
+    })) {
       if (this.#running.has(due.id) || !caps.enter(target, most)) continue;
       this.#start(due, { ...look, isWanted: false, entered: true });
     }

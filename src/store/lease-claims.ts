@@ -55,11 +55,15 @@ export function dueTargets(sql: Sql): Promise<{ target: string; dueAt: number }[
     .then((rows) => rows.map(({ target, due_at: dueAt }) => ({ target, dueAt })));
 }
 
-/** Of one target, what is due by itself: longest due first. */
-export function dueLeasesOf(sql: Sql, target: string, nowMs: number, limit: number): Promise<DueLease[]> {
+/** Of one target, what is due by itself: longest due first; with `begunOnly`, only those whose end has begun. */
+export function dueLeasesOf(
+  sql: Sql,
+  target: string,
+  { nowMs, limit, begunOnly }: { readonly nowMs: number; readonly limit: number; readonly begunOnly: boolean },
+): Promise<DueLease[]> {
   return sql.query<DueLease>(
     `select id, target, type, state from leases where target = $2 and due_at <= $1 and ${free} and not ${wanted}
-     order by due_at limit $3`,
+       ${begunOnly ? "and state = 'revoking'" : ""} order by due_at limit $3`,
     [nowMs, target, limit],
   );
 }

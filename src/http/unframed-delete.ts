@@ -26,7 +26,7 @@ const bodies = new WeakMap<IncomingMessage, Promise<Buffer | ServiceError>>();
 
 /**
  * The body of a DELETE that came without any framing; undefined for all other requests, whose bodies are read as usual.
- * Empty when none came. @throws ServiceError SerializationException when it came in part, or was none.
+ * As much as came: what is no JSON object has to be refused. @throws ServiceError RequestEntityTooLarge
  */
 export async function unframedBody(incoming: IncomingMessage): Promise<Buffer | undefined> {
   const body = await bodies.get(incoming);
@@ -57,8 +57,9 @@ export class UnframedBodies {
         resolve(found);
       };
       const waiting: Waiting = { chunks: [], size: 0, begun: false, end };
-      const late = setTimeout(() => end(waiting.begun ? unreadable() : Buffer.alloc(0)), waitMs);
-      socket.once("close", () => end(waiting.begun ? unreadable() : Buffer.alloc(0)));
+      const endAsItIs = () => end(Buffer.concat(waiting.chunks)); // a part of a JSON object is none, and refused as such
+      const late = setTimeout(endAsItIs, waitMs);
+      socket.once("close", endAsItIs);
       this.#waiting.set(socket, waiting);
     });
     bodies.set(incoming, body);
@@ -107,6 +108,4 @@ function isJsonObject(bytes: Buffer): boolean {
   }
 }
 
-const unreadable = () =>
-  new ServiceError("SerializationException", "The request body is not one JSON object, or did not arrive in whole.");
 const tooLarge = () => new ServiceError("RequestEntityTooLarge", `The body of this DELETE is larger than ${maxBytes} bytes.`);

@@ -53,6 +53,7 @@ test("the SDK's body is taken, however it is cut, and the connection ends with t
     (name) => [`${head()}{"project":"${name}"}`],
     (name) => [head(), `{"project":"${name}"}`],
     (name) => [head(), '{"pro', `ject":"${name}`, '"}'],
+    (name) => [`${head()}{"note":"}`, `","project":"${name}"}`],
     (name) => [`${head()}{"project":`, `"${name}"}`],
     (name) => [head().slice(0, 15), head().slice(15), `{"project":"${name}"}`],
     (name) => [head().slice(0, 15), `${head().slice(15)}{"note":"}","project":"${name}"}`],

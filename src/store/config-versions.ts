@@ -57,11 +57,6 @@ async function removeBeyond(tx: Sql, configId: string, newest: number): Promise<
   );
 }
 
-/** What a config's values refer to, its own config left out. */
-export async function referencesOf(sql: Sql, configId: string): Promise<ConfigPlace[]> {
-  return sql.query<ConfigPlace>("select project, config from config_references where config_id = $1", [configId]);
-}
-
 export async function replaceReferences(tx: Sql, configId: string, places: readonly ConfigPlace[]): Promise<void> {
   await tx.query("delete from config_references where config_id = $1", [configId]);
   for (const { project, config } of places)

@@ -1,4 +1,3 @@
-import { listed } from "./json-list.ts";
 import type { Sql } from "./sql.ts";
 
 /** `id` is for ever; the name may change. Nobody's name is another's id. */
@@ -38,14 +37,6 @@ export async function listProjects(sql: Sql, { after = "", skip = 0, limit }: Li
     skip,
   ]);
   return rows.map(toProject);
-}
-
-/** Of several, by id. */
-export async function loadProjects(sql: Sql, ids: readonly string[]): Promise<Map<string, Project>> {
-  const rows = await sql.query<ProjectRow>(`select ${columns} from projects where id in ${listed(sql.dialect, 1)}`, [
-    JSON.stringify(ids),
-  ]);
-  return new Map(rows.map((row) => [row.id, toProject(row)]));
 }
 
 /** Keeps the project, and with it what names are taken in it, from being changed by others until the transaction ends. */

@@ -226,7 +226,7 @@ function namesDiff(changes: readonly ConfigChange[]): NamesDiff {
 }
 
 /** `added A, changed B and C, removed D`. */
-export function inWords(changes: readonly ConfigChange[]): string {
+function inWords(changes: readonly ConfigChange[]): string {
   const diff = namesDiff(changes);
   const verbs = { added: "added", updated: "changed", removed: "removed" } as const;
   const parts = (["added", "updated", "removed"] as const).flatMap((kind) => {

@@ -1,6 +1,6 @@
 import { ServiceError } from "../../core/error.ts";
 import { configArn, environmentArn, type Place, projectArn } from "../../core/rekey-arn.ts";
-import { type Config, findConfig, loadConfig } from "../../store/configs.ts";
+import { type Config, findConfig } from "../../store/configs.ts";
 import { type Environment, findEnvironment } from "../../store/environments.ts";
 import { findProject, type Project } from "../../store/projects.ts";
 import type { Call, Resource } from "../operation.ts";
@@ -55,13 +55,6 @@ export async function configResource(input: ConfigInput, call: Call): Promise<Co
   const project = await findProject(call.sql, askedIn);
   const config = project && (await findConfig(call.sql, project.id, asked));
   return { ...configFound(call.services, project?.id ?? askedIn, asked, config?.environment), project, config };
-}
-
-/** The config with this id, as authorization sees it; `undefined` when it is gone. */
-export async function configResourceOf(call: Call, configId: string): Promise<ConfigResource | undefined> {
-  const config = await loadConfig(call.sql, configId);
-  const project = config && (await findProject(call.sql, config.projectId));
-  return config && { ...configFound(call.services, config.projectId, config.name, config.environment), project, config };
 }
 
 /** A config that is there, or would be, as authorization sees it. `projectId` is its project's id if that is there. */

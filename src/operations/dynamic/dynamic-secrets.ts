@@ -4,7 +4,8 @@ import { ServiceError } from "../../core/error.ts";
 import { leaseLimits } from "../../core/lease.ts";
 import { dynamicSecretArn, integrationArn } from "../../core/rekey-arn.ts";
 import { logActivity } from "../../store/activity.ts";
-import { lockConfig } from "../../store/configs.ts";
+import { hasParents } from "../../store/config-inherits.ts";
+import { type Config, lockConfig } from "../../store/configs.ts";
 import {
   type DynamicSecret,
   dynamicSecretsOf,
@@ -128,7 +129,9 @@ const createDynamicSecret = defineOperation<z.infer<typeof createInput>, Dynamic
     };
     checkLimits(secret, most);
     await call.transaction(async (tx) => {
-      if (!(await lockIntegration(tx, integration.id)) || !(await lockConfig(tx, config.id))) throw changedMeanwhile();
+      const there = (await lockIntegration(tx, integration.id)) && (await lockConfig(tx, config.id));
+      if (!there) throw changedMeanwhile();
+      await requireNoInheritance(tx, there);
       if (!(await insertDynamicSecret(tx, secret))) throw nameTaken(input.Name);
       await tell(tx, call, "created", secret);
     });
@@ -139,6 +142,15 @@ const createDynamicSecret = defineOperation<z.infer<typeof createInput>, Dynamic
     };
   },
 });
+
+/** Leases of one config are not shown by others. */
+async function requireNoInheritance(tx: Sql, { id, name, inheritable }: Config): Promise<void> {
+  if (inheritable || (await hasParents(tx, id)))
+    throw new ServiceError(
+      "InvalidRequestException",
+      `Config ${name} ${inheritable ? "is inheritable" : "inherits"}: dynamic secrets and inheritance do not go together.`,
+    );
+}
 
 const getDynamicSecret = defineOperation<z.infer<typeof named>, DynamicSecretResource>({
   name: "GetDynamicSecret",

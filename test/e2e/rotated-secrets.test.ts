@@ -12,24 +12,20 @@ import {
   DescribeSecretCommand,
   GetSecretValueCommand,
   PutSecretValueCommand,
+  ReplicateSecretToRegionsCommand,
   RestoreSecretCommand,
   RotateSecretCommand,
 } from "@aws-sdk/client-secrets-manager";
-import { createConnection } from "mysql2/promise";
-import pg from "pg";
 import { native, nativeOk, refused, secretsClient } from "../support/aws.ts";
 import { commandLine } from "../support/cli.ts";
 import { cli } from "../support/doppler.ts";
-import { type MariaDbServer, mariadbSkip, startMariaDb } from "../support/mariadb-server.ts";
-import { type PostgresServer, postgresSkip, startPostgres } from "../support/postgres-server.ts";
+import { mariadbSkip } from "../support/mariadb-server.ts";
+import { type Login, mariaDatabase, type PairDatabase, postgresDatabase } from "../support/pair-databases.ts";
+import { postgresSkip } from "../support/postgres-server.ts";
 import { type RekeyServer, startRekey } from "../support/rekey-server.ts";
 
 const config = { project: "shop", config: "dev" };
 const daySeconds = 86_400;
-interface Login {
-  readonly username: string;
-  readonly password: string;
-}
 interface Shown {
   readonly id: string;
   readonly state: string;
@@ -40,85 +36,7 @@ interface Shown {
   readonly rotation?: { readonly state: string; readonly reason?: string };
 }
 
-/** A database with two users who may take turns. */
-interface Database {
-  readonly type: "postgres" | "mysql";
-  readonly data: () => object;
-  newPair(): Promise<[Login, Login]>;
-  setPassword(login: Login): Promise<unknown>;
-  logsIn(login: Login): Promise<boolean>;
-  dispose(): Promise<void>;
-}
-
-async function postgresDatabase(): Promise<Database> {
-  const server: PostgresServer = await startPostgres();
-  const root = new pg.Client(server.url);
-  await root.connect();
-  const { host, port } = server;
-  await root.query("create role manager login superuser password 'manager-password'");
-  return {
-    type: "postgres",
-    data: () => ({ host, port, username: "manager", password: "manager-password" }),
-    async newPair() {
-      const word = `app_${randomUUID().slice(0, 8)}`;
-      const pair = ["1", "2"].map((end) => ({ username: `${word}_${end}`, password: `first-password-${end}` }));
-      for (const { username, password } of pair) await root.query(`create role ${username} login password '${password}'`);
-      return pair as [Login, Login];
-    },
-    setPassword: ({ username, password }) => root.query(`alter role ${username} password '${password}'`),
-    async logsIn({ username: user, password }) {
-      const client = new pg.Client({ host, port, user, password, database: "postgres", ssl: false });
-      client.on("error", () => undefined);
-      try {
-        await client.connect();
-        await client.end();
-        return true;
-      } catch (error) {
-        assert.ok(error instanceof pg.DatabaseError, String(error));
-        return false;
-      }
-    },
-    async dispose() {
-      await root.end();
-      await server[Symbol.asyncDispose]();
-    },
-  };
-}
-
-async function mariaDatabase(): Promise<Database> {
-  const server: MariaDbServer = await startMariaDb();
-  const root = await server.connect();
-  const { host, port } = server;
-  await root.query("create user manager@'%' identified by 'manager-password'");
-  await root.query("grant all on *.* to manager@'%' with grant option");
-  return {
-    type: "mysql",
-    data: () => ({ host, port, username: "manager", password: "manager-password" }),
-    async newPair() {
-      const word = `app_${randomUUID().slice(0, 8)}`;
-      const pair = ["1", "2"].map((end) => ({ username: `${word}_${end}`, password: `first-password-${end}` }));
-      for (const { username, password } of pair) await root.query(`create user ${username}@'%' identified by '${password}'`);
-      return pair as [Login, Login];
-    },
-    setPassword: ({ username, password }) => root.query(`alter user ${username}@'%' identified by '${password}'`),
-    async logsIn({ username: user, password }) {
-      try {
-        const client = await createConnection({ host, port, user, password });
-        await client.end();
-        return true;
-      } catch (error) {
-        assert.equal((error as { code?: unknown }).code, "ER_ACCESS_DENIED_ERROR", String(error));
-        return false;
-      }
-    },
-    async dispose() {
-      await root.end();
-      await server[Symbol.asyncDispose]();
-    },
-  };
-}
-
-const kinds: [string, () => Promise<Database>, string | false][] = [
+const kinds: [string, () => Promise<PairDatabase>, string | false][] = [
   ["PostgreSQL", postgresDatabase, postgresSkip],
   ["MariaDB", mariaDatabase, mariadbSkip],
 ];
@@ -126,7 +44,7 @@ const kinds: [string, () => Promise<Database>, string | false][] = [
 for (const [kind, start, skip] of kinds) {
   describe(`rotated secrets on ${kind}`, { skip }, () => {
     let server: RekeyServer;
-    let database: Database;
+    let database: PairDatabase;
     before(async () => {
       [server, database] = await Promise.all([startRekey(), start()]);
       await nativeOk(server, "projects/create", { name: config.project });
@@ -247,6 +165,8 @@ for (const [kind, start, skip] of kinds) {
         assert.match(answer.text, message);
         assert.ok(!answer.text.includes("canary-wrong"));
       }
+      await nativeOk(server, "config-secrets/set", { ...config, secrets: { REFUSED_PORT: "1" } });
+      assert.match((await ask({})).text, /has a secret REFUSED_PORT already/);
       assert.deepEqual((await nativeOk(server, "rotated-secrets/list", config)).rotatedSecrets, await listedNow());
       assert.ok(!server.log().includes("canary-wrong"));
     });
@@ -268,6 +188,11 @@ for (const [kind, start, skip] of kinds) {
       await refused(aws.send(new DeleteSecretCommand({ SecretId })), "InvalidRequestException", managed);
       await refused(
         aws.send(new DeleteSecretCommand({ SecretId, ForceDeleteWithoutRecovery: true })),
+        "InvalidRequestException",
+        managed,
+      );
+      await refused(
+        aws.send(new ReplicateSecretToRegionsCommand({ SecretId, AddReplicaRegions: [{ Region: "eu-west-1" }] })),
         "InvalidRequestException",
         managed,
       );

@@ -91,7 +91,7 @@ export interface IamEndpoint extends AsyncDisposable {
   keysOf(user: string): FakeKey[];
 }
 
-export interface Rights {
+interface Rights {
   readonly actions?: readonly string[];
   readonly on?: "itself" | "everybody";
   readonly path?: string;

@@ -12,6 +12,7 @@ import { abandonRotation, hastenRotation, insertRotation } from "../../store/rot
 import { changeSecret } from "../../store/secrets.ts";
 import type { Sql } from "../../store/sql.ts";
 import { who } from "../configs/activity.ts";
+import { ConfigReader } from "../configs/config-values.ts";
 import type { Call } from "../operation.ts";
 
 /** A rotation that was asked for may be tried again for so long before it counts as failed. */
@@ -79,6 +80,15 @@ export async function beginRotation(tx: Sql, secret: Secret, call: Call): Promis
   const { arn: resource, generation } = saved;
   if (begun) await addEvent(tx, { at, type: "rotation.started", resource, generation, detail: { versionId, origin } });
   return saved;
+}
+
+/** What the config says itself would be hidden behind what it shows. @throws ServiceError */
+export async function requireFree({ services }: Call, config: Config, names: Iterable<string>): Promise<void> {
+  const own = await new ConfigReader(services).own(config);
+  for (const name of names) {
+    if (!own.has(name)) continue;
+    throw new ServiceError("ResourceExistsException", `Config ${config.name} has a secret ${name} already: delete it first.`);
+  }
 }
 
 export const changedMeanwhile = (): ServiceError =>

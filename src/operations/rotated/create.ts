@@ -22,7 +22,7 @@ import { type Call, defineOperation } from "../operation.ts";
 import { randomSuffix } from "../secrets/create-secret.ts";
 import { nameArn } from "../secrets/secret-resource.ts";
 import { sealValue } from "../secrets/value.ts";
-import { beginRotation, changedMeanwhile, tellConfig } from "./change.ts";
+import { beginRotation, changedMeanwhile, requireFree, tellConfig } from "./change.ts";
 import { connectionOf, mustRotate, usableIntegration } from "./look.ts";
 import { functionArnOf, type Recipe, recipeOf } from "./recipe.ts";
 import {
@@ -71,6 +71,7 @@ export const createRotatedSecret = defineOperation<Input, RotatedSecretResource>
     const { Parameters: parameters = {}, Credentials: credentials = [] } = request;
     const values = recipe.values({ connection, parameters, credentials, managerArn });
     const warnings = await mustRotate(recipe, values, connection);
+    await requireFree(call, config, rotatedFieldsOf(request.Name, JSON.stringify(values[0] ?? {})).keys());
     const name = await freeName(call.sql, services.region, ownedName(config.projectId, config.name, request.Name));
     const { secret, fields } = await firstVersion(
       { recipe, name, value: values[0] ?? {}, shownName: request.Name, rotationRules },

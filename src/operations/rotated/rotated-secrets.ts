@@ -19,7 +19,7 @@ import { type ConfigResource, configResource, existingConfig } from "../configs/
 import { type Call, defineOperation, type Operation } from "../operation.ts";
 import { readPageToken, writePageToken } from "../secrets/page-token.ts";
 import { sealValue } from "../secrets/value.ts";
-import { beginRotation, changedMeanwhile, changeOwned, tellConfig } from "./change.ts";
+import { beginRotation, changedMeanwhile, changeOwned, requireFree, tellConfig } from "./change.ts";
 import { createRotatedSecret } from "./create.ts";
 import { mustLogIn } from "./look.ts";
 import { recipeOf } from "./recipe.ts";
@@ -112,6 +112,7 @@ const updateRotatedSecret = defineOperation<z.infer<typeof updateInput>, Rotated
     const rotationRules = periodRules(after.rotationPeriodSeconds, call.services.extendedSchedules);
     const isOtherPeriod = after.rotationPeriodSeconds !== rotated.rotationPeriodSeconds;
     const [removed, added] = isOther ? await namesOf(secret, [rotated.name, after.name], call) : [[], []];
+    await requireFree(call, config, added ?? []);
     const { saved, raised } = await call.transaction(async (tx) => {
       const changed = await changeOwned(tx, secret, (before) =>
         isOtherPeriod ? call.services.reschedule({ ...before, rotationRules }, before.lastRotatedAt ?? before.createdAt) : before,

@@ -15,6 +15,7 @@ import {
   notFound,
   parameterContext,
   requirePrimary,
+  requireUnmanaged,
   requireUsable,
   type SecretResource,
   secretResource,
@@ -151,6 +152,7 @@ async function changePrimary(tx: Sql, id: string, call: Call, decide: (before: S
   const secret = await changeSecret(tx, id, (before) => {
     requireUsable(before);
     requirePrimary(before);
+    requireUnmanaged(before);
     return { ...decide(before), lastChangedAt: call.startedAt };
   });
   if (!secret) throw notFound();

@@ -1,0 +1,101 @@
+// Rotated secrets of configs that are no pairs: a user of a real Redis, and a key of the AWS-compatible endpoint.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { createClient } from "@redis/client";
+import { native, nativeOk } from "../support/aws.ts";
+import { cli } from "../support/doppler.ts";
+import { type IamEndpoint, startIamEndpoint } from "../support/iam-endpoint.ts";
+import { redisSkip, startRedis } from "../support/redis-server.ts";
+import { type RekeyServer, startRekey } from "../support/rekey-server.ts";
+
+const config = { project: "shop", config: "dev" };
+const monthly = 30 * 86_400;
+let server: RekeyServer;
+before(async () => {
+  server = await startRekey();
+  await nativeOk(server, "projects/create", { name: config.project });
+});
+after(() => server[Symbol.asyncDispose]());
+
+const download = async (): Promise<Record<string, string>> =>
+  (
+    await cli(server, "GET /v3/configs/config/secrets/download?project=shop&config=dev&format=json", {
+      token: server.credentials.token,
+    })
+  ).json;
+
+async function rotate(id: string): Promise<void> {
+  await nativeOk(server, "rotated-secrets/rotate", { ...config, id });
+  for (let asked = 0; ; asked++) {
+    const { rotations } = await nativeOk(server, "rotated-secrets/history", { ...config, id });
+    const [newest] = rotations as { state: string; reason?: string }[];
+    if (newest?.state === "succeeded") return;
+    if (newest?.state !== "running" || asked > 1_000) throw new Error(JSON.stringify(newest));
+    await sleep(20);
+  }
+}
+
+test("a user of Redis: a second password, and the first stays for a while", { skip: redisSkip }, async () => {
+  await using redis = await startRedis({ password: "root-password" });
+  await redis.run("ACL", "SETUSER", "app", "on", ">first-password", "~*", "+@all");
+  const logsIn = async (password: string): Promise<boolean> => {
+    const socket = { host: redis.host, port: redis.port, reconnectStrategy: false as const };
+    const client = createClient({ RESP: 2, disableClientInfo: true, username: "app", password, socket }).on(
+      "error",
+      () => undefined,
+    );
+    try {
+      await client.connect();
+      return true;
+    } catch {
+      return false;
+    } finally {
+      client.destroy();
+    }
+  };
+  const data = { host: redis.host, port: redis.port, username: "default", password: "root-password", ssl: false };
+  await nativeOk(server, "integrations/create", { name: "cache", type: "redis", data });
+  const credentials = [{ USERNAME: "app", PASSWORD: "first-password" }];
+  const input = { ...config, name: "CACHE", integration: "cache", rotationPeriodSeconds: monthly };
+  const wrong = await native(server, "rotated-secrets/create", {
+    ...input,
+    credentials: [{ USERNAME: "app", PASSWORD: "wrong" }],
+  });
+  assert.match(wrong.text, /was not accepted/);
+  await nativeOk(server, "rotated-secrets/create", { ...input, credentials });
+  await rotate("CACHE");
+  const values = await download();
+  assert.equal(values.CACHE_USERNAME, "app");
+  assert.notEqual(values.CACHE_PASSWORD, "first-password");
+  for (const password of ["first-password", values.CACHE_PASSWORD ?? ""]) assert.ok(await logsIn(password));
+  await rotate("CACHE");
+  const next = (await download()).CACHE_PASSWORD ?? "";
+  assert.deepEqual([await logsIn(next), await logsIn("first-password")], [true, false]);
+});
+
+test("a key of an AWS IAM user: a new one beside it", async () => {
+  await using aws: IamEndpoint = await startIamEndpoint();
+  const { id, secret } = aws.addUser("deploy", { actions: [] });
+  const actions = ["iam:CreateAccessKey", "iam:ListAccessKeys", "iam:DeleteAccessKey"];
+  const manager = aws.addUser("manager", { actions, on: "everybody" });
+  const data = { accessKeyId: manager.id, secretAccessKey: manager.secret, endpoint: aws.url };
+  await nativeOk(server, "integrations/create", { name: "aws", type: "aws-iam", data });
+  const input = {
+    ...config,
+    name: "DEPLOY",
+    integration: "aws",
+    rotationPeriodSeconds: monthly,
+    parameters: { USERNAME: "deploy" },
+    credentials: [{ ACCESS_KEY_ID: id, SECRET_ACCESS_KEY: secret }],
+  };
+  const stranger = await native(server, "rotated-secrets/create", { ...input, parameters: { USERNAME: "manager" } });
+  assert.match(stranger.text, /is not of user manager/);
+  await nativeOk(server, "rotated-secrets/create", input);
+  assert.equal((await download()).DEPLOY_ACCESS_KEY_ID, id);
+  await rotate("DEPLOY");
+  const values = await download();
+  const made = aws.keysOf("deploy").find((key) => key.id !== id);
+  assert.deepEqual([values.DEPLOY_ACCESS_KEY_ID, values.DEPLOY_SECRET_ACCESS_KEY], [made?.id, made?.secret]);
+  assert.equal(aws.keysOf("deploy").length, 2);
+});

@@ -17,8 +17,8 @@ const permission = "rekey:GetConfigSecrets";
 const recheckMs = 5_000;
 /** Below any time after which a silent connection is taken for dead. */
 const pingMs = 10_000;
-/** The CLI drops two events that it reads at once. */
-const spacingMs = 250;
+/** The CLI drops two events that it reads at once, which a busy one does when they come in quick succession. */
+const spacingMs = 1_000;
 /** A client that does not read gets no more. */
 const maxUnreadBytes = 16 * 1024;
 

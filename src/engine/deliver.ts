@@ -91,7 +91,7 @@ async function attempt(parts: EngineParts, webhook: Webhook, delivery: Delivery)
   try {
     const { secret, ...secrets } = await openSecrets(parts, webhook);
     const url = new URL(webhook.url);
-    if (refusesAddress(url.hostname, [])(url.hostname)) return "its address is one of this machine or its metadata";
+    if (refusesAddress(url.hostname, [])(url.hostname)) return special;
     const body = webhook.payload ?? delivery.event;
     const authorization = authorizationHeader(secrets);
     const headers = {
@@ -101,13 +101,34 @@ async function attempt(parts: EngineParts, webhook: Webhook, delivery: Delivery)
       ...(authorization !== undefined && { authorization }),
       ...(secret !== undefined && { "x-doppler-signature": signature(secret, body) }),
     };
-    const options = { label: "webhook", changing: false, timeoutMs, ca: undefined, allowAddresses: [] };
+    const options = {
+      label: "webhook",
+      changing: false,
+      timeoutMs,
+      ca: undefined,
+      allowAddresses: [],
+      statusOnly: true,
+    } as const;
     const { status } = await send({ method: "POST", url, headers, body }, options);
     return status >= 200 && status < 300 ? undefined : `it answered with status ${status}`;
   } catch (error) {
-    if (error instanceof RotatorError || error instanceof ServiceError) return error.message;
+    if (error instanceof RotatorError) return inWords(error);
+    if (error instanceof ServiceError) return error.message;
     throw error;
   }
+}
+
+const special = "its address is one of this machine or its metadata";
+const words: Readonly<Record<string, string>> = {
+  timeout: `it did not answer in ${timeoutMs / 1000} s`,
+  tls: "its certificate could not be verified",
+  invalid: special,
+};
+
+/** What went wrong, with the system's code for it if there is one. */
+function inWords({ outcome, message }: RotatorError): string {
+  const [, code] = /\(([A-Z_]+)\)$/.exec(message) ?? [];
+  return `${words[outcome] ?? "it cannot be reached"}${code === undefined ? "" : ` (${code})`}`;
 }
 
 /** As receivers compute it over the body: `sha256=` and hexadecimal digits. */

@@ -16,6 +16,8 @@ export interface SendOptions {
   readonly ca: string | undefined;
   /** Addresses that are asked though they are special. */
   readonly allowAddresses: readonly string[];
+  /** What stands in the answer is not read: its text is empty. */
+  readonly statusOnly?: true;
 }
 
 export interface Answer {
@@ -53,7 +55,7 @@ interface Exchange {
 
 async function exchange(
   { method, url, headers, body }: FilledRequest,
-  { ca, allowAddresses }: SendOptions,
+  { ca, allowAddresses, statusOnly }: SendOptions,
   { signal, sent }: Exchange,
 ): Promise<Answer> {
   const secure = url.protocol === "https:";
@@ -75,7 +77,7 @@ async function exchange(
   request.end(body);
   const response = await answered;
   try {
-    return { status: response.statusCode ?? 0, text: await readBounded(response) };
+    return { status: response.statusCode ?? 0, text: statusOnly ? "" : await readBounded(response) };
   } finally {
     response.destroy();
   }

@@ -105,6 +105,8 @@ forEachStore((_name, open) => {
     const service = await w.call("service-tokens create", { Project: "shop", Config: "dev", Name: "ci" });
     const key = (service.Token as { Key: string }).Key;
     await w.call("service-accounts create", { Name: "robot", WorkplaceRole: { Identifier: "admin" } });
+    const PolicyArn = await w.newPolicy("tokens", { Effect: "Allow", Action: "rekey:CreateToken", Resource: "*" });
+    await w.call("policies attach", { PolicyArn, UserName: "robot" });
     const robot = String((await w.call("service-account-tokens create", { ServiceAccount: "robot", Name: "x" })).ApiKey);
     for (const token of [bob, key, robot])
       await assert.rejects(w.bearer(token, "cli-logins approve", { Code }), refused("AccessDeniedException"));

@@ -1,5 +1,11 @@
 import assert from "node:assert/strict";
 import { createHmac, randomUUID } from "node:crypto";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createServer } from "node:https";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Plaintext } from "../../src/core/plaintext.ts";
@@ -13,6 +19,7 @@ import { newConfig } from "../support/config-rows.ts";
 import { openWorld } from "../support/engine-world.ts";
 import { identityWorld } from "../support/identity-world.ts";
 import { region } from "../support/keys.ts";
+import { hasOpenssl, makeCertificate, unlessCi } from "../support/server-process.ts";
 import { forEachStore } from "../support/stores.ts";
 import { startReceiver } from "../support/webhook-receiver.ts";
 
@@ -221,6 +228,30 @@ forEachStore((_name, open) => {
       const [delivery] = await w.state(id);
       assert.match(delivery?.error ?? "", /address/, JSON.stringify(delivery));
     }
+  });
+
+  test("a certificate that nobody vouches for is not spoken to, and what is answered is not read", {
+    skip: unlessCi(!hasOpenssl() && "openssl is not installed"),
+  }, async () => {
+    const w = await delivering(await open());
+    const home = mkdtempSync(join(tmpdir(), "rekey-webhooks-"));
+    const cert = readFileSync(makeCertificate(home));
+    let asked = 0;
+    const server = createServer({ key: readFileSync(join(home, "server.key")), cert }, () => {
+      asked += 1;
+    }).listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const id = await w.add(`https://localhost:${(server.address() as AddressInfo).port}/`, { secret: "s3cret" });
+    await using receiver = await startReceiver();
+    receiver.answer = (_received, response) => response.writeHead(200, { "content-encoding": "gzip" }).end("x".repeat(2_000_000));
+    const talkative = await w.add(receiver.url);
+    await w.change();
+    await w.round();
+    server.close();
+    rmSync(home, { recursive: true });
+    assert.match((await w.state(id))[0]?.error ?? "", /certificate could not be verified \(/);
+    assert.equal(asked, 0);
+    assert.equal((await w.state(talkative))[0]?.outcome, "delivered");
   });
 
   test("webhooks are made, changed and listed without their secrets", async () => {

@@ -231,7 +231,7 @@ export async function beginRevocations(tx: Sql, scope: LeaseScope, reason: Lease
   const { text, values } = scoped(scope, 3);
   const rows = await tx.query(
     `update leases set ${revoking} where id in (
-       select id from leases where ${text} and state in ('creating', 'active') limit 1000) returning id`,
+       select id from leases where ${text} and state <> 'ended' and state <> 'revoking' limit 1000) returning id`,
     [reason, nowMs, ...values],
   );
   return rows.length;

@@ -21,7 +21,7 @@ import {
   listServiceTokens,
   loadServiceToken,
 } from "../../src/store/service-tokens.ts";
-import type { Row, Sql, SqlValue } from "../../src/store/sql.ts";
+import type { Sql } from "../../src/store/sql.ts";
 import {
   anyDeliveryDue,
   claimDeliveries,
@@ -36,44 +36,8 @@ import { dataFolder } from "../support/audit.ts";
 import { newConfig } from "../support/config-rows.ts";
 import { account, region } from "../support/keys.ts";
 import { type OperationsWorld, operationsWorld } from "../support/operations-world.ts";
+import { fullScans, recording, smallTables } from "../support/plans.ts";
 import { forEachStore } from "../support/stores.ts";
-
-/** The same store; the statements that it is given are kept. */
-function recording(sql: Sql): { sql: Sql; statements: Set<string> } {
-  const statements = new Set<string>();
-  const wrap = (inner: Sql): Sql => ({
-    dialect: inner.dialect,
-    query<R extends object = Row>(text: string, values?: readonly SqlValue[]) {
-      statements.add(text);
-      return inner.query<R>(text, values);
-    },
-    transaction: (work) => inner.transaction((tx) => work(wrap(tx))),
-    close: () => inner.close(),
-  });
-  return { sql: wrap(sql), statements };
-}
-
-/** Tables that hold a few rows at most, whatever the store holds. */
-const smallTables = /\b(meta|ring_keys|ring_key_versions|key_aliases|migrations)\b/;
-
-/** Steps of the plan that read a whole table. */
-async function fullScans(sql: Sql, text: string): Promise<string[]> {
-  if (!/^\s*(select|with|insert|update|delete)\b/i.test(text)) return [];
-  if (sql.dialect === "sqlite") {
-    const places = (text.match(/\$\d+/g) ?? []).reduce((most, place) => Math.max(most, Number(place.slice(1))), 0);
-    const steps = await sql.query<{ detail: string }>(`explain query plan ${text}`, Array(places).fill(null));
-    // The outbox holds what the last moments brought; an index may be walked from its end when a bound stops that.
-    const bounded = /\blimit\b|\bmin\(/.test(text);
-    const fine = bounded ? /^SCAN .* USING (COVERING )?INDEX|^SCAN (json_each|audit_outbox|due)\b/ : /^SCAN json_each\b/;
-    return steps.map(({ detail }) => detail).filter((detail) => detail.startsWith("SCAN ") && !fine.test(detail));
-  }
-  const plan = await sql.transaction(async (tx) => {
-    // A table of few rows is read whole in any case: so it must not be the choice, only the last resort.
-    await tx.query("set local enable_seqscan = off");
-    return tx.query<{ "QUERY PLAN": string }>(`explain (generic_plan) ${text}`);
-  });
-  return plan.map((row) => row["QUERY PLAN"]).filter((line) => line.includes("Seq Scan on"));
-}
 
 const token = (n: number) => `00000000-0000-4000-8000-00000000000${n}`;
 const id = { SecretId: "a" };

@@ -134,6 +134,7 @@ describe("leases of mongodb on a wire fake", () => {
     const making = leaseFailure(target.create(connection, settings, user, leaseTools()));
     while (server.stalled() === 0) await new Promise((resolve) => setTimeout(resolve, 5));
     await target.revoke(connection, settings, user, leaseTools());
+    assert.equal(server.stalled(), 0);
     assert.equal((await making).outcome, "unknown");
     assert.equal(await subject().exists(user.name), false);
   });

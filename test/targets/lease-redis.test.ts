@@ -8,7 +8,7 @@ import { type LeaseSubject, lease, leaseContract, leaseFailure, leaseTools, prob
 
 const rootPassword = "password-of-default";
 const managerPassword = "canary-of-the-manager";
-const managerRights = ["+acl|setuser", "+acl|deluser", "+acl|users", "+acl|save", "+acl|dryrun", "+client|kill"];
+const managerRights = ["+acl|setuser", "+acl|deluser", "+acl|users", "+acl|save", "+acl|dryrun"];
 
 describe("leases of redis", { skip: redisSkip }, () => {
   let server: RedisServer;

@@ -52,7 +52,8 @@ forEachStore((_name, open) => {
       ["b"],
     );
     assert.equal(await findUser(sql, "B"), undefined);
-    assert.deepEqual(await findUser(sql, "b"), { id: "AIDAb", name: "b", arn: `arn:aws:iam::${account}:user/b`, createdAt: 1 });
+    const person = { kind: "person", role: null, createdAt: 1 };
+    assert.deepEqual(await findUser(sql, "b"), { id: "AIDAb", name: "b", arn: `arn:aws:iam::${account}:user/b`, ...person });
   });
 
   test("a principal is what its rows say at the moment", async () => {

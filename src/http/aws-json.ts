@@ -2,6 +2,7 @@ import type { ServerResponse } from "node:http";
 import { type ErrorCode, ServiceError } from "../core/error.ts";
 import type { Operation } from "../operations/operation.ts";
 import { type Api, type ApiRequest, dispatch, type Identified, logBug } from "./dispatch.ts";
+import { readJsonObject } from "./json-body.ts";
 import type { RawRequest } from "./raw-request.ts";
 
 const contentType = "application/x-amz-json-1.1";
@@ -49,7 +50,7 @@ export async function answerAwsJson(request: RawRequest, response: ServerRespons
       if (!operation) throw new ServiceError("UnknownOperationException", "The operation is not known to this service.");
       return operation;
     },
-    body: () => readJson(request.body),
+    body: () => withoutNulls(readJsonObject(request.body)),
   };
   try {
     const output = await dispatch(apiRequest, door.api);
@@ -78,16 +79,6 @@ function send(response: ServerResponse, status: number, body: string, requestId:
     "Content-Length": Buffer.byteLength(body),
   });
   response.end(body);
-}
-
-function readJson(body: Buffer): object {
-  try {
-    const parsed: unknown = JSON.parse(body.length === 0 ? "{}" : body.toString("utf8"));
-    if (typeof parsed === "object" && parsed !== null && !Array.isArray(parsed)) return withoutNulls(parsed);
-  } catch {
-    // Answered below, without the text: it may hold a secret value.
-  }
-  throw new ServiceError("SerializationException", "The request body is not a JSON object.");
 }
 
 /** SDKs of some languages send absent members as null. */

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { ServiceError } from "../core/error.ts";
+import { readJsonObject } from "./json-body.ts";
 import type { RawRequest } from "./raw-request.ts";
 import { isDopplerSdk } from "./unframed-delete.ts";
 
@@ -25,7 +25,7 @@ export class Asked {
 
   /** @throws ServiceError SerializationException */
   get body(): Readonly<Record<string, unknown>> {
-    this.#body ??= readJson(this.raw.body);
+    this.#body ??= readJsonObject(this.raw.body) as Record<string, unknown>;
     return this.#body;
   }
 
@@ -35,16 +35,6 @@ export class Asked {
     const value = inBody === undefined || inBody === null || inBody === "" ? this.query.get(name) : inBody;
     return value === null || value === "" ? undefined : value;
   }
-}
-
-function readJson(body: Buffer): Readonly<Record<string, unknown>> {
-  try {
-    const parsed: unknown = JSON.parse(body.length === 0 ? "{}" : body.toString("utf8"));
-    if (typeof parsed === "object" && parsed !== null && !Array.isArray(parsed)) return parsed as Record<string, unknown>;
-  } catch {
-    // Answered below, without the text: it may hold a secret value.
-  }
-  throw new ServiceError("SerializationException", "The request body is not a JSON object.");
 }
 
 /** How a member of an operation's input is read from a request; what is of another type stays so, and is refused there. */

@@ -4,6 +4,7 @@ import { ServiceError } from "../core/error.ts";
 import { isRegion } from "../core/region.ts";
 import type { Operation } from "../operations/operation.ts";
 import { type Api, type ApiRequest, dispatch, type Identified, logBug } from "./dispatch.ts";
+import { readJsonObject } from "./json-body.ts";
 import { type Shape, shapeOf, toMembers, toNative } from "./member-names.ts";
 import { describeApi } from "./openapi.ts";
 import { sendProblem } from "./problem.ts";
@@ -61,7 +62,7 @@ async function answer(request: FastifyRequest, reply: FastifyReply, { door, oper
     secure: raw.secure,
     authenticate: async () => inRegion(await door.authenticate(raw), raw),
     operation: () => operation,
-    body: () => withToken(toMembers(readJson(raw.body), shape), shape, raw.headers["idempotency-key"]),
+    body: () => withToken(toMembers(readJsonObject(raw.body), shape), shape, raw.headers["idempotency-key"]),
   };
   try {
     const output = await dispatch(apiRequest, door.api);
@@ -79,16 +80,6 @@ function inRegion(caller: Identified, { headers }: RawRequest): Identified {
   if (typeof region !== "string" || !isRegion(region))
     throw new ServiceError("ValidationException", "Header Rekey-Region must be an AWS region such as eu-central-1.");
   return { ...caller, region };
-}
-
-function readJson(body: Buffer): object {
-  try {
-    const parsed: unknown = JSON.parse(body.length === 0 ? "{}" : body.toString("utf8"));
-    if (typeof parsed === "object" && parsed !== null && !Array.isArray(parsed)) return parsed;
-  } catch {
-    // Answered below, without the text: it may hold a secret value.
-  }
-  throw new ServiceError("SerializationException", "The request body is not a JSON object.");
 }
 
 /**

@@ -143,7 +143,10 @@ export async function updateConfig(
     Number(locked),
     Number(inheritable),
   ]);
-  await tx.query("update dynamic_secrets set config = $2 where config_id = $1 and config <> $2", [id, name]);
+  await tx.query("update dynamic_secrets set config = $2 where config_id = $1 and deleted_at is null and config <> $2", [
+    id,
+    name,
+  ]);
 }
 
 export async function deleteConfig(tx: Sql, id: string): Promise<void> {

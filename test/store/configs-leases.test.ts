@@ -62,4 +62,18 @@ forEachStore((_name, open) => {
     const recipe = { Project: "shop", Name: "DB", Integration: "main", Settings: { roles: ["readers"] } };
     for (const Config of ["stg", "prd"]) await assert.rejects(call("CreateDynamicSecret", { ...recipe, Config }), why);
   });
+
+  test("what is leased and what is written do not hide each other", { skip: postgresSkip }, async () => {
+    await using world = await leaseWorld(await open(), newFolder());
+    const { call } = world;
+    await onServer(server, "drop role if exists readers");
+    await world.setUp(server);
+    const set = (Config: string, Secrets: object) => call("SetConfigSecrets", { Project: "shop", Config, Secrets });
+    for (const name of ["DB_PASSWORD", "DB_LEASE_ID"])
+      await assert.rejects(set("dev", { [name]: "x" }), refused("InvalidRequestException", /dynamic secret DB/));
+    await set("dev", { DB_NAME: "x" });
+    await set("stg", { DB_PASSWORD: "x" });
+    const recipe = { Project: "shop", Config: "stg", Name: "DB", Integration: "main", Settings: { roles: ["readers"] } };
+    await assert.rejects(call("CreateDynamicSecret", recipe), refused("InvalidRequestException", /DB_PASSWORD already/));
+  });
 });

@@ -10,9 +10,11 @@ import { recordConfigChange } from "../../store/config-changes.ts";
 import { lockConfigNames, lockWithReaders } from "../../store/config-generations.ts";
 import { addVersion, referredIds, replaceReferences, type SealedDocument, versionContext } from "../../store/config-versions.ts";
 import { type Config, findConfig, findRootConfig, loadConfig, lockConfig } from "../../store/configs.ts";
+import { dynamicSecretsOf } from "../../store/dynamic-secrets.ts";
 import { rotatedNames } from "../../store/rotated-fields.ts";
 import type { Sql } from "../../store/sql.ts";
 import { refuseUntrusted } from "../config-access/trusted-ips.ts";
+import { leaseNames } from "../dynamic/lease-names.ts";
 import type { Call } from "../operation.ts";
 import { hintConfigs, who } from "./activity.ts";
 import { arnOf, refused, requireReading, tooMany } from "./config-input.ts";
@@ -115,13 +117,8 @@ async function promote(call: Call, reader: ConfigReader, branch: Config, promoti
 
 /** Checks what may be written, and seals it. */
 export async function prepareEdit(call: Call, edit: Edit): Promise<SealedEdit> {
-  const { config, changes, next, before } = edit;
-  const mounted = await rotatedNames(call.sql, config.id);
-  for (const { name } of changes) {
-    const rotated = next.has(name) ? rotatedSecretOf(name, mounted) : undefined;
-    if (rotated !== undefined)
-      throw refused(`Secret ${name} is set by the rotated secret ${rotated} of config ${config.name}: choose another name.`);
-  }
+  const { config, next, before } = edit;
+  await requireFree(call, edit);
   await authorizeReferences(call, edit);
   const references = referencesIn(config, next);
   if (references.length > maxReferred) throw tooMany(`The values of a config can refer to ${maxReferred} other configs.`);
@@ -132,6 +129,24 @@ export async function prepareEdit(call: Call, edit: Edit): Promise<SealedEdit> {
   const document = await envelope.seal(plaintext, versionContext(config.id, config.version + 1), key.id);
   plaintext.reveal().fill(0);
   return { ...edit, document, references, added: references.filter((place) => !known.has(keyOf(place))) };
+}
+
+/** What rotated and dynamic secrets show is not hidden by what somebody writes. */
+async function requireFree(call: Call, { config, changes, next }: Edit): Promise<void> {
+  const written = changes.flatMap(({ name }) => (next.has(name) ? [name] : []));
+  const mounted = await rotatedNames(call.sql, config.id);
+  for (const name of written) {
+    const rotated = rotatedSecretOf(name, mounted);
+    if (rotated !== undefined)
+      throw refused(`Secret ${name} is set by the rotated secret ${rotated} of config ${config.name}: choose another name.`);
+  }
+  for (const secret of await dynamicSecretsOf(call.sql, config.id)) {
+    if (!written.some((name) => name.startsWith(`${secret.name}_`))) continue;
+    const leased = await leaseNames(secret, call);
+    const taken = written.find((name) => leased.includes(name));
+    if (taken !== undefined)
+      throw refused(`Secret ${taken} is set by the dynamic secret ${secret.name} of config ${config.name}: choose another name.`);
+  }
 }
 
 /** Whoever makes a config show what another one has must be allowed to read it there, whether it is there or not. */

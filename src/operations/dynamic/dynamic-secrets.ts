@@ -21,6 +21,7 @@ import type { Sql } from "../../store/sql.ts";
 import type { LeaseFinding, LeaseTarget } from "../../targets/lease-target.ts";
 import { who } from "../configs/activity.ts";
 import { type ConfigResource, configResource, existingConfig } from "../configs/config-resource.ts";
+import { ConfigReader } from "../configs/config-values.ts";
 import { type Call, defineOperation, type Operation } from "../operation.ts";
 import { type Members, openIntegration, parseMembers, targetOf, targetRefusal, toolsFor } from "./connection.ts";
 import {
@@ -35,6 +36,7 @@ import {
   shown,
 } from "./dynamic-secret-input.ts";
 import { integrationId } from "./integration-input.ts";
+import { leaseNames } from "./lease-names.ts";
 
 const settings = z.record(z.string().max(128), z.unknown());
 const createInput = z.object({
@@ -128,6 +130,7 @@ const createDynamicSecret = defineOperation<z.infer<typeof createInput>, Dynamic
       updatedAt: call.startedAt,
     };
     checkLimits(secret, most);
+    await requireUnwritten(call, config, secret);
     await call.transaction(async (tx) => {
       const there = (await lockIntegration(tx, integration.id)) && (await lockConfig(tx, config.id));
       if (!there) throw changedMeanwhile();
@@ -142,6 +145,16 @@ const createDynamicSecret = defineOperation<z.infer<typeof createInput>, Dynamic
     };
   },
 });
+
+async function requireUnwritten(call: Call, config: Config, secret: DynamicSecret): Promise<void> {
+  const shown = await new ConfigReader(call.services).view(config);
+  const taken = (await leaseNames(secret, call)).find((name) => shown.has(name));
+  if (taken !== undefined)
+    throw new ServiceError(
+      "InvalidRequestException",
+      `Config ${config.name} has a secret ${taken} already, which leases of ${secret.name} would hide: choose another name.`,
+    );
+}
 
 /** Leases of one config are not shown by others. */
 async function requireNoInheritance(tx: Sql, { id, name, inheritable }: Config): Promise<void> {

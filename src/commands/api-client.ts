@@ -1,8 +1,8 @@
-import { readFileSync, statSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Flags } from "../config.ts";
 import { builtinFunctionNames } from "../functions/builtin.ts";
 import { CommandError, isUnreachable } from "./command-error.ts";
+import { findServer, localCredentials } from "./known-servers.ts";
 import type { Answer } from "./output.ts";
 import { readSettings } from "./settings-options.ts";
 
@@ -14,49 +14,32 @@ export interface Connection {
   readonly region?: string;
 }
 
-/** Where a server's first start leaves the root user's credentials, seen from where it was started. */
-export const localCredentials = "./.rekey/root-credentials.json";
-/** Whether we were told the server's address, or took it from that file, where it may have become old. */
+/** Whether we were told the server's address, or took it from the file of its first start, where it may have become old. */
 const fromFile = new WeakSet<Connection>();
 const timeoutMs = 60_000;
 const maxTries = 4;
 
 /**
- * From flags and environment, else from the file that the server's first start left in ./.rekey.
- * @throws CommandError for usage when there is neither.
+ * From flags and environment, else from a login, or the file that the server's first start left in ./.rekey.
+ * @throws CommandError for usage when there is none of these.
  */
 export function connectionFrom(flags: Flags): Connection {
-  const { endpoint, token } = readSettings("client", flags);
+  const given = readSettings("client", flags);
+  const told = (value: string | undefined) => value && { value, source: "" };
+  const [endpointTold, tokenTold] = [told(given.endpoint), told(given.token)];
+  const { endpoint, token } = findServer(
+    { ...(endpointTold && { endpoint: endpointTold }), ...(tokenTold && { token: tokenTold }) },
+    process.cwd(),
+  );
   const region = typeof flags.region === "string" ? flags.region : process.env.REKEY_REGION;
-  const found = endpoint && token ? undefined : readCredentials(localCredentials);
-  if (found) warnOfLooseMode(localCredentials);
-  const from = { endpoint: endpoint ?? found?.endpoint, token: token ?? found?.token };
-  if (from.endpoint === undefined || from.token === undefined)
+  if (!endpoint || !token)
     throw new CommandError(
       2,
-      `there is no ${localCredentials} here: set REKEY_ENDPOINT and REKEY_TOKEN, or give --endpoint and --token`,
+      `there is no ${localCredentials} here: set REKEY_ENDPOINT and REKEY_TOKEN, give --endpoint and --token, or run rekey login`,
     );
-  const connection = { endpoint: from.endpoint, token: from.token, ...(region ? { region } : {}) };
-  if (endpoint === undefined) fromFile.add(connection);
+  const connection = { endpoint: endpoint.value, token: token.value, ...(region ? { region } : {}) };
+  if (endpoint.source === localCredentials) fromFile.add(connection);
   return connection;
-}
-
-/** On standard error, when others may read that file. */
-export function warnOfLooseMode(path: string): void {
-  if ((statSync(path).mode & 0o077) !== 0)
-    process.stderr.write(`rekey: warning: others may read ${path}, which lets them do everything; run chmod 600 ${path}\n`);
-}
-
-/** What `root-credentials.json` tells; undefined when there is none. @throws CommandError for usage when it cannot be read. */
-export function readCredentials(path: string): { endpoint?: string; token?: string } | undefined {
-  try {
-    const read: unknown = JSON.parse(readFileSync(path, "utf8"));
-    return typeof read === "object" && read !== null ? read : undefined;
-  } catch (error) {
-    if (error instanceof SyntaxError) throw new CommandError(2, `${path} is damaged: set REKEY_ENDPOINT and REKEY_TOKEN`);
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
-    throw new CommandError(2, `${path} cannot be read: set REKEY_ENDPOINT and REKEY_TOKEN`, { cause: error });
-  }
 }
 
 /**

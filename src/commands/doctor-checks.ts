@@ -6,7 +6,7 @@ import { ConfigError, ServiceError } from "../core/error.ts";
 import { encryptionContext } from "../core/value-context.ts";
 import { credentialsFile, databaseFile, looseModes } from "../open-store.ts";
 import type { Sql } from "../store/sql.ts";
-import { readCredentials } from "./api-client.ts";
+import { readCredentials } from "./known-servers.ts";
 import { type LocalStore, lacking, storeName } from "./local-store.ts";
 
 /** One finding. A problem keeps Rekey from working; advice is what could be better. */

@@ -28,7 +28,10 @@ export interface RunOptions {
 /** Runs `rekey` to its end. */
 export async function run(args: readonly string[], { input = "", env, cwd }: RunOptions = {}): Promise<Ran> {
   const { PATH, NODE_COMPILE_CACHE } = process.env;
-  const child = spawn(process.execPath, [program, ...args], { env: { PATH, NODE_COMPILE_CACHE, ...env }, cwd });
+  const child = spawn(process.execPath, [program, ...args], {
+    env: { PATH, NODE_COMPILE_CACHE, HOME: "/nowhere", ...env }, // no login of whoever runs the tests
+    cwd,
+  });
   child.stdin.on("error", () => undefined); // it may end without having read all of it
   child.stdin.end(input);
   const [bytes, err] = await Promise.all([buffer(child.stdout), text(child.stderr), once(child, "close")]);

@@ -33,6 +33,7 @@ export async function configCli(options: StartOptions = {}): Promise<ConfigCli> 
   const folder = mkdtempSync(join(tmpdir(), "rekey-run-"));
   mkdirSync(join(folder, "home"));
   const { token } = server.credentials;
+  const begun = new Set<ChildProcess>();
   const place = { REKEY_PROJECT: "shop", REKEY_CONFIG: "dev" };
   const env = { HOME: join(folder, "home"), REKEY_ENDPOINT: server.endpoint, REKEY_TOKEN: token, ...place };
   const send = async (path: string, method: string, body?: object) => {
@@ -57,6 +58,7 @@ export async function configCli(options: StartOptions = {}): Promise<ConfigCli> 
       const child = spawn(process.execPath, [program, ...args], { env: { PATH, ...env, ...own }, cwd: folder });
       let shown = "";
       for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text: string) => (shown += text));
+      begun.add(child.once("close", () => begun.delete(child)));
       return Object.assign(child, { shown: () => shown });
     },
     async set(secrets, config = "dev") {
@@ -67,6 +69,7 @@ export async function configCli(options: StartOptions = {}): Promise<ConfigCli> 
       return String((made.token as Record<string, unknown>).key);
     },
     async [Symbol.asyncDispose]() {
+      for (const child of begun) child.kill("SIGTERM"); // of tests that failed
       await server[Symbol.asyncDispose]();
       rmSync(folder, { recursive: true, force: true });
     },
@@ -77,4 +80,11 @@ export async function configCli(options: StartOptions = {}): Promise<ConfigCli> 
 export async function until(what: string, isSo: () => boolean | Promise<boolean>): Promise<void> {
   for (const giveUpAt = Date.now() + 90_000; !(await isSo()); await sleep(20))
     if (Date.now() > giveUpAt) throw new Error(`it did not come to pass: ${what}`);
+}
+
+/** Waits until a child has shown something. */
+export async function shows(child: { shown(): string }, what: RegExp): Promise<void> {
+  await until(`${String(what)} is shown`, () => what.test(child.shown())).catch((error: Error) => {
+    throw new Error(`${error.message}; there is: ${child.shown()}`);
+  });
 }

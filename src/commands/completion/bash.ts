@@ -40,8 +40,10 @@ _rekey() {
     if [[ -n $expects ]]; then expects=''; continue; fi
     if [[ $at == run && ( $word == '--' || $word != -* ) ]]; then
       [[ $word == '--' ]] && ((index++))
-      if ((index < COMP_CWORD)) && declare -F _command_offset >/dev/null; then _command_offset "$index"; return; fi
-      break
+      if ((index == COMP_CWORD)); then mapfile -t COMPREPLY < <(compgen -c -- "$current")
+      elif declare -F _command_offset >/dev/null; then _command_offset "$index"
+      else mapfile -t COMPREPLY < <(compgen -f -- "$current"); fi
+      return
     fi
     if [[ $word == -* ]]; then
       if [[ " $(_rekey_file_flags "$at") " == *" $word "* ]]; then expects=file
@@ -52,7 +54,6 @@ _rekey() {
   if [[ $current == '=' ]]; then current=''; fi
   if [[ $expects == file ]]; then mapfile -t COMPREPLY < <(compgen -f -- "$current"); return; fi
   if [[ $expects == text ]]; then return; fi
-  if [[ $at == run && \${COMP_WORDS[COMP_CWORD - 1]} == '--' ]]; then mapfile -t COMPREPLY < <(compgen -c -- "$current"); return; fi
   if [[ $current == -* ]]; then mapfile -t COMPREPLY < <(compgen -W "$(_rekey_flags "$at")" -- "$current"); return; fi
   mapfile -t COMPREPLY < <(compgen -W "$(_rekey_commands "$at")" -- "$current")
 }

@@ -6,6 +6,8 @@ import type { Lease } from "./leased-values.ts";
 /** What a keeper needs of its surroundings. */
 export interface KeeperOptions {
   readonly connection: { readonly endpoint: string; readonly token: string };
+  /** What was asked for; absent: as long as it was given, in whole minutes. */
+  readonly ttlSeconds?: number | undefined;
   warn(text: string): void;
   /** Told once for a lease that cannot live on, some time before it ends. */
   onEnding?(lease: Lease): void;
@@ -17,6 +19,8 @@ interface Kept extends Lease {
 }
 
 const releaseWaitMs = 10_000;
+/** A renewal that gains less has met the longest life of its lease. */
+const leastGainMs = 1_000;
 /** Timers cannot wait longer than 24 days. */
 const longestWaitMs = 86_400_000;
 
@@ -36,8 +40,9 @@ export class LeaseKeeper {
 
   keep(leases: readonly Lease[]): void {
     for (const lease of leases) {
-      const ttlSeconds = Math.max(1, Math.round((lease.expiresAt - Date.now()) / 1000));
-      this.#schedule({ ...lease, ttlSeconds, isWarned: false });
+      // Some seconds of it went by until it was here.
+      const ttlSeconds = Math.ceil((lease.expiresAt - Date.now()) / 60_000) * 60;
+      this.#schedule({ ...lease, ttlSeconds: this.#options.ttlSeconds ?? ttlSeconds, isWarned: false });
     }
   }
 
@@ -68,12 +73,11 @@ export class LeaseKeeper {
 
   async #renew(lease: Kept): Promise<void> {
     const { connection, warn } = this.#options;
-    const askedAt = Date.now();
     try {
       const answer = await callApi(connection, "leases/renew", { leaseId: lease.id, ttlSeconds: lease.ttlSeconds });
       if (!this.#kept.has(lease.id)) return; // released meanwhile
       const expiresAt = endOf(answer, lease);
-      if (expiresAt - askedAt < (lease.ttlSeconds * 1000) / 2) this.#letEnd({ ...lease, expiresAt });
+      if (expiresAt < lease.expiresAt + leastGainMs) this.#letEnd({ ...lease, expiresAt });
       else this.#schedule({ ...lease, expiresAt, isWarned: false });
     } catch (error) {
       if (!(error instanceof CommandError)) throw error;

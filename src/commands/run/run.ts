@@ -89,9 +89,9 @@ class Run {
   }
 
   #newKeeper(): LeaseKeeper {
-    const { connection, watch } = this.#options;
+    const { connection, watch, ttlSeconds } = this.#options;
     const onEnding = (lease: Lease) => void this.#leaseAnew(lease);
-    return new LeaseKeeper({ connection, warn, ...(watch && { onEnding }) });
+    return new LeaseKeeper({ connection, ttlSeconds, warn, ...(watch && { onEnding }) });
   }
 
   async toItsEnd(): Promise<number> {

@@ -154,10 +154,12 @@ export async function replaceToken(tx: Sql, id: string, before: string, hash: st
   return rows.length > 0;
 }
 
+/** Those that somebody made; short-lived ones that an issuer's tokens were exchanged for come and go by themselves. */
 export async function listTokens(sql: Sql, principalArn: string): Promise<Token[]> {
-  const rows = await sql.query<TokenRow>(`select ${tokenColumns} from tokens where principal_arn = $1 order by created_at, id`, [
-    principalArn,
-  ]);
+  const rows = await sql.query<TokenRow>(
+    `select ${tokenColumns} from tokens where principal_arn = $1 and kind <> 'service_account_identity' order by created_at, id`,
+    [principalArn],
+  );
   return rows.map(toToken);
 }
 

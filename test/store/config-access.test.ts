@@ -290,6 +290,23 @@ forEachStore((_name, open) => {
     await issue(await issuer.token({ jti: "another" }));
   });
 
+  test("short-lived tokens take no room from those that people make, and go when they are over", async () => {
+    const { sql, w, issuer, issue } = await withIdentity();
+    await using _ = issuer;
+    for (let i = 0; i < 21; i += 1) {
+      const jwt = await issuer.token({ jti: String(i) });
+      for (let uses = 0; uses < 5; uses += 1) await issue(jwt);
+    }
+    const count = async () => (await sql.query("select 1 as one from tokens where kind = 'service_account_identity'")).length;
+    assert.equal(await count(), 105);
+    await w.call("service-account-tokens create", { ServiceAccount: "robot", Name: "ci" });
+    const { ApiTokens } = await w.call("service-account-tokens list", { ServiceAccount: "robot" });
+    assert.equal((ApiTokens as object[]).length, 1);
+    w.clock.now += 600_001;
+    await issue(await issuer.token({ jti: "later" }));
+    assert.equal(await count(), 6);
+  });
+
   test("an identity that would let everybody in is refused", async () => {
     for (const more of [{ Subjects: ["*"] }, { Audiences: ["**"] }, { Subjects: [] }])
       await assert.rejects(withIdentity(more), refused("ValidationException"));

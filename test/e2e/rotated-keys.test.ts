@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createClient } from "@redis/client";
-import { native, nativeOk } from "../support/aws.ts";
+import { allow, native, nativeOk, newUser, statement } from "../support/aws.ts";
 import { cli } from "../support/doppler.ts";
 import { type IamEndpoint, startIamEndpoint } from "../support/iam-endpoint.ts";
 import { redisSkip, startRedis } from "../support/redis-server.ts";
@@ -74,13 +74,35 @@ test("a user of Redis: a second password, and the first stays for a while", { sk
   assert.deepEqual([await logsIn(next), await logsIn("first-password")], [true, false]);
 });
 
+test("integrations under Doppler's names: those that ask for a function of one's own are refused with what to give instead", async () => {
+  const token = server.credentials.token;
+  const ask = async (type: string, data: object) =>
+    (await cli(server, "POST /v3/integrations", { token, body: { name: `x-${type}`, type, data } })).text;
+  const remote = { roleARN: "arn:aws:iam::1:role/x", lambdaARN: "arn:aws:lambda:us-east-1:1:function:x" };
+  assert.match(await ask("aws_postgres", remote), /changes credentials of postgres itself.*host, port, username and password/);
+  assert.match(await ask("aws_mysql", remote), /changes credentials of mysql itself/);
+  assert.match(await ask("aws_mssql", remote), /rekey rotation setup/);
+  assert.match(await ask("aws_postgres", { host: "127.0.0.1" }), /Data.username/);
+  assert.match(await ask("nothing", {}), /Type must be one of/);
+});
+
+test("attack: a kind that a policy denies is denied under Doppler's name for it too", async () => {
+  const deny = statement("Deny", ["rekey:CreateIntegration"], "*", { StringEquals: { "rekey:IntegrationType": "postgres" } });
+  await newUser(server, "maker", allow("rekey:CreateIntegration"), deny);
+  const { token } = await nativeOk(server, "tokens/create", { userName: "maker", name: "t" });
+  for (const type of ["postgres", "aws_postgres"]) {
+    const answer = await native(server, "integrations/create", { name: "x", type, data: {} }, String(token));
+    assert.equal(answer.status, 403, answer.text);
+  }
+});
+
 test("a key of an AWS IAM user: a new one beside it", async () => {
   await using aws: IamEndpoint = await startIamEndpoint();
   const { id, secret } = aws.addUser("deploy", { actions: [] });
   const actions = ["iam:CreateAccessKey", "iam:ListAccessKeys", "iam:DeleteAccessKey"];
   const manager = aws.addUser("manager", { actions, on: "everybody" });
   const data = { accessKeyId: manager.id, secretAccessKey: manager.secret, endpoint: aws.url };
-  await nativeOk(server, "integrations/create", { name: "aws", type: "aws-iam", data });
+  await nativeOk(server, "integrations/create", { name: "aws", type: "aws_iam_user_keys", data });
   const input = {
     ...config,
     name: "DEPLOY",

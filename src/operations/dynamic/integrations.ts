@@ -44,6 +44,7 @@ import {
   shown,
   typeContext,
 } from "./integration-input.ts";
+import { integrationKind, kindNamed } from "./integration-kind.ts";
 
 const data = z.record(z.string().max(128), z.unknown());
 const kind = z.string().min(1).max(64);
@@ -86,11 +87,12 @@ const createIntegration = defineOperation<z.infer<typeof createInput>, Resource>
     "Keeps a connection to a target for dynamic and rotated secrets; it is tried first, and not kept when it does not work.",
   input: createInput,
   sensitive: ["Data"],
-  resource: ({ Type }, { services }) => ({ arn: integrationArn(services, "*"), context: typeContext(Type) }),
+  resource: ({ Type }, { services }) => ({ arn: integrationArn(services, "*"), context: typeContext(kindNamed(Type)) }),
   permissions: ({ Data }, found) => askSpecialAddresses(Data, found),
   async run({ Name, Type, Data }, _found, call) {
     const { services, startedAt: at } = call;
-    const target = await targetOf(services, Type);
+    const type = integrationKind(Type, Data);
+    const target = await targetOf(services, type);
     const connection = parseMembers(target.connection, Data, "Data");
     if (await findIntegration(call.sql, Name)) throw nameTaken(Name);
     const identity = await verify(target, connection);
@@ -102,7 +104,7 @@ const createIntegration = defineOperation<z.infer<typeof createInput>, Resource>
       target.target(connection),
     );
     const times = { createdAt: at, updatedAt: at, verifiedAt: at };
-    const integration: Integration = { id, name: Name, type: Type, version: 1, ...times, outcome: "ok" };
+    const integration: Integration = { id, name: Name, type, version: 1, ...times, outcome: "ok" };
     await call.transaction(async (tx) => {
       if (!(await insertIntegration(tx, integration, version))) throw nameTaken(Name);
       await takeOwnExternalId(tx, Data, id);

@@ -1,10 +1,14 @@
 // Leases through the native API, of a real PostgreSQL.
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 import { nativeOk } from "../support/aws.ts";
+import { type CommandLine, commandLine } from "../support/cli.ts";
 import { type PostgresServer, postgresSkip, startPostgres } from "../support/postgres-server.ts";
 import { type RekeyServer, startRekey } from "../support/rekey-server.ts";
 
@@ -17,6 +21,8 @@ describe("leases", { skip: postgresSkip }, () => {
   let server: RekeyServer;
   let database: PostgresServer;
   let admin: pg.Client;
+  let cli: CommandLine;
+  const folder = mkdtempSync(join(tmpdir(), "rekey-leases-"));
   const config = { project: "shop", config: "dev" };
 
   before(async () => {
@@ -24,6 +30,7 @@ describe("leases", { skip: postgresSkip }, () => {
     admin = new pg.Client(database.url);
     await admin.connect();
     await admin.query("create role readers; create table goods (id int); grant select on goods to readers");
+    cli = commandLine(server.endpoint, server.credentials.token, folder);
     await nativeOk(server, "projects/create", { name: "shop" });
     const { host, port, user: username, password } = database;
     await nativeOk(server, "integrations/create", { name: "main", type: "postgres", data: { host, port, username, password } });
@@ -32,11 +39,18 @@ describe("leases", { skip: postgresSkip }, () => {
     await admin.end();
     await server[Symbol.asyncDispose]();
     await database[Symbol.asyncDispose]();
+    rmSync(folder, { recursive: true });
   });
 
   const newSecret = async (more: object = {}): Promise<string> => {
     const name = `DB_${randomUUID().slice(0, 8).toUpperCase()}`.replaceAll("-", "_");
-    await nativeOk(server, "dynamic-secrets/create", { ...config, name, integration: "main", settings: { roles: ["readers"] }, ...more });
+    await nativeOk(server, "dynamic-secrets/create", {
+      ...config,
+      name,
+      integration: "main",
+      settings: { roles: ["readers"] },
+      ...more,
+    });
     return name;
   };
   const issue = async (dynamicSecret: string, more: object = {}): Promise<Issued> =>
@@ -77,5 +91,51 @@ describe("leases", { skip: postgresSkip }, () => {
       assert.ok(asked < 1_000, "the user stays");
       await sleep(20);
     }
+  });
+
+  test("the command line: from an integration to the end of a lease", async () => {
+    const { host, port, user } = database;
+    writeFileSync(join(folder, "pw"), `${database.password}\n`);
+    const made = await cli.ask(
+      `integration create second --type postgres --set host=${host} --set port=${port} --set username=${user} --secret-file password=pw`,
+    );
+    assert.match(made, /Logs in as +role postgres of PostgreSQL/);
+    assert.equal(made.includes(database.password), false);
+    const refused = await cli.run(`integration create third --type postgres --set host=${host} --set password=oops`);
+    assert.deepEqual([refused.code, /--secret-file/.test(refused.err)], [2, true]);
+    assert.match(await cli.ask("integration list"), /^NAME +TYPE +TARGET.*\nmain .*\nsecond +postgres +postgres:/);
+    assert.match(await cli.ask("integration verify second"), /^it works: role postgres/);
+
+    const there = "--project shop --config dev";
+    assert.match(
+      await cli.ask(`dynamic create CLI ${there} --integration second --set roles=["readers"] --ttl 5m`),
+      /Gives +CLI_USERNAME, CLI_PASSWORD/,
+    );
+    assert.match(await cli.ask(`dynamic list ${there}`), /\nCLI +postgres +second +300 s/);
+    assert.match(await cli.ask(`dynamic check CLI ${there}`), /nothing stands in the way|warning/);
+    assert.match(await cli.ask(`dynamic update CLI ${there} --max-leases 2`), /Leases at once +2/);
+
+    const issued = (await cli.askJson(`lease issue CLI ${there} --ttl 2m`)) as unknown as Issued;
+    assert.equal(await logsIn(issued), true);
+    assert.match(await cli.ask(`lease issue CLI ${there}`), /^USERNAME +rk_.*\nPASSWORD +\S+\n(.*\n)*Ends +2/);
+    const third = await cli.run(`lease issue CLI ${there}`);
+    assert.deepEqual([third.code, /LimitExceededException: 2 leases of CLI live/.test(third.err)], [1, true]);
+    const { id, user: name } = issued.lease;
+    assert.match(
+      await cli.ask(`lease list ${there} --dynamic CLI --state active`),
+      new RegExp(`\n${id} +shop/dev/CLI +active +${name}`),
+    );
+    assert.match(await cli.ask(`lease list --user ${name}`), new RegExp(`\n${id} `));
+    assert.match(await cli.ask(`lease renew ${id} --ttl 10m`), new RegExp(`^${id} ends at 2`));
+    assert.match(await cli.ask(`lease revoke ${id}`), / has ended\n$/);
+    assert.match(await cli.ask(`lease get ${id}`), /State +ended\nWhy +revoked/);
+    assert.match(await cli.ask("lease orphans second"), /every user has a lease/);
+    assert.match(await cli.ask(`lease revoke-all ${there} --dynamic CLI --yes`), /^1 leases are being ended/);
+    const inUse = await cli.run("integration delete second");
+    assert.deepEqual([inUse.code, /is used by dynamic secret shop\/dev\/CLI/.test(inUse.err)], [1, true]);
+    await cli.ask(`dynamic delete CLI ${there} --yes`);
+    assert.match(await cli.ask("integration delete second"), /^second is deleted/);
+    const policy = await cli.run("integration policy aws-iam");
+    assert.match(policy.out, /"iam:CreateUser"/);
   });
 });

@@ -65,7 +65,7 @@ const page = `<!doctype html>
 <button id="yes">Let it in</button><button id="no">Deny</button></section>
 <p id="said" role="status"></p>
 <noscript>This page needs JavaScript to send your token in a header.</noscript>
-</body></html>
+<script>${script}</script></body></html>
 `;
 
 const hashOf = (text: string): string => `'sha256-${createHash("sha256").update(text).digest("base64")}'`;

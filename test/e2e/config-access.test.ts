@@ -1,9 +1,12 @@
 // Who may use configs, over a real server: its command line, its config API, its login page.
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { runInNewContext } from "node:vm";
 import { type CommandLine, commandLine } from "../support/cli.ts";
 import { type RekeyServer, startRekey } from "../support/rekey-server.ts";
 
@@ -110,6 +113,43 @@ test("what a token may write, and from where it may be used", async () => {
   assert.equal((await download(key)).status, 200);
 });
 
+/** What the page says after somebody gave a code and a token, looked, and said yes: its own script, without a browser around it. */
+async function useLoginPage(html: string, code: string, token: string): Promise<string> {
+  const script = /<script>([\s\S]*)<\/script>/.exec(html)?.[1] ?? "";
+  const ids = [...html.matchAll(/ id="([^"]+)"/g)].map(([, id]) => String(id));
+  const elements = new Map(ids.map((id) => [id, new PageElement()]));
+  const element = (id: string) => {
+    const found = elements.get(id);
+    if (!found) throw new Error(`the page has no ${id}`);
+    return found;
+  };
+  const document = { getElementById: element, querySelectorAll: () => [] };
+  const own = (path: string, init: RequestInit) => fetch(new URL(path, server.endpoint), init);
+  runInNewContext(script, { document, location: { hash: `#${code}` }, fetch: own });
+  element("token").value = token;
+  element("look").emit("submit");
+  while (element("shown").textContent !== code && element("said").textContent === "") await sleep(5);
+  element("yes").emit("click");
+  while (element("said").textContent === "") await sleep(5);
+  assert.equal(element("token").value, "", "the token does not stay on the page");
+  return element("said").textContent;
+}
+
+class PageElement {
+  value = "";
+  textContent = "";
+  hidden = false;
+  readonly #listeners = new Map<string, (event: object) => void>();
+
+  addEventListener(type: string, listener: (event: object) => void): void {
+    this.#listeners.set(type, listener);
+  }
+
+  emit(type: string): void {
+    this.#listeners.get(type)?.({ preventDefault: () => undefined });
+  }
+}
+
 test("a command line logs in by the page's own calls, and Doppler's", async () => {
   const page = await fetch(`${server.endpoint}/login`);
   const html = await page.text();
@@ -117,6 +157,10 @@ test("a command line logs in by the page's own calls, and Doppler's", async () =
   assert.match(policy, /default-src 'none'.*script-src 'sha256-[^']+'.*frame-ancestors 'none'/);
   assert.doesNotMatch(policy, /unsafe/);
   assert.doesNotMatch(html, /https?:\/\//);
+  for (const tag of ["script", "style"]) {
+    const text = new RegExp(`<${tag}>([\\s\\S]*)</${tag}>`).exec(html)?.[1] ?? "";
+    assert.ok(policy.includes(`'sha256-${createHash("sha256").update(text).digest("base64")}'`), tag);
+  }
   const begun = (await v3("auth/cli/generate/2?hostname=laptop&version=1&os=linux&arch=x64")).body;
   assert.equal(String(begun.auth_url), `${server.endpoint}/login#${begun.code}`);
   const poll = () => send("/v3/auth/cli/authorize", { method: "POST", body: JSON.stringify({ code: begun.polling_code }) });
@@ -131,7 +175,8 @@ test("a command line logs in by the page's own calls, and Doppler's", async () =
   const { token: alice } = await native("tokens/create", { userName: "alice", name: "browser" });
   const shown = await native("cli-logins/get", { code: begun.code }, String(alice));
   assert.deepEqual([shown.hostname, shown.state], ["laptop", "pending"]);
-  await native("cli-logins/approve", { code: begun.code, approve: true }, String(alice));
+  const said = await useLoginPage(html, String(begun.code), String(alice));
+  assert.match(said, /^Done\./);
   const { status, body } = await poll();
   assert.equal(status, 200, JSON.stringify(body));
   for (const member of ["token", "name", "dashboard_url"]) assert.equal(typeof body[member], "string", member);

@@ -81,6 +81,12 @@ test("an unknown command suggests, with and without --help", async () => {
   }
 });
 
+/** What these write is for whoever has no server yet. */
+const asksNobody = ["function new", "integration policy", "rekey completion"];
+
+/** What they write depends on no server. */
+const withoutServer: ReadonlySet<string> = new Set(["function new", "integration policy", "rekey completion"]);
+
 test("every command's help tells its flags with their variables, and gives an example", () => {
   const leaves = (command: Command): Command[] => (command.commands.length === 0 ? [command] : command.commands.flatMap(leaves));
   const commands = leaves(makeProgram());
@@ -95,8 +101,7 @@ test("every command's help tells its flags with their variables, and gives an ex
     });
     command.outputHelp();
     assert.match(out, /^Examples?:/m, `${name} has no example`);
-    // What it writes is for whoever has no server yet.
-    if (name !== "function new") assert.match(out, /REKEY_(ENDPOINT|DATA)\b/, name);
+    if (!asksNobody.includes(name)) assert.match(out, /REKEY_(ENDPOINT|DATA)\b/, name);
   }
 });
 

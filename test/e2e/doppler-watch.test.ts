@@ -1,34 +1,52 @@
 // The stream of changes as Doppler's command line reads it: raw chunks, one event in each.
 import assert from "node:assert/strict";
-import { once } from "node:events";
-import { request } from "node:http";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { assertShape, cli, reference, shapes } from "../support/doppler.ts";
 import { endProcess, workersOf } from "../support/processes.ts";
+import { open, requestText } from "../support/raw-http.ts";
 import { type RekeyServer, startRekey } from "../support/rekey-server.ts";
 
 interface Listening {
   readonly status: number;
   readonly type: string;
-  /** The next chunk; undefined once the stream is over. */
+  /** What the server wrote at once, as chunks of HTTP tell; undefined once the stream is over. */
   next(): Promise<string | undefined>;
   stop(): void;
 }
 
 async function watch(server: RekeyServer, token: string, query = "?project=&config="): Promise<Listening> {
-  const headers = { Authorization: `Bearer ${token}`, Accept: "text/event-stream", Connection: "close" };
-  const path = `${server.endpoint}/v3/configs/config/secrets/watch${query}`;
-  const outgoing = request(path, { agent: false, headers });
-  outgoing.on("error", () => undefined);
-  outgoing.end();
-  const [answer] = await once(outgoing, "response");
-  const chunks = answer.setEncoding("utf8")[Symbol.asyncIterator]();
+  const socket = await open(server.endpoint);
+  let text = "";
+  let heard = () => undefined as unknown;
+  socket.setEncoding("utf8").on("data", (more: string) => {
+    text += more;
+    heard();
+  });
+  socket.on("close", () => heard());
+  /** Takes what the pattern finds at the beginning, once it is there. */
+  const take = async (pattern: RegExp): Promise<RegExpExecArray | undefined> => {
+    for (;;) {
+      const found = pattern.exec(text);
+      if (found) text = text.slice(found[0].length);
+      if (found || socket.closed) return found ?? undefined;
+      await new Promise((resolve) => {
+        heard = () => resolve(undefined);
+      });
+    }
+  };
+  const lines = [`Authorization: Bearer ${token}`, "Accept: text/event-stream", "Connection: close"];
+  socket.write(requestText(`GET /v3/configs/config/secrets/watch${query}`, lines));
+  const [head = ""] = (await take(/^.*?\r\n\r\n/s)) ?? [];
   return {
-    status: answer.statusCode,
-    type: String(answer.headers["content-type"]),
-    next: async () => (await chunks.next().catch(() => ({ value: undefined }))).value,
-    stop: () => outgoing.destroy(),
+    status: Number(/^HTTP\/1\.1 (\d+)/.exec(head)?.[1]),
+    type: /content-type: (.*)\r\n/i.exec(head)?.[1] ?? "",
+    async next() {
+      const [, size = "0"] = (await take(/^([0-9a-f]+)\r\n/)) ?? [];
+      const [, chunk] = (await take(new RegExp(`^(.{${Number.parseInt(size, 16)}})\r\n`, "s"))) ?? [];
+      return chunk || undefined;
+    },
+    stop: () => socket.destroy(),
   };
 }
 
@@ -88,10 +106,14 @@ describe("the stream of changes", { concurrency: true }, () => {
         const { set, newToken } = await newProject("burst");
         const stream = await watch(server, (await newToken("prd")).key);
         assert.equal(await stream.next(), event("connected"));
+        const beganAt = performance.now();
         for (let round = 0; round < 5; round++) await set("prd", { ROUND: `${round}` });
         let text = await stream.next();
         assert.equal(text, event("secrets.update"));
-        while (text === event("secrets.update")) text = await stream.next();
+        for (let further = 0; text === event("secrets.update"); further++) {
+          assert.ok(performance.now() - beganAt >= (further - 1) * 900, "a second apart, at the least");
+          text = await stream.next();
+        }
         assert.equal(text, event("ping"));
         stream.stop();
       });
@@ -136,30 +158,35 @@ describe("the stream of changes", { concurrency: true }, () => {
     assert.deepEqual([...seen].toSorted(), [200, 500]);
   });
 
-  test("streams are bounded, and end when the server stops", async () => {
-    await using server = await startRekey({ flags: ["--max-connections", "16"] });
-    const { token } = server.credentials;
-    const made = await cli(server, "POST /v3/projects", { token, body: { name: "api" } });
-    assert.equal(made.status, 200);
-    const query = "?project=api&config=dev";
-    const streams = [];
-    for (let n = 0; n < 4; n++) streams.push(await watch(server, token, query));
-    assert.deepEqual(
-      streams.map(({ status }) => status),
-      [200, 200, 200, 200],
-    );
-    const refused = await cli(server, `GET /v3/configs/config/secrets/watch${query}`, { token });
-    assert.deepEqual([refused.status, refused.headers["retry-after"]], [429, "1"]);
-    streams[0]?.stop();
-    for (;;) {
-      const again = await watch(server, token, query);
-      if (again.status === 200) break;
-    }
-    const stopped = server.stop();
-    for (const stream of streams.slice(1)) {
-      assert.equal(await stream.next(), event("connected"));
-      assert.equal(await stream.next(), undefined);
-    }
-    assert.equal(await stopped, 0);
-  });
+  // Half of the connections of one process, and half of that for one caller.
+  for (const flags of [
+    ["--max-connections", "16"],
+    ["--max-connections", "32", "--processes", "2"],
+  ])
+    test(`streams are bounded, and end when the server stops: ${flags.join(" ")}`, async () => {
+      await using server = await startRekey({ flags });
+      const { token } = server.credentials;
+      const made = await cli(server, "POST /v3/projects", { token, body: { name: "api" } });
+      assert.equal(made.status, 200);
+      const query = "?project=api&config=dev";
+      const streams = [];
+      for (let n = 0; n < 4; n++) streams.push(await watch(server, token, query));
+      assert.deepEqual(
+        streams.map(({ status }) => status),
+        [200, 200, 200, 200],
+      );
+      const refused = await cli(server, `GET /v3/configs/config/secrets/watch${query}`, { token });
+      assert.deepEqual([refused.status, refused.headers["retry-after"]], [429, "1"]);
+      streams[0]?.stop();
+      for (;;) {
+        const again = await watch(server, token, query);
+        if (again.status === 200) break;
+      }
+      const stopped = server.stop();
+      for (const stream of streams.slice(1)) {
+        assert.equal(await stream.next(), event("connected"));
+        assert.equal(await stream.next(), undefined);
+      }
+      assert.equal(await stopped, 0);
+    });
 });

@@ -58,7 +58,9 @@ export interface Lease {
 }
 
 /** A lease whose value nobody took is ended after so long. */
-export const unansweredMs = 60_000;
+const unansweredMs = 60_000;
+/** Nobody waits any more for one that was asked for so long ago, whatever the clocks of nodes say. */
+const forgottenMs = 180_000;
 const longestPauseMs = 15 * 60_000;
 
 export const leaseLimits = {
@@ -90,7 +92,7 @@ export function leaseWork(
       // It is made once: what an earlier try left at the target is looked for under its name and ended.
       if (takenOver) return { kind: "begin-revoking", reason: "failed" };
       // Whoever asked has gone.
-      return nowMs - lease.createdAt > unansweredMs ? { kind: "drop", reason: "unanswered" } : { kind: "create" };
+      return nowMs - lease.createdAt > forgottenMs ? { kind: "drop", reason: "unanswered" } : { kind: "create" };
     case "active":
       if (lease.expiresAt <= nowMs) return { kind: "begin-revoking", reason: "expired" };
       if (lease.renewTo !== undefined) return { kind: "renew" };

@@ -81,6 +81,11 @@ export class Leases {
     await Promise.all(this.#running.values());
   }
 
+  /** At one target. */
+  get #mostOfOthers(): number {
+    return Math.max(1, Math.floor(this.#limits.caps.most() * shareOfOthers));
+  }
+
   async #beginWanted(look: Look): Promise<void> {
     const { caps, breakers } = this.#limits;
     for (const due of await wantedLeases(this.#parts.sql, look.nowMs, wantedLook)) {
@@ -111,7 +116,7 @@ export class Leases {
 
   async #beginAt(target: string, look: Look): Promise<void> {
     const { caps, breakers } = this.#limits;
-    const most = Math.max(1, Math.floor(caps.most() * shareOfOthers));
+    const most = this.#mostOfOthers;
     const room = Math.min(othersAtOnce - this.#others, breakers.silence(target) ? 1 : most - caps.inside(target));
     if (room <= 0) return;
     for (const due of await dueLeasesOf(this.#parts.sql, target, {
@@ -162,7 +167,7 @@ export class Leases {
     const { nowMs } = how;
     const createMs = due.state === "creating" ? ((await this.#parts.findLeaseTarget(due.type))?.createMs ?? 0) : 0;
     const untilMs = nowMs + Math.max(settings.claimMs, createMs + 2 * marginMs);
-    const most = settings.ownsStore ? undefined : this.#limits.caps.most();
+    const most = settings.ownsStore ? undefined : how.isWanted ? this.#limits.caps.most() : this.#mostOfOthers;
     const claimed = await sql.transaction(async (tx) => {
       const claim = await claimLease(tx, { id: due.id, node: settings.node, nowMs, untilMs, most });
       return claim === undefined || claim === "full" ? claim : decide(tx, claim, how);

@@ -6,7 +6,7 @@ import { type LeaseRow, leaseColumns, toLease } from "./leases.ts";
 import type { Sql } from "./sql.ts";
 
 /** A user at a target that bears our mark. */
-export interface MarkedUser {
+interface MarkedUser {
   readonly name: string;
   readonly handle?: string | undefined;
   /** Epoch ms, where the target tells. */

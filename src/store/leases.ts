@@ -41,6 +41,10 @@ export const leaseColumns = `id, dynamic_secret_id, dynamic_secret, project, con
   settings, name, handle, target, principal, workload, state, reason, created_at, expires_at, max_expires_at, renew_to, answered_at,
   shares, share_until, due_at, claim_until, fence, attempt, outcome, error, last_try_at, ended_at`;
 
+/** Clocks of nodes may differ so much: what is asked for now is due at once for all of them. */
+const skewMs = 120_000;
+const dueAtOnce = (nowMs: number): number => nowMs - skewMs;
+
 export const leaseContext = (id: string): Record<string, string> => ({ LeaseId: id });
 
 /** What a lease begins with. */
@@ -71,7 +75,7 @@ export async function insertLease(tx: Sql, added: NewLease): Promise<Lease> {
     `insert into leases (id, dynamic_secret_id, dynamic_secret, project, config, type, integration_id, integration_version, settings,
        name, target, principal, workload, request_hash, state, created_at, expires_at, max_expires_at, shares, share_until, due_at,
        fence, attempt)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 'creating', $15, $16, $17, 1, $18, $15, 0, 0)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 'creating', $15, $16, $17, 1, $18, $19, 0, 0)
      returning ${leaseColumns}`,
     [
       added.id,
@@ -92,6 +96,7 @@ export async function insertLease(tx: Sql, added: NewLease): Promise<Lease> {
       added.expiresAt,
       added.maxExpiresAt,
       added.shareUntil ?? null,
+      dueAtOnce(added.createdAt),
     ],
   );
   if (!row) throw new Error("a lease was not inserted");
@@ -176,9 +181,9 @@ export async function addShare(tx: Sql, id: string): Promise<void> {
 /** Has the target told of a later end. `undefined` when it is not active any more. */
 export async function askRenewal(tx: Sql, id: string, renewTo: number, nowMs: number): Promise<Lease | undefined> {
   const [row] = await tx.query<LeaseRow>(
-    `update leases set renew_to = case when renew_to > $2 then renew_to else $2 end, due_at = $3, outcome = null, error = null
+    `update leases set renew_to = case when renew_to > $2 then renew_to else $2 end, due_at = $4, outcome = null, error = null
      where id = $1 and state = 'active' and expires_at > $3 and answered_at is not null returning ${leaseColumns}`,
-    [id, renewTo, nowMs],
+    [id, renewTo, nowMs, dueAtOnce(nowMs)],
   );
   return row && toLease(row);
 }
@@ -232,7 +237,7 @@ export async function beginRevocations(tx: Sql, scope: LeaseScope, reason: Lease
   const rows = await tx.query(
     `update leases set ${revoking} where id in (
        select id from leases where ${text} and state <> 'ended' and state <> 'revoking' limit 1000) returning id`,
-    [reason, nowMs, ...values],
+    [reason, dueAtOnce(nowMs), ...values],
   );
   return rows.length;
 }
@@ -247,7 +252,7 @@ export async function beginRevocation(tx: Sql, id: string, reason: LeaseReason, 
   return rows.length > 0;
 }
 
-/** `$1` is the reason, `$2` the moment. */
+/** `$1` is the reason, `$2` when it is due. */
 export const revoking = `state = 'revoking', reason = $1, due_at = $2, renew_to = null, request_hash = null, share_until = null,
   sealed = null, wrapped_data_key = null, key_id = null, key_version = null`;
 

@@ -25,7 +25,7 @@ export function shownLease(lease: Lease, { services }: Pick<Call, "services">) {
     FailedTries: lease.attempt,
     Outcome: lease.outcome === "ok" ? undefined : lease.outcome,
     Reason: lease.error,
-    NextTryAt: lease.state === "revoking" ? dateOf(lease.dueAt) : undefined,
+    NextTryAt: lease.state === "revoking" && lease.attempt > 0 ? dateOf(lease.dueAt) : undefined,
     LastTryAt: dateOf(lease.lastTryAt),
     EndedAt: dateOf(lease.endedAt),
   };

@@ -3,11 +3,17 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createClient } from "@redis/client";
+import { ldap } from "../../src/targets/ldap.ts";
+import { mongodb } from "../../src/targets/mongodb.ts";
 import { allow, native, nativeOk, newUser, statement } from "../support/aws.ts";
 import { cli } from "../support/doppler.ts";
 import { type IamEndpoint, startIamEndpoint } from "../support/iam-endpoint.ts";
+import { freshName, newUser as newEntries } from "../support/ldap-entries.ts";
+import { ordinaryUser, startMongoDbWire } from "../support/mongodb-wire.ts";
 import { redisSkip, startRedis } from "../support/redis-server.ts";
 import { type RekeyServer, startRekey } from "../support/rekey-server.ts";
+import { slapdSkip, startSlapd } from "../support/slapd-server.ts";
+import { tools } from "../targets/contract.ts";
 
 const config = { project: "shop", config: "dev" };
 const monthly = 30 * 86_400;
@@ -72,6 +78,47 @@ test("a user of Redis: a second password, and the first stays for a while", { sk
   await rotate("CACHE");
   const next = (await download()).CACHE_PASSWORD ?? "";
   assert.deepEqual([await logsIn(next), await logsIn("first-password")], [true, false]);
+});
+
+test("two entries of a directory take turns", { skip: slapdSkip }, async () => {
+  await using slapd = await startSlapd();
+  const { usernames: both, password } = await newEntries(slapd, freshName("app"), "first-password");
+  const usernames = both as string[];
+  const { host, port, rootDn: username, rootPassword, suffix: baseDn } = slapd;
+  const data = { host, port, username, password: rootPassword, baseDn, ssl: false };
+  await nativeOk(server, "integrations/create", { name: "directory", type: "ldap", data });
+  const credentials = usernames.map((one) => ({ username: one, password }));
+  const input = { ...config, name: "LDAP", integration: "directory", rotationPeriodSeconds: monthly, credentials };
+  await nativeOk(server, "rotated-secrets/create", input);
+  for (const shown of [usernames[1], usernames[0]]) {
+    await rotate("LDAP");
+    const values = await download();
+    assert.equal(values.LDAP_USERNAME, shown);
+    await ldap.test(
+      { host, port, username: values.LDAP_USERNAME ?? "", password: values.LDAP_PASSWORD ?? "", ssl: false },
+      tools(),
+    );
+  }
+});
+
+test("two users of MongoDB take turns by their names", async () => {
+  await using mongo = await startMongoDbWire();
+  const { host, port } = mongo;
+  mongo.addUser({ user: "root", db: "admin", roles: [{ role: "root", db: "admin" }] }, "root-password");
+  for (const user of ["app", "app_clone", "other"]) mongo.addUser(ordinaryUser(user), "first-password");
+  const data = { host, port, username: "root", password: "root-password", ssl: false };
+  await nativeOk(server, "integrations/create", { name: "documents", type: "mongodb", data });
+  const pair = (second: string) => ["app", second].map((username) => ({ username, password: "first-password" }));
+  const input = { ...config, name: "MONGO", integration: "documents", rotationPeriodSeconds: monthly };
+  const wrong = await native(server, "rotated-secrets/create", { ...input, credentials: pair("other") });
+  assert.match(wrong.text, /as app and app_clone/);
+  await nativeOk(server, "rotated-secrets/create", { ...input, credentials: pair("app_clone") });
+  for (const shown of ["app_clone", "app"]) {
+    await rotate("MONGO");
+    const values = await download();
+    assert.equal(values.MONGO_USERNAME, shown);
+    await mongodb.test({ host, port, username: shown, password: values.MONGO_PASSWORD ?? "", ssl: false }, tools());
+  }
 });
 
 test("integrations under Doppler's names: those that ask for a function of one's own are refused with what to give instead", async () => {

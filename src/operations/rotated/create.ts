@@ -46,7 +46,7 @@ const input = z.object({
 });
 type Input = z.infer<typeof input>;
 
-/** Doppler's contract: `docs` of the config API; `rekey rotated create`. */
+/** Nothing is changed at the target: the credentials are tried, and what a rotation would meet is looked at. */
 export const createRotatedSecret = defineOperation<Input, RotatedSecretResource>({
   name: "CreateRotatedSecret",
   action: "rekey:CreateRotatedSecret",

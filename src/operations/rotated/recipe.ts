@@ -37,7 +37,8 @@ function withPassword(value: Members, credential: Members): Record<string, unkno
   return { ...value, ...login };
 }
 
-const pairs = (kind: string, functionName: string): Recipe => ({
+/** Two users of a name each; or, where a kind goes by their names, one with that of the other and `_clone`. */
+const pairs = (kind: string, functionName: string, isNamed = true): Recipe => ({
   kind,
   strategy: "alternating-users",
   functionName,
@@ -48,7 +49,12 @@ const pairs = (kind: string, functionName: string): Recipe => ({
     if (usernames[0] === usernames[1]) throw refused("Credentials must be of two users who take turns: they name the same.");
     if (usernames.some((name) => name === given.connection.username))
       throw refused("Credentials may not name the integration's own user: that one manages, and is used for nothing else.");
-    return logins.map((login) => ({ ...placeOf(kind, given), ...login, usernames, masterarn: given.managerArn }));
+    if (!isNamed && !usernames.some((name) => usernames.includes(`${name}_clone`)))
+      throw refused(
+        "Credentials must be of two users of whom one has the other's name with _clone behind it, as app and app_clone.",
+      );
+    const pair = isNamed ? { usernames } : {};
+    return logins.map((login) => ({ ...placeOf(kind, given), ...login, ...pair, masterarn: given.managerArn }));
   },
   corrected: withPassword,
 });
@@ -86,6 +92,8 @@ const awsIam: Recipe = {
 
 const recipes: Readonly<Record<string, Recipe>> = {
   "aws-iam": awsIam,
+  ldap: pairs("ldap", "RekeyLDAPRotationMultiUser"),
+  mongodb: pairs("mongodb", "SecretsManagerMongoDBRotationMultiUser", false),
   mysql: pairs("mysql", "SecretsManagerRDSMySQLRotationMultiUser"),
   postgres: pairs("postgres", "SecretsManagerRDSPostgreSQLRotationMultiUser"),
   redis,
@@ -104,14 +112,15 @@ export const functionArnOf = ({ functionName }: Recipe, { account, region }: { a
 
 /** What `Parameters` says again of where the integration leads may not differ; the database may be another one. */
 function placeOf(engine: string, { connection, parameters }: Given): Record<string, unknown> {
-  const { host, port, dbname, ssl, sslrootcert, nodes, persist } = connection;
+  const { host, port, dbname, ssl, sslrootcert, starttls, nodes, persist } = connection;
   const { host: givenHost = host, port: givenPort = port, database, managingUser, sslCa, ...others } = lowered(parameters);
   if (managingUser !== undefined)
     throw refused("Parameters.MANAGING_USER is not taken: the integration's own user is the managing user.");
   refuseOthers(others, "Parameters", "HOST, PORT, DATABASE, SSL_CA");
   const isSame = String(givenHost).toLowerCase() === String(host).toLowerCase() && String(givenPort) === String(port);
   if (!isSame) throw refused(`Parameters.HOST and PORT must be the integration's, ${host}:${port}: its user acts there only.`);
-  return defined({ engine, host, port, dbname: database ?? dbname, ssl, sslrootcert: sslCa ?? sslrootcert, nodes, persist });
+  const tls = { ssl, sslrootcert: sslCa ?? sslrootcert, starttls };
+  return defined({ engine, host, port, dbname: database ?? dbname, ...tls, nodes, persist });
 }
 
 function take(credentials: readonly Members[], count: number, names: readonly string[]): Record<string, string>[] {

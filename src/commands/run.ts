@@ -79,6 +79,7 @@ async function runOptions(words: readonly string[], given: Flags): Promise<RunOp
     throw new CommandError(2, "--format, --mount-template and --mount-max-reads go with --mount");
   if (format !== undefined && given.mountTemplate !== undefined) throw new CommandError(2, "give --format or --mount-template");
   const connection = await configConnection(given, "config");
+  const only = given.onlySecrets === undefined ? undefined : listOf(given.onlySecrets);
   const template = given.mountTemplate === undefined ? undefined : await fileText(String(given.mountTemplate));
   const maxReads = numberOf(given.mountMaxReads, "--mount-max-reads");
   if (maxReads === 0) throw new CommandError(2, "--mount-max-reads must be at least 1");
@@ -89,8 +90,8 @@ async function runOptions(words: readonly string[], given: Flags): Promise<RunOp
       ...(given.preserveEnv !== undefined && { preserve: given.preserveEnv === true ? "all" : listOf(given.preserveEnv) }),
       ...(given.overwrite !== undefined && { overwrite: listOf(given.overwrite) }),
     },
-    offline: await offlineRules(given, connection),
-    ...(given.onlySecrets !== undefined && { only: listOf(given.onlySecrets) }),
+    offline: await offlineRules(given, connection, only),
+    only,
     transformer,
     ...(given.mount !== undefined && { mount: { path: String(given.mount), format: format ?? "json", template, maxReads } }),
     watch: given.watch === true,
@@ -109,13 +110,19 @@ function taskOf([program, ...args]: readonly string[], shellText: unknown): RunO
   return { program, args };
 }
 
-async function offlineRules(given: Flags, connection: RunOptions["connection"]): Promise<RunOptions["offline"]> {
+async function offlineRules(
+  given: Flags,
+  connection: RunOptions["connection"],
+  names: RunOptions["only"],
+): Promise<RunOptions["offline"]> {
   const { fallback, fallbackOnly, fallbackMaxAge, allowMissingLeases } = given;
   if (fallback === false && (fallbackOnly ?? fallbackMaxAge ?? allowMissingLeases) !== undefined)
     throw new CommandError(2, "--no-fallback leaves nothing for the other options on it");
   const { OfflineFile } = await import("./run/offline-file.ts");
   return {
-    ...(fallback !== false && { file: new OfflineFile(connection, typeof fallback === "string" ? fallback : undefined) }),
+    ...(fallback !== false && {
+      file: new OfflineFile(connection, { path: typeof fallback === "string" ? fallback : undefined, names }),
+    }),
     only: fallbackOnly === true,
     maxAgeSeconds: secondsOf(fallbackMaxAge, "--fallback-max-age"),
     allowMissingLeases: allowMissingLeases === true,

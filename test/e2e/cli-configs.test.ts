@@ -1,6 +1,8 @@
 // Projects, environments, configs and their secrets on the command line.
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { type ConfigCli, configCli } from "../support/config-cli.ts";
@@ -104,6 +106,9 @@ test("values for machines only are not shown to people, and run says so", async 
   assert.deepEqual([got.code, /restricted: only service tokens/.test(got.err)], [1, true]);
   const ran = await cli.rekey(["run", "--config", "stg", "--command", "echo $ONLY"]);
   assert.deepEqual([ran.code, /restricted.*ONLY/.test(ran.err)], [1, true], ran.err);
+  await ask("secrets set OPEN=x --config stg");
+  const named = await cli.rekey(["run", "--config", "stg", "--only-secrets", "OPEN", "--command", "echo $OPEN"]);
+  assert.deepEqual([named.out, named.err], ["x\n", ""]);
   const env = { REKEY_TOKEN: await cli.serviceToken("read", "stg") };
   const token = await cli.rekey(["run", "--config", "stg", "--command", "echo $ONLY"], { env });
   assert.equal(token.out, "for machines\n");
@@ -159,6 +164,26 @@ test("project and config come from flags, then variables, then the nearest file;
   writeFileSync(join(deep, ".rekey.yaml"), "project: shop\nendpoint: http://evil.example\n");
   const odd = await at(["secrets"]);
   assert.deepEqual([odd.code, /may hold project and config.*but has endpoint/.test(odd.err)], [2, true]);
+});
+
+test("a value that was given as an argument is not shown to other users", { skip: process.platform !== "linux" }, async () => {
+  const silent = createServer().listen(0, "127.0.0.1");
+  await once(silent, "listening");
+  const { port } = silent.address() as AddressInfo;
+  const env = { REKEY_ENDPOINT: `http://127.0.0.1:${port}` };
+  const child = cli.begin(["secrets", "set", "A=hunter2", "B=hunter2", "--visibility", "masked"], env);
+  await once(silent, "connection");
+  const shown = readFileSync(`/proc/${child.pid}/cmdline`, "utf8");
+  assert.match(shown, /^rekey secrets set A=\*\*\* B=\*\*\* --visibility masked/);
+  assert.ok(!shown.includes("hunter2"));
+  child.kill();
+  await once(child, "close");
+  const waits = cli.begin(["run", "--", "true"], env);
+  await once(silent, "connection");
+  waits.kill("SIGTERM");
+  await once(waits, "close");
+  assert.equal(waits.exitCode, 143, waits.shown());
+  silent.close();
 });
 
 test("what is not there is told, with what is", async () => {

@@ -1,10 +1,12 @@
 // `rekey run`: a program gets the secrets of a config, and nothing else changes for it.
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { type ConfigCli, configCli, until } from "../support/config-cli.ts";
+import { type ConfigCli, configCli, shows, until } from "../support/config-cli.ts";
+import { startRekey } from "../support/rekey-server.ts";
 
 let cli: ConfigCli;
 
@@ -163,4 +165,29 @@ test("the offline copy is this user's only, sealed, and used when nobody answers
   assert.equal(other.code, 3, other.err);
   const refused = await cli.rekey(["run", "--", ...print("A")], { env: { ...env, REKEY_CONFIG: "nope" } });
   assert.deepEqual([refused.code, readdirSync(folder).length], [1, 1]);
+});
+
+test("with --watch readers of a mount get the changed secrets, and a server that was away is watched again", async () => {
+  const dataFolder = mkdtempSync(join(tmpdir(), "rekey-watch-"));
+  const own = await configCli({ dataFolder });
+  try {
+    await own.set({ LOG: "debug" });
+    const code = `console.log("up " + JSON.parse(require("fs").readFileSync("mounted")).LOG); setInterval(() => {}, 1e3)`;
+    const child = own.begin(["run", "--watch", "--mount", "mounted", "--", ...node(code)]);
+    await shows(child, /up debug/);
+    await own.set({ LOG: "warn" });
+    await shows(child, /up warn/);
+    await own.server.stop();
+    await shows(child, /changes are not seen for now/);
+    await using _again = await startRekey({ dataFolder, flags: ["--listen", new URL(own.server.endpoint).host] });
+    await own.set({ LOG: "error" });
+    await shows(child, /up error/);
+    assert.equal(child.shown().match(/up /g)?.length, 3, child.shown());
+    child.kill();
+    await once(child, "close");
+    assert.ok(!existsSync(join(own.folder, "mounted")));
+  } finally {
+    await own[Symbol.asyncDispose]();
+    rmSync(dataFolder, { recursive: true, force: true });
+  }
 });

@@ -20,6 +20,8 @@ export interface Fetched {
 export interface FetchOptions {
   /** Whether to take leases of the config's dynamic secrets. */
   readonly leases: boolean;
+  /** Only these, and all fields of a dynamic secret of which one is named. */
+  readonly names?: readonly string[] | undefined;
   readonly ttlSeconds?: number | undefined;
   /** Which program on which machine it is for: what shares a lease where that is allowed. */
   readonly workload?: string | undefined;
@@ -38,6 +40,8 @@ export interface OfflineRules {
   readonly allowMissingLeases?: boolean;
 }
 
+/** They say which config it is. */
+const placeNames = ["DOPPLER_PROJECT", "DOPPLER_CONFIG"];
 const maxTries = 3;
 /** Making credentials at a slow target takes a while. */
 const waitMs = 60_000;
@@ -102,13 +106,14 @@ export class ConfigSource {
     return { values, leased, leases, isOffline: false };
   }
 
-  async #download({ leases, ttlSeconds, workload, signal }: FetchOptions): Promise<Download> {
+  async #download({ leases, names, ttlSeconds, workload, signal }: FetchOptions): Promise<Download> {
     const copy = this.#copy;
     const known = copy?.etag;
     const { response, text } = await patiently(signal, () =>
       askText(this.#connection, "configs/config/secrets/download", {
         query: {
           format: "json",
+          secrets: names && [...names, ...placeNames].join(","),
           include_dynamic_secrets: leases,
           dynamic_secrets_ttl_sec: leases ? ttlSeconds : undefined,
           workload: leases ? workload : undefined,

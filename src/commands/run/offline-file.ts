@@ -16,13 +16,20 @@ export class OfflineFile {
   readonly #sealer: CopySealer;
   /** Whether the path was chosen by name: such a file is never removed. */
   readonly #isChosen: boolean;
+  /** Of a part of the config's secrets only: it takes no place of a file that was made of all. */
+  readonly #isPart: boolean;
 
-  constructor(connection: ConfigConnection, chosenPath?: string) {
+  constructor(
+    connection: ConfigConnection,
+    { path, names }: { path?: string | undefined; names?: readonly string[] | undefined } = {},
+  ) {
     const { endpoint, token, project = "", config = "" } = connection;
-    this.#isChosen = chosenPath !== undefined;
+    this.#isChosen = path !== undefined;
+    this.#isPart = names !== undefined;
     this.#sealer = new CopySealer(token);
-    const name = hash("sha256", [endpoint, token, project, config].join("\n")).slice(0, 40);
-    this.path = chosenPath ?? join(ownFolder("state"), "offline", name);
+    const about = [endpoint, token, project, config, ...(names ?? []).toSorted()];
+    const name = hash("sha256", about.join("\n")).slice(0, 40);
+    this.path = path ?? join(ownFolder("state"), "offline", name);
   }
 
   /** `undefined` when there is none, or none that this token opens. @throws CommandError when others may read it. */
@@ -33,6 +40,7 @@ export class OfflineFile {
 
   /** Keeps a copy. Where nothing can be written, as in a container with a read-only disk, that is told and no failure. */
   async keep(copy: OfflineCopy, before: OfflineCopy | undefined, warn: (text: string) => void): Promise<void> {
+    if (this.#isChosen && this.#isPart) return;
     if (before && isSame(copy, before) && copy.confirmedAt - before.confirmedAt < freshMs) return;
     try {
       await this.write(copy);

@@ -135,7 +135,7 @@ class Run {
   async #fetch(leases: boolean): Promise<Fetched> {
     const { only, ttlSeconds, workload } = this.#options;
     const took = (taken: readonly Lease[]) => this.#keeper.keep(taken);
-    const rest = { ttlSeconds, workload, signal: this.#over.signal, took };
+    const rest = { names: only, ttlSeconds, workload, signal: this.#over.signal, took };
     if (!only || !leases) return this.#source.fetch({ leases, ...rest });
     // What is named may well be there without taking any lease.
     const lasting = await this.#source.fetch({ leases: false, ...rest });

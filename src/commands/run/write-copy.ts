@@ -6,7 +6,7 @@ import { OfflineFile } from "./offline-file.ts";
 
 /** Writes an offline copy to a file of one's choice, without taking leases; gives how many values it holds. */
 export async function writeOfflineCopy(connection: ConfigConnection, path: string): Promise<number> {
-  const file = new OfflineFile(connection, path);
+  const file = new OfflineFile(connection, { path });
   const source = new ConfigSource(connection, {}, () => undefined);
   const { values } = await source.fetch({ leases: false });
   const [project, config] = ["PROJECT", "CONFIG"].map((name) => values.get(`DOPPLER_${name}`));

@@ -66,7 +66,7 @@ export async function startNode(config: Config, part: Part = { role: "alone", so
   const log = createLog(config.logLevel);
   const drainMs = config.drainSeconds * 1000;
   await using opened = new AsyncDisposableStack();
-  const store = await openParts(config, opened, { readOnly });
+  const store = await openParts(config, opened, { readOnly, shared: part.role !== "alone" });
   const { sql, keys } = store;
   const auditKey = keys.deriveKey(auditKeyPurpose);
   const notes = readOnly ? createNotes(socketsIn(part.socketFolder).notes) : undefined;

@@ -43,6 +43,12 @@ export interface StoreParts {
   readonly envelope: Envelope;
 }
 
+interface StoreUse {
+  readonly readOnly?: boolean;
+  /** Other processes of this server answer from the same embedded store. */
+  readonly shared?: boolean;
+}
+
 /**
  * Store, schema and keys, closed again by `opened`. The embedded store is made when it is not there, unless it is only read.
  * @throws ConfigError when another process writes there, or the store and these settings do not belong together.
@@ -50,7 +56,7 @@ export interface StoreParts {
 export async function openParts(
   config: Config,
   opened: AsyncDisposableStack,
-  { readOnly = false }: { readOnly?: boolean } = {},
+  { readOnly = false, shared = false }: StoreUse = {},
 ): Promise<StoreParts> {
   const owner = config.databaseUrl === undefined && !readOnly;
   if (owner) {
@@ -58,7 +64,7 @@ export async function openParts(
     const claim: WriterClaim = claimWriter(config.data);
     opened.defer(() => claim.release());
   }
-  const sql = await openStore(config, { create: owner, readOnly, shared: config.processes > 1 });
+  const sql = await openStore(config, { create: owner, readOnly, shared });
   opened.defer(() => sql.close());
   if (owner) await migrate(sql);
   else {

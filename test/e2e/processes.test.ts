@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync } from "node:fs";
 import { connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -170,6 +170,16 @@ describe("a server of several processes", () => {
     assert.equal(statSync(path).mode & 0o777, 0o700);
     assert.deepEqual(readdirSync(path).sort(), ["notes", "requests"]);
     for (const name of readdirSync(path)) assert.equal(statSync(join(path, name)).mode & 0o777, 0o600);
+  });
+
+  test("what readers can see is durable: the writer flushes within its commits, and has no flush of its own beside them", async () => {
+    const descriptors = (pid: number) =>
+      readdirSync(`/proc/${pid}/fd`).filter((one) => readlinkSync(`/proc/${pid}/fd/${one}`).endsWith("/rekey.db-wal")).length;
+    await using alone = await startRekey();
+    await Promise.all([newSecret(secretsClient(alone)), newSecret(secretsClient(server))]);
+    const [writer = 0] = workersOf(server, "writer");
+    assert.equal(descriptors(alone.pid), 3, "its two connections' and that of its flushes");
+    assert.equal(descriptors(writer), 2);
   });
 
   test("a key that is disabled, and an access key too, is refused by every process from the next request on", async () => {

@@ -10,6 +10,8 @@ export interface RotatedSecret {
   readonly secretId: string;
   readonly rotationPeriodSeconds: number;
   readonly createdAt: number;
+  /** Whose credential it is, at which target; two that rotate one account would break each other. */
+  readonly account?: string | undefined;
 }
 
 interface Row {
@@ -20,9 +22,10 @@ interface Row {
   secret_id: string;
   rotation_period_seconds: number;
   created_at: number;
+  account: string | null;
 }
 
-const columns = "id, config_id, name, integration_id, secret_id, rotation_period_seconds, created_at";
+const columns = "id, config_id, name, integration_id, secret_id, rotation_period_seconds, created_at, account";
 
 const toRotatedSecret = (row: Row): RotatedSecret => ({
   id: row.id,
@@ -32,14 +35,15 @@ const toRotatedSecret = (row: Row): RotatedSecret => ({
   secretId: row.secret_id,
   rotationPeriodSeconds: row.rotation_period_seconds,
   createdAt: row.created_at,
+  account: row.account ?? undefined,
 });
 
-/** False when the config has one of that name. */
+/** False when the config has one of that name, or its account is rotated already. */
 export async function insertRotatedSecret(tx: Sql, added: RotatedSecret): Promise<boolean> {
-  const { id, configId, name, integrationId, secretId, rotationPeriodSeconds, createdAt } = added;
+  const { id, configId, name, integrationId, secretId, rotationPeriodSeconds, createdAt, account = null } = added;
   const rows = await tx.query(
-    `insert into rotated_secrets (${columns}) values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing returning id`,
-    [id, configId, name, integrationId, secretId, rotationPeriodSeconds, createdAt],
+    `insert into rotated_secrets (${columns}) values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict do nothing returning id`,
+    [id, configId, name, integrationId, secretId, rotationPeriodSeconds, createdAt, account],
   );
   return rows.length > 0;
 }
@@ -57,6 +61,12 @@ export async function findRotatedSecret(sql: Sql, configId: string, idOrName: st
 /** That which shows a secret. */
 export async function rotatedSecretShowing(sql: Sql, secretId: string): Promise<RotatedSecret | undefined> {
   const [row] = await sql.query<Row>(`select ${columns} from rotated_secrets where secret_id = $1`, [secretId]);
+  return row && toRotatedSecret(row);
+}
+
+/** That which rotates an account. */
+export async function rotatedSecretOfAccount(sql: Sql, account: string): Promise<RotatedSecret | undefined> {
+  const [row] = await sql.query<Row>(`select ${columns} from rotated_secrets where account = $1`, [account]);
   return row && toRotatedSecret(row);
 }
 

@@ -124,6 +124,25 @@ forEachStore((_name, open) => {
     await world.call("DeleteIntegration", { Integration: "main" });
   });
 
+  test("what one shows already no other rotates", { skip }, async () => {
+    await using world = await newWorld();
+    const input = await newInput();
+    await world.call("CreateRotatedSecret", input);
+    const again = { ...input, Config: "prd", Credentials: [...input.Credentials].reverse() };
+    const why = refused(
+      "ResourceExistsException",
+      /rotated already, as DB of config shop\/dev: refer to that with \$\{shop\.dev\.DB_PASSWORD\}/,
+    );
+    await assert.rejects(world.call("CreateRotatedSecret", again), why);
+    const maker = userWith({ "rekey:CreateRotatedSecret rekey:UseIntegration": ["*"] });
+    await assert.rejects(
+      world.as(maker)("CreateRotatedSecret", again),
+      refused("ResourceExistsException", /in another config\.$/),
+    );
+    await world.call("DeleteRotatedSecret", { ...place, Id: "DB" });
+    await world.call("CreateRotatedSecret", again);
+  });
+
   test("rotations wait for whoever pauses them, and no value is in the audit trail", { skip }, async () => {
     await using world = await newWorld();
     const input = await newInput({ RotateImmediately: true });

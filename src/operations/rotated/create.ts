@@ -4,14 +4,15 @@ import { rotatedFieldsOf } from "../../core/config-rotated.ts";
 import { ServiceError } from "../../core/error.ts";
 import { planHeartbeat } from "../../core/heartbeat.ts";
 import { Plaintext } from "../../core/plaintext.ts";
-import { integrationArn } from "../../core/rekey-arn.ts";
+import { integrationArn, rotatedSecretArn } from "../../core/rekey-arn.ts";
 import { heartbeatSeconds, ownedName, ownService, periodRules } from "../../core/rotated-secret.ts";
 import { rotationPrincipal } from "../../core/rotation-principal.ts";
 import { addVersion, type Secret } from "../../core/secret.ts";
+import { loadConfig } from "../../store/configs.ts";
 import { findDynamicSecret } from "../../store/dynamic-secrets.ts";
 import { addEvent } from "../../store/events.ts";
 import { lockIntegration } from "../../store/integrations.ts";
-import { insertRotatedSecret } from "../../store/rotated-secrets.ts";
+import { insertRotatedSecret, rotatedSecretOfAccount } from "../../store/rotated-secrets.ts";
 import { findSecret, insertSecret, newSecretId } from "../../store/secrets.ts";
 import type { Sql } from "../../store/sql.ts";
 import { refuseUntrusted } from "../config-access/trusted-ips.ts";
@@ -70,7 +71,8 @@ export const createRotatedSecret = defineOperation<Input, RotatedSecretResource>
     const managerArn = integrationArn(services, integration.id);
     const { Parameters: parameters = {}, Credentials: credentials = [] } = request;
     const values = recipe.values({ connection, parameters, credentials, managerArn });
-    const warnings = await mustRotate(recipe, values, connection);
+    const { findings, account } = await mustRotate(recipe, values, connection);
+    await requireUnrotated(call, account);
     await requireFree(call, config, rotatedFieldsOf(request.Name, JSON.stringify(values[0] ?? {})).keys());
     const name = await freeName(call.sql, services.region, ownedName(config.projectId, config.name, request.Name));
     const { secret, fields } = await firstVersion(
@@ -85,6 +87,7 @@ export const createRotatedSecret = defineOperation<Input, RotatedSecretResource>
       secretId: secret.id,
       rotationPeriodSeconds: request.RotationPeriodSeconds,
       createdAt: startedAt,
+      account,
     };
     const { saved, raised } = await call.transaction(async (tx) => {
       if (!(await lockIntegration(tx, integration.id))) throw changedMeanwhile();
@@ -102,10 +105,24 @@ export const createRotatedSecret = defineOperation<Input, RotatedSecretResource>
     const place = { project: config.projectId, config: config.name };
     return {
       RotatedSecret: await shown(rotated, saved, place, call),
-      Warnings: warnings.map(({ problem, remedy }) => ({ Problem: problem, Remedy: remedy })),
+      Warnings: findings.map(({ problem, remedy }) => ({ Problem: problem, Remedy: remedy })),
     };
   },
 });
+
+/** Two that change one account's passwords would each break what the other shows. @throws ServiceError */
+async function requireUnrotated(call: Call, account: string | undefined): Promise<void> {
+  const other = account === undefined ? undefined : await rotatedSecretOfAccount(call.sql, account);
+  const config = other && (await loadConfig(call.sql, other.configId));
+  if (!config) return;
+  const { projectId, name } = config;
+  const arn = rotatedSecretArn(call.services, projectId, name, other.name);
+  const isHidden = call.may("rekey:GetRotatedSecret", { arn, context: {} }) !== undefined;
+  const where = isHidden
+    ? "in another config"
+    : `as ${other.name} of config ${projectId}/${name}: refer to that with \${${projectId}.${name}.${other.name}_PASSWORD}`;
+  throw new ServiceError("ResourceExistsException", `These credentials are rotated already, ${where}.`);
+}
 
 interface First {
   readonly recipe: Recipe;

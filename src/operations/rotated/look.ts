@@ -43,7 +43,7 @@ export async function mustRotate(
   recipe: Recipe,
   values: readonly AnyCredential[],
   manager: AnyCredential,
-): Promise<readonly Finding[]> {
+): Promise<{ readonly findings: readonly Finding[]; readonly account: string | undefined }> {
   const rotator = await findRotator(recipe.kind);
   if (!rotator) throw new Error(`there is no rotator ${recipe.kind}`);
   const parsed = values.map((value) => parse(rotator, value));
@@ -60,7 +60,7 @@ export async function mustRotate(
   const bad = (findings ?? []).filter(({ warning }) => warning !== true);
   const texts = bad.map(({ problem, remedy }) => `${problem} (${remedy})`);
   if (bad.length > 0) throw refused("A rotation would fail, so nothing was made", texts.join("; "));
-  return findings ?? [];
+  return { findings: findings ?? [], account: rotator.account(current, recipe.strategy) };
 }
 
 /** Whether it logs in now. @throws ServiceError InvalidRequestException in words when it does not */

@@ -216,10 +216,11 @@ export const migration = {
     "create index integration_versions_by_key on integration_versions (key_id, key_version, id)",
     `create table external_ids (external_id text primary key, integration_id text, created_at bigint not null)`,
 
-    // Rotated secrets of configs are ordinary secrets that a config owns and shows.
+    // Rotated secrets of configs are ordinary secrets that a config owns and shows. `account`: whose credential it is, at which target.
     `create table rotated_secrets (id text primary key, config_id text not null references configs (id) on delete cascade,
       name text not null, integration_id text not null references integrations (id), secret_id text not null unique,
-      rotation_period_seconds bigint not null, created_at bigint not null, unique (config_id, name))`,
+      rotation_period_seconds bigint not null, created_at bigint not null, account text, unique (config_id, name))`,
+    "create unique index rotated_secrets_by_account on rotated_secrets (account) where account is not null",
     "create index rotated_secrets_by_integration on rotated_secrets (integration_id)",
 
     // Dynamic secrets: recipes. One that was deleted stays while it has leases.

@@ -3,7 +3,7 @@ import { readdirSync, rmSync } from "node:fs";
 import { join, sep } from "node:path";
 import { CommandError } from "./command-error.ts";
 import { ownFolder } from "./own-folders.ts";
-import { isAbsent, readPrivateFile, writePrivateFile } from "./private-file.ts";
+import { isOutOfReach, readPrivateFile, writePrivateFile } from "./private-file.ts";
 
 /** A token that this user logged in with: for one server, in one folder and those below. */
 export interface Login {
@@ -40,7 +40,7 @@ function allLogins(): Login[] {
   try {
     names = readdirSync(folder());
   } catch (error) {
-    if (isAbsent(error)) return [];
+    if (isOutOfReach(error)) return []; // HOME may be another user's
     throw error;
   }
   return names.filter((name) => name.endsWith(".json")).flatMap((name) => readLogin(join(folder(), name)) ?? []);

@@ -8,6 +8,10 @@ import { makeOwnFolder } from "./own-folders.ts";
 export const isAbsent = (error: unknown): boolean =>
   error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ENOTDIR");
 
+/** Whether a failure says that a file or folder is not there, or not for us. */
+export const isOutOfReach = (error: unknown): boolean =>
+  isAbsent(error) || (error instanceof Error && "code" in error && error.code === "EACCES");
+
 /**
  * The text of a file that only this user may read; `undefined` when there is none.
  * @throws CommandError when others may read it or somebody else made it: its content would be theirs to know or to choose.

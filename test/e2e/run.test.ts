@@ -1,7 +1,17 @@
 // `rekey run`: a program gets the secrets of a config, and nothing else changes for it.
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -165,6 +175,22 @@ test("the offline copy is this user's only, sealed, and used when nobody answers
   assert.equal(other.code, 3, other.err);
   const refused = await cli.rekey(["run", "--", ...print("A")], { env: { ...env, REKEY_CONFIG: "nope" } });
   assert.deepEqual([refused.code, readdirSync(folder).length], [1, 1]);
+});
+
+test("where nothing can be kept that is told, and the program runs; a copy of another user's image is used", async () => {
+  const nowhere = await cli.rekey(["run", "--only-secrets", "A", "--", ...print("A")], { env: { HOME: "/dev/null" } });
+  assert.deepEqual([nowhere.code, JSON.parse(nowhere.out)], [0, ["1"]]);
+  assert.match(nowhere.err, /^rekey: warning: no offline copy can be kept in .* \(E\w+\); --fallback FILE names another place/);
+  const made = await cli.rekey(["secrets", "download", "baked"]);
+  assert.equal(made.code, 0, made.err);
+  chmodSync(join(cli.folder, "baked"), 0o644);
+  if (process.getuid?.() === 0) chownSync(join(cli.folder, "baked"), 65_534, 65_534);
+  const baked = await cli.rekey(["run", "--fallback", "baked", "--fallback-only", "--only-secrets", "A", "--", ...print("A")]);
+  assert.deepEqual([baked.code, JSON.parse(baked.out), baked.err], [0, ["1"], ""]);
+  const part = await cli.rekey(["run", "--fallback", "baked", "--only-secrets", "A", "--", "true"]);
+  assert.equal(part.code, 0, part.err);
+  const whole = await cli.rekey(["run", "--fallback", "baked", "--fallback-only", "--", ...print("LOG")]);
+  assert.deepEqual(JSON.parse(whole.out), ["debug"]);
 });
 
 test("with --watch readers of a mount get the changed secrets, and a server that was away is watched again", async () => {

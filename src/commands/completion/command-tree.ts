@@ -10,7 +10,7 @@ export interface CompletedCommand {
   readonly runsProgram: boolean;
 }
 
-export interface CompletedFlag {
+interface CompletedFlag {
   /** `--project`, and `-p` when there is one. */
   readonly names: readonly string[];
   readonly about: string;

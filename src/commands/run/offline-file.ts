@@ -1,9 +1,9 @@
 import { hash } from "node:crypto";
-import { rmSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { CommandError } from "../command-error.ts";
 import { ownFolder } from "../own-folders.ts";
-import { readPrivateFile, writePrivateFile } from "../private-file.ts";
+import { isOutOfReach, writePrivateFile } from "../private-file.ts";
 import type { ConfigConnection } from "../scope.ts";
 import { CopySealer, type OfflineCopy } from "./sealed-copy.ts";
 
@@ -32,10 +32,17 @@ export class OfflineFile {
     this.path = path ?? join(ownFolder("state"), "offline", name);
   }
 
-  /** `undefined` when there is none, or none that this token opens. @throws CommandError when others may read it. */
+  /**
+   * `undefined` when there is none, or none that this token opens. Whoever could write it without the token could only take it
+   * away: it is sealed.
+   */
   async read(): Promise<OfflineCopy | undefined> {
-    const text = readPrivateFile(this.path);
-    return text === undefined ? undefined : this.#sealer.open(text);
+    try {
+      return await this.#sealer.open(readFileSync(this.path, "utf8"));
+    } catch (error) {
+      if (isOutOfReach(error)) return undefined;
+      throw error;
+    }
   }
 
   /** Keeps a copy. Where nothing can be written, as in a container with a read-only disk, that is told and no failure. */

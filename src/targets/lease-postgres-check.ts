@@ -132,7 +132,7 @@ const noConnect = (names: readonly string[], dbname: string): LeaseFinding => ({
 });
 
 const noHeir = (name: string, warning: boolean): LeaseFinding => ({
-  problem: `the managing user has not the rights of role ${name}: what leased users own goes to ${warning ? "the managing user" : "nobody"}`,
+  problem: `the managing user has not the rights of role ${name}: what leased users own goes to ${warning ? "a role without rights of its own" : "nobody"}`,
   remedy: `grant ${pg.escapeIdentifier(name)} to …`,
   ...(warning && { warning }),
 });

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 import { RotatorError } from "../core/error.ts";
+import { powerlessHeir } from "./lease-postgres-heir.ts";
 import { change, changeAll, type Manager, withManager } from "./lease-postgres-session.ts";
 import type { Labelled } from "./lease-postgres-settings.ts";
 import type { Session } from "./postgres-session.ts";
@@ -12,7 +13,7 @@ export interface Ending {
   readonly owned: "reassign" | "drop";
   /** Who gets what it owns. */
   readonly owner: string | undefined;
-  /** Who gets it when no `owner` is named and the managing user has this role's rights. */
+  /** Who gets it when no `owner` is named and the managing user has this role's rights; else a role without rights of its own. */
   readonly group: string | undefined;
 }
 
@@ -20,7 +21,8 @@ interface Role {
   readonly oid: string;
   /** The managing user may act as it. */
   readonly reachable: boolean;
-  readonly heir: string;
+  /** Who is to get what it owns; `null`: nobody whom it could not harm. */
+  readonly heir: string | null;
   /** From PostgreSQL 16 on, memberships inherit or not by themselves. */
   readonly since16: boolean;
 }
@@ -59,7 +61,7 @@ async function endEarlierCalls(db: Session, { sessionName, deadlineAt }: Manager
 async function find(db: Session, { name, owner, group }: Ending): Promise<Role | undefined> {
   const [row] = await db.read<Role>(
     `select r.oid::text as oid, pg_has_role(r.oid, 'usage') as reachable,
-       coalesce($2, (select g.rolname from pg_roles g where g.rolname = $3 and pg_has_role(g.oid, 'usage')), current_user) as heir,
+       coalesce($2, (select g.rolname from pg_roles g where g.rolname = $3 and pg_has_role(g.oid, 'usage'))) as heir,
        current_setting('server_version_num')::int >= 160000 as since16
      from pg_roles r where r.rolname = $1`,
     [name, owner ?? null, group ?? null],
@@ -131,13 +133,25 @@ async function namedIn(db: Session, { oid }: Role): Promise<string[]> {
 }
 
 async function disown(db: Session, manager: Manager, ending: Ending, role: Role): Promise<void> {
-  const name = pg.escapeIdentifier(ending.name);
-  const [reassign, drop] = [`reassign owned by ${name} to ${pg.escapeIdentifier(role.heir)}`, `drop owned by ${name}`];
-  // What cannot be dropped this way, such as a database, is handed on all the same.
-  const text = (ending.owned === "drop" ? [drop, reassign] : [reassign, drop]).join(";\n");
-  for (const dbname of await namedIn(db, role)) {
+  const databases = await namedIn(db, role);
+  if (databases.length === 0) return;
+  const text = await disowning(db, ending, role);
+  for (const dbname of databases) {
     await withManager({ ...manager, login: { ...manager.login, dbname } }, (there) =>
       change(there, { label: `what the user owns in database ${dbname}`, text }),
     );
   }
+}
+
+async function disowning(db: Session, { name, owned }: Ending, role: Role): Promise<string> {
+  const drop = `drop owned by ${pg.escapeIdentifier(name)}`;
+  const things = await db.read(
+    "select 1 from pg_shdepend where refclassid = 'pg_authid'::regclass and refobjid = $1::oid and deptype = 'o' limit 1",
+    [role.oid],
+  );
+  if (things.length === 0) return drop;
+  const heir = role.heir ?? (await powerlessHeir(db, { name, oid: role.oid, since16: role.since16 }));
+  const reassign = `reassign owned by ${pg.escapeIdentifier(name)} to ${pg.escapeIdentifier(heir)}`;
+  // What cannot be dropped this way, such as a database, is handed on all the same.
+  return (owned === "drop" ? [drop, reassign] : [reassign, drop]).join(";\n");
 }

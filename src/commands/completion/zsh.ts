@@ -49,7 +49,7 @@ _rekey() {
   if [[ $PREFIX == -* ]]; then _describe -o option flags; return; fi
   if ((\${#commands})); then _describe command commands; else _files; fi
 }
-compdef _rekey rekey
+if [[ $funcstack[1] == _rekey ]]; then _rekey "$@"; else compdef _rekey rekey; fi
 `;
 }
 

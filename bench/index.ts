@@ -7,6 +7,7 @@ import { measureDownloads } from "./download.ts";
 import { measureDue } from "./due.ts";
 import { type Figure, isMet, table } from "./figures.ts";
 import { measureInterference } from "./interference.ts";
+import { measureLeases } from "./lease.ts";
 import { Void } from "./load.ts";
 import { describeMachine, type Machine } from "./machine.ts";
 import { measureMicro } from "./micro.ts";
@@ -27,6 +28,7 @@ const parts: Readonly<Record<string, (amount: Amount) => Promise<Figure[]>>> = {
   rotation: measureRotations,
   switch: measureSwitches,
   due: measureDue,
+  lease: measureLeases,
   claims: measureClaims,
   start: measureStart,
   p99: measureInterference,

@@ -1,22 +1,14 @@
 // Rotations of a single user by the engine on a real PostgreSQL, against the same SQL without any Rekey.
-import { randomBytes, randomUUID } from "node:crypto";
+import { randomUUID } from "node:crypto";
 import pg from "pg";
 import { scramVerifier } from "../src/targets/scram.ts";
 import { nativeOk } from "../test/support/aws.ts";
 import { type PostgresServer, startPostgres } from "../test/support/postgres-server.ts";
-import { atMost, type Figure } from "./figures.ts";
+import { compareWithHand, type Login, newPassword, onConnection, postgresLogin } from "./by-hand.ts";
+import type { Figure } from "./figures.ts";
 import { Void } from "./load.ts";
 import { type BenchServer, startServer } from "./rekey.ts";
 import type { Amount } from "./requests.ts";
-import { median } from "./statistics.ts";
-
-interface Login {
-  readonly host: string;
-  readonly port: number;
-  readonly user: string;
-  readonly database: string;
-  password: string;
-}
 
 /** Rotations under way in Rekey, told by its log. */
 export class RotationLog {
@@ -114,7 +106,11 @@ export async function measureRotations(amount: Amount): Promise<Figure[]> {
   const byHand = await newUsers(postgres, "by_hand");
   await warmUp(byHand, rotate);
   const figures: Figure[] = [];
-  for (const [atOnce, goal] of compared) figures.push(...(await compare({ atOnce, goal }, byHand, rotate, amount)));
+  for (const [atOnce, goal] of compared) {
+    const hand = () => Promise.all(next(byHand, atOnce).map(rotateByHand));
+    const rekey = () => rotate(atOnce);
+    figures.push(...(await compareWithHand({ what: "rotation", by: "the engine", atOnce, goal, hand, rekey }, amount)));
+  }
   const version = await onConnection(postgresLogin(postgres), (client) =>
     client.query<{ server_version: string }>("show server_version"),
   );
@@ -130,40 +126,6 @@ async function warmUp(byHand: Login[], rotate: (count: number) => Promise<void>)
   }
 }
 
-async function compare(
-  { atOnce, goal }: { atOnce: number; goal: number },
-  byHand: Login[],
-  rotate: (count: number) => Promise<void>,
-  amount: Amount,
-): Promise<Figure[]> {
-  const waves = Math.ceil((amount.quick ? 8 : 24) / Math.sqrt(atOnce));
-  const [hand, engine]: [number[], number[]] = [[], []];
-  for (let round = 0; round <= amount.rounds; round += 1) {
-    const handMs = await timeWaves(waves, atOnce, () => Promise.all(next(byHand, atOnce).map(rotateByHand)));
-    const engineMs = await timeWaves(waves, atOnce, () => rotate(atOnce));
-    if (round > 0) {
-      hand.push(handMs);
-      engine.push(engineMs);
-    }
-    amount.say(`rotation, ${atOnce} at once, round ${round}: by hand ${handMs.toFixed(1)} ms, engine ${engineMs.toFixed(1)} ms`);
-  }
-  const name = `rotation, ${atOnce} at once:`;
-  const ratios = engine.map((ms, index) => ms / (hand[index] ?? Number.NaN));
-  return [
-    { name: `${name} SQL by hand`, measured: median(hand), unit: "ms", rounds: hand },
-    { name: `${name} by the engine`, measured: median(engine), unit: "ms", rounds: engine },
-    { name: `${name} by the engine`, measured: median(engine.map((ms) => 1000 / ms)), unit: "/s" },
-    { name: `${name} engine over SQL by hand`, measured: median(ratios), unit: "x", goal: atMost(goal), rounds: ratios },
-  ];
-}
-
-/** Wall time of one rotation, when `atOnce` of them are started together and the next ones when all have ended. */
-async function timeWaves(waves: number, atOnce: number, wave: () => Promise<unknown>): Promise<number> {
-  const startedAt = performance.now();
-  for (let turn = 0; turn < waves; turn += 1) await wave();
-  return (performance.now() - startedAt) / (waves * atOnce);
-}
-
 /**
  * What no single-user rotation can do without: log in with the password in force, replace it as psql's `\password` does (the
  * server is given a verifier only), log out; log in with the new one, see that it works, log out.
@@ -177,26 +139,6 @@ async function rotateByHand(login: Login): Promise<void> {
   login.password = password;
   await onConnection(login, (client) => client.query("select 1"));
 }
-
-const newPassword = (): string => randomBytes(24).toString("base64url");
-
-async function onConnection<T>(login: Login, work: (client: pg.Client) => Promise<T>): Promise<T> {
-  const client = new pg.Client({ ...login });
-  await client.connect();
-  try {
-    return await work(client);
-  } finally {
-    await client.end();
-  }
-}
-
-const postgresLogin = ({ host, port, user, password }: PostgresServer): Login => ({
-  host,
-  port,
-  user,
-  password,
-  database: "postgres",
-});
 
 async function newUsers(postgres: PostgresServer, prefix: string): Promise<Login[]> {
   const made = Array.from({ length: users }, (_, number) => ({

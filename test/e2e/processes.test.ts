@@ -175,9 +175,10 @@ describe("a server of several processes", () => {
   test("what readers can see is durable: the writer flushes within its commits, and has no flush of its own beside them", async () => {
     const descriptors = (pid: number) =>
       readdirSync(`/proc/${pid}/fd`).filter((one) => readlinkSync(`/proc/${pid}/fd/${one}`).endsWith("/rekey.db-wal")).length;
-    await using alone = await startRekey();
-    await Promise.all([newSecret(secretsClient(alone)), newSecret(secretsClient(server))]);
-    const [writer = 0] = workersOf(server, "writer");
+    await using alone = await startRekey(); // both new: a search opens the store once more
+    await using shared = await startRekey({ flags: ["--processes", "2"] });
+    await Promise.all([newSecret(secretsClient(alone)), newSecret(secretsClient(shared))]);
+    const [writer = 0] = workersOf(shared, "writer");
     assert.equal(descriptors(alone.pid), 3, "its two connections' and that of its flushes");
     assert.equal(descriptors(writer), 2);
   });

@@ -49,7 +49,7 @@ export function userActions({ account, users, groups, keys, settings, authorize,
       const prefix = form.get("PathPrefix") ?? "/";
       authorize(caller, "iam:ListUsers", `arn:aws:iam::${account}:user${prefix}`);
       const from = Number(form.get("Marker") ?? 0);
-      const all = [...users.values()].filter(({ path }) => path.startsWith(prefix));
+      const all = [...users.values()].filter(({ path, unknownFor }) => path.startsWith(prefix) && unknownFor <= 0);
       const size = Math.min(Number(form.get("MaxItems") ?? 100), settings().pageSize);
       const more = all.length > from + size;
       const marker = more ? `<Marker>${from + size}</Marker>` : "";

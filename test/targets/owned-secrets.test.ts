@@ -31,6 +31,9 @@ import { openSqlite } from "../../src/store/sqlite.ts";
 import { account, openWorld, owner, region, type World } from "../support/engine-world.ts";
 import { type PostgresServer, postgresSkip, startPostgres } from "../support/postgres-server.ts";
 
+/** Whoever made them. */
+const gone = { arn: `arn:aws:iam::${account}:user/gone`, id: "AIDAGONE" };
+
 describe("secrets that a config owns", { skip: postgresSkip }, () => {
   let server: PostgresServer;
   let admin: pg.Client;
@@ -70,7 +73,7 @@ describe("secrets that a config owns", { skip: postgresSkip }, () => {
     });
     engine = startEngine({
       ...world.parts,
-      mayRun: async () => new ServiceError("AccessDeniedException", "whoever made it is gone"),
+      mayRun: async ({ arn }) => (arn === gone.arn ? new ServiceError("AccessDeniedException", "gone") : undefined),
     });
   });
   after(async () => {
@@ -104,7 +107,7 @@ describe("secrets that a config owns", { skip: postgresSkip }, () => {
       owningService: ownService,
       rotationEnabled: true,
       rotationFunctionArn: `arn:aws:lambda:${region}:${account}:function:SecretsManagerRDSPostgreSQLRotationMultiUser`,
-      rotationPrincipal: owner,
+      rotationPrincipal: gone,
       rotationPolicy: { heartbeatSeconds: 900 },
       ...more,
     });
@@ -179,7 +182,7 @@ describe("secrets that a config owns", { skip: postgresSkip }, () => {
   });
 
   test("attack: nobody else's secret has the integration's user act, whatever it names", async () => {
-    const { secret, users } = await newOwned({ owningService: undefined });
+    const { secret, users } = await newOwned({ owningService: undefined, rotationPrincipal: owner });
     const { outcome, state } = await rotate(secret, 200);
     assert.notEqual(state, "succeeded");
     assert.equal(outcome, "denied");

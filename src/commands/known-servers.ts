@@ -1,7 +1,8 @@
-import { readFileSync, statSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { CommandError } from "./command-error.ts";
 import { type Login, loginsFor } from "./login-store.ts";
+import { readPrivateFile } from "./private-file.ts";
 
 /** A setting's value, and who said so in words. */
 export interface Told {
@@ -30,9 +31,8 @@ export function findServer({ endpoint, token }: ServerScope, directory: string):
   // The file of a server's first start tells where it listened then; it may be reached under another name now.
   const late = found ?? known.find(({ source }) => source === localCredentials);
   if (!late) return { ...(endpoint && { endpoint }), ...(token && { token }) };
-  if (late.source === localCredentials) warnOfLooseMode(localCredentials);
   return {
-    endpoint: endpoint ?? { value: late.endpoint, source: late.source },
+    endpoint: endpoint ?? { value: trusted(late), source: late.source },
     token: token ?? { value: late.token, source: late.source },
   };
 }
@@ -42,18 +42,36 @@ function knownServers(directory: string): { endpoint: string; token: string; sou
   const from = (login: Login) => ({ ...login, source: `login for ${login.scope}` });
   const logins = loginsFor(directory);
   const here = logins.filter(({ scope }) => scope === directory);
-  const { endpoint, token } = readCredentials(resolve(directory, localCredentials)) ?? {};
+  const { endpoint, token } = ownCredentials(resolve(directory, localCredentials)) ?? {};
   const local = endpoint === undefined || token === undefined ? [] : [{ endpoint, token, source: localCredentials }];
   return [...here.map(from), ...local, ...logins.filter((login) => !here.includes(login)).map(from)];
 }
 
-function warnOfLooseMode(path: string): void {
-  if ((statSync(path).mode & 0o077) !== 0)
-    process.stderr.write(`rekey: warning: others may read ${path}, which lets them do everything; run chmod 600 ${path}\n`);
+/**
+ * A folder may come from anybody, by archive or repository. What it names as a server can be trusted only on this machine: else
+ * whoever made it would be sent our token, or be believed what our programs are given. @throws CommandError for usage
+ */
+function trusted({ endpoint, source }: { readonly endpoint: string; readonly source: string }): string {
+  const host = URL.canParse(endpoint) ? new URL(endpoint).hostname : "";
+  if (source !== localCredentials || /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/.test(host)) return endpoint;
+  throw new CommandError(
+    2,
+    `${localCredentials} names a server on another machine, which no folder may choose: set REKEY_ENDPOINT`,
+  );
+}
+
+interface Credentials {
+  readonly endpoint?: string;
+  readonly token?: string;
+}
+
+/** As `readCredentials`, of a file that only this user may read: git, for one, makes no such file. */
+function ownCredentials(path: string): Credentials | undefined {
+  return readPrivateFile(path) === undefined ? undefined : readCredentials(path);
 }
 
 /** What `root-credentials.json` tells; undefined when there is none. @throws CommandError for usage when it cannot be read. */
-export function readCredentials(path: string): { endpoint?: string; token?: string } | undefined {
+export function readCredentials(path: string): Credentials | undefined {
   try {
     const read: unknown = JSON.parse(readFileSync(path, "utf8"));
     return typeof read === "object" && read !== null ? read : undefined;

@@ -183,11 +183,15 @@ test("files that others may read are told of; an empty folder is closed to them"
   mkdirSync(join(folder, "home"));
   mkdirSync(join(folder, "home", ".rekey"));
   copyFileSync(join(data, "root-credentials.json"), join(folder, "home", ".rekey", "root-credentials.json"));
+  const loosely = await run(["user", "list"], { cwd: join(folder, "home") });
+  assert.equal(loosely.code, 1, "it may be somebody else's");
+  assert.match(loosely.err, /^rekey: others may read .*root-credentials\.json, so it is not used: chmod 600 /);
+  chmodSync(join(folder, "home", ".rekey", "root-credentials.json"), 0o600);
   const asked = await run(["user", "list"], { cwd: join(folder, "home") });
   assert.equal(asked.code, 3, "it names the address of the first start");
   assert.match(
     asked.err,
-    /^rekey: warning: others may read .*\nrekey: the server at .* does not answer; start it with rekey server --listen 127\.0\.0\.1:\d+, or set REKEY_ENDPOINT to where it listens now\n$/,
+    /^rekey: the server at .* does not answer; start it with rekey server --listen 127\.0\.0\.1:\d+, or set REKEY_ENDPOINT to where it listens now\n$/,
   );
   assert.match(found.out, /^advice +server +a server runs, but none answers at .*; set REKEY_ENDPOINT/m);
   await again.stop();

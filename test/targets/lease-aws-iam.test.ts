@@ -146,6 +146,33 @@ test("a role is taken on, with its external id, and its session may do no more t
   assert.equal(await failure(awsIamLease.verify({ ...connection, externalId: "other" }, tools())), "denied");
 });
 
+test("the machine's own identity is used where the integration says so, to take on the role, and nowhere else", async () => {
+  const machine = aws.addUser("machine", { actions: [] });
+  const policy = JSON.stringify(managingPolicy({ path: "/rekey/" }));
+  const roleArn = aws.addRole("for-the-machine", "rekey-2", { policy });
+  const connection = awsIamLease.connection.parse({ ambient: true, roleArn, externalId: "rekey-2", endpoint: aws.url });
+  const env = { AWS_ACCESS_KEY_ID: machine.id, AWS_SECRET_ACCESS_KEY: machine.secret };
+  const saved = Object.fromEntries(Object.keys(env).map((name) => [name, process.env[name]]));
+  Object.assign(process.env, env);
+  try {
+    const settings = settingsOf();
+    const user = newUser(settings);
+    const seen = aws.calls.length;
+    const { handle } = await awsIamLease.create(connection, settings, user, tools());
+    await awsIamLease.revoke(connection, settings, { ...user, handle }, tools());
+    assert.deepEqual(leftOf(user.name), []);
+    const byMachine = aws.calls.slice(seen).filter(({ accessKeyId }) => accessKeyId === machine.id);
+    assert.deepEqual([...new Set(byMachine.map(({ action }) => action))], ["AssumeRole"]);
+    const wrong = { ...manager(), secretAccessKey: "canary-wrong" };
+    assert.equal(await failure(awsIamLease.verify(wrong, tools()), "canary-wrong"), "refused");
+  } finally {
+    for (const [name, value] of Object.entries(saved)) {
+      if (value === undefined) delete process.env[name];
+      else process.env[name] = value;
+    }
+  }
+});
+
 test("the answer waits until AWS knows the key; when that takes too long, it is an error and revocation leaves nothing", async () => {
   const connection = manager();
   const settings = settingsOf();
@@ -330,53 +357,4 @@ test("the check names what is missing, where IAM lets it ask", async () => {
   assert.deepEqual(await awsIamLease.check(asking, settingsOf(), tools()), []);
   const [missing] = await awsIamLease.check(asking, settings, tools());
   assert.match(missing?.problem ?? "", /may not do iam:AddUserToGroup, iam:RemoveUserFromGroup on .*group\/readers/);
-});
-
-test("names tell the lease and the installation, and differ for different leases", () => {
-  const settings = settingsOf();
-  const leaseId = "00000000-0000-4000-8000-00000000000a";
-  const mark = { installation, leaseId, secretName: "A" };
-  assert.equal(awsIamLease.name(settings, mark), awsIamLease.name(settings, { ...mark, secretName: "B" }));
-  const names = new Set(Array.from({ length: 500 }, () => newUser(settings).name.toLowerCase()));
-  assert.equal(names.size, 500);
-});
-
-test("an access key tells its account, so that a new key of the same account is the same target", () => {
-  const target = (accessKeyId: string, more: object = {}) =>
-    awsIamLease.target({ accessKeyId, secretAccessKey: "x", ...more } as AwsConnection);
-  assert.equal(target("ASIAQNZGKIQY56JQ7WML"), "aws://amazonaws.com/029608264753");
-  assert.equal(target("AKIAIOSFODNN7EXAMPLE"), "aws://amazonaws.com/AKIAIOSFODNN7EXAMPLE");
-  assert.equal(target("AKIAIOSFODNN7EXAMPLE", { account: "123456789012" }), "aws://amazonaws.com/123456789012");
-});
-
-test("settings and connections that do not suit are refused by field and rule", () => {
-  const fields = (result: { error?: { issues: readonly { path: readonly PropertyKey[] }[] } | undefined }): unknown[] =>
-    result.error?.issues.map(({ path }) => path[0]) ?? [];
-  const good = { policy: s3 };
-  assert.deepEqual(awsIamLease.settings.parse(awsIamLease.settings.parse(good)), awsIamLease.settings.parse(good));
-  const long = { ...s3, Statement: [{ ...s3.Statement[0], Resource: `arn:aws:s3:::${"x".repeat(2_000)}` }] };
-  const principal = { ...s3, Statement: [{ ...s3.Statement[0], Principal: "*" }] };
-  const bad: [object, string][] = [
-    [{ policy: "no json" }, "policy"],
-    [{ policy: long }, "policy"],
-    [{ policy: principal }, "policy"],
-    [{ policy: { Version: "2012-10-17" } }, "policy"],
-    [{ path: "/" }, "path"],
-    [{ groups: ["a/b"] }, "groups"],
-    [{ permissionsBoundary: "x" }, "permissionsBoundary"],
-    [{ tags: { "rekey:lease": "x" } }, "tags"],
-  ];
-  for (const [change, field] of bad) {
-    assert.deepEqual(fields(awsIamLease.settings.safeParse({ ...good, ...change })), [field], inspect(change));
-  }
-  const key = { accessKeyId: "AKIAAAAAAAAAAAAAAAAA", secretAccessKey: "x" };
-  const roleArn = "arn:aws:iam::123456789012:role/leases";
-  assert.deepEqual(fields(awsIamLease.connection.safeParse({})), ["accessKeyId", "secretAccessKey"]);
-  assert.deepEqual(fields(awsIamLease.connection.safeParse({ ...key, externalId: "abc" })), ["externalId"]);
-  assert.deepEqual(fields(awsIamLease.connection.safeParse({ ...key, endpoint: "http://example.com" })), ["endpoint"]);
-  assert.deepEqual(fields(awsIamLease.connection.safeParse({ ambient: true })), ["roleArn", "externalId"]);
-  const ambient = { ambient: true, roleArn, externalId: "abc" };
-  assert.deepEqual(fields(awsIamLease.connection.safeParse(ambient)), []);
-  assert.deepEqual(fields(awsIamLease.connection.safeParse({ ...ambient, ...key })), ["ambient"]);
-  assert.deepEqual(fields(awsIamLease.connection.safeParse({ ...ambient, endpoint: "https://evil.example" })), ["endpoint"]);
 });

@@ -5,7 +5,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import { text } from "node:stream/consumers";
 
-export interface RdsPlace {
+interface RdsPlace {
   readonly kind: "db" | "cluster";
   /** Absent while it is being created. */
   readonly host?: string;

@@ -143,6 +143,8 @@ forEachStore((_name, open) => {
     await attach("makes", ["rekey:CreateServiceToken"]);
     await assert.rejects(make("read"), refused("AccessDeniedException"));
     await attach("reads", ["rekey:GetConfigSecrets", "rekey:IssueLease"]);
+    await assert.rejects(make("read"), refused("AccessDeniedException"));
+    await attach("ends", ["rekey:RenewLease", "rekey:RevokeLease"]);
     await make("read");
     await assert.rejects(make("read/write"), refused("AccessDeniedException"));
     const past = { Project: "shop", Config: "dev", Name: "x", ExpiresAt: new Date(w.clock.now).toISOString() };

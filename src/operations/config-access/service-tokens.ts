@@ -1,9 +1,10 @@
 import { z } from "zod";
 import { ServiceError } from "../../core/error.ts";
-import { dynamicSecretArn, serviceTokenArn } from "../../core/rekey-arn.ts";
+import { dynamicSecretArn, leaseArn, serviceTokenArn } from "../../core/rekey-arn.ts";
 import { logActivity } from "../../store/activity.ts";
 import type { Config } from "../../store/configs.ts";
 import { hashToken } from "../../store/credentials.ts";
+import { dynamicSecretsOf } from "../../store/dynamic-secrets.ts";
 import { createServiceToken, deleteServiceToken, listServiceTokens, type ServiceToken } from "../../store/service-tokens.ts";
 import { type ConfigResource, configResource, existingConfig } from "../configs/config-resource.ts";
 import { newToken } from "../identity/new-credentials.ts";
@@ -36,12 +37,24 @@ const shown = (token: Omit<ServiceToken, "createdBy" | "configId">, { projectId,
 });
 
 /** A token can do no more than whoever makes it: nobody gets further by making one. @throws ServiceError AccessDeniedException */
-function requireSameRights(found: ConfigResource, { projectId, name }: Config, access: string, call: Call): void {
-  const needed = ["rekey:GetConfigSecrets", ...(access === "read/write" ? ["rekey:SetConfigSecrets"] : [])];
-  const refusals = needed.map((action) => call.may(action, found));
-  const leases = dynamicSecretArn(call.services, projectId, name, "*");
-  const refusal = [...refusals, call.may("rekey:IssueLease", { ...found, arn: leases, shown: leases })].find(Boolean);
-  if (refusal) throw refusal;
+async function requireSameRights(
+  found: ConfigResource,
+  { id, projectId, name }: Config,
+  access: string,
+  call: Call,
+): Promise<void> {
+  const ask = (action: string, arn: string) => {
+    const refusal = call.may(`rekey:${action}`, { ...found, arn, shown: arn });
+    if (refusal) throw refusal;
+  };
+  ask("GetConfigSecrets", found.arn);
+  if (access === "read/write") for (const action of ["SetConfigSecrets", "SetSecretNote"]) ask(action, found.arn);
+  // Those that are there are asked by name: a denial may speak of one.
+  const secrets = await dynamicSecretsOf(call.sql, id);
+  for (const one of ["*", ...secrets.map((secret) => secret.name)]) {
+    ask("IssueLease", dynamicSecretArn(call.services, projectId, name, one));
+    for (const action of ["RenewLease", "RevokeLease"]) ask(action, leaseArn(call.services, projectId, name, one, "*"));
+  }
 }
 
 const createServiceTokenOperation = defineOperation<z.infer<typeof createInput>, ConfigResource>({
@@ -55,7 +68,7 @@ const createServiceTokenOperation = defineOperation<z.infer<typeof createInput>,
   resource: configResource,
   async run({ Name, Access, ExpiresAt }, found, call) {
     const config = existingConfig(found);
-    requireSameRights(found, config, Access, call);
+    await requireSameRights(found, config, Access, call);
     const now = call.services.now();
     const expiresAt = ExpiresAt?.getTime();
     if (expiresAt !== undefined && expiresAt <= now)

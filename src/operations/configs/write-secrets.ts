@@ -67,8 +67,7 @@ const setConfigSecrets = defineOperation<z.infer<typeof setInput>, ConfigResourc
       return answer(call, await changeValues(call, config.id, (written) => ({ own: applySecrets(written, wanted) })), config);
     }
     const requests = ChangeRequests.map(toRequest);
-    // What a guard answers tells something of the value.
-    if (requests.some(({ originalValue }) => originalValue != null)) requireReading(call, config);
+    if (requests.some(tellsOfValue)) requireReading(call, config);
     const done = await changeValues(call, config.id, (written) => {
       if (!seesRestricted(call.principal)) for (const request of requests) keepRestricted(request, written);
       return applyChangeRequests(written, requests);
@@ -93,14 +92,23 @@ function toRequest(asked: z.infer<typeof changeRequest>): ChangeRequest {
   };
 }
 
+/** What a guard or a type's rule answers tells something of the value; what is promoted shows in the root. */
+function tellsOfValue({ value, originalValue, valueType, shouldPromote, shouldDelete, shouldConverge }: ChangeRequest): boolean {
+  if (originalValue != null) return true;
+  if (value != null || shouldDelete || shouldConverge) return false;
+  return valueType != null || shouldPromote === true;
+}
+
 /** What is for machines only stays so: people may put another value there, and neither have the old one shown nor guess at it. */
 function keepRestricted(request: ChangeRequest, { own, beneath }: WrittenConfig): void {
-  const { name, originalName, value, originalValue, visibility: asked } = request;
+  const { name, originalName, value, originalValue, visibility: asked, valueType } = request;
   const before = originalName ?? name;
   const shown = own.get(before) ?? beneath.get(before);
   if (shown?.visibility !== "restricted") return;
   if (originalValue != null)
     throw new ServiceError("AccessDeniedException", `Secret ${before} is restricted: its value cannot be compared with one.`);
+  if (valueType != null && value == null)
+    throw new ServiceError("AccessDeniedException", `Secret ${before} is restricted: give its value together with its type.`);
   if (asked != null && asked !== "restricted" && value == null)
     throw new ServiceError("AccessDeniedException", `Secret ${before} is restricted: it can be shown only with another value.`);
 }

@@ -1,6 +1,6 @@
 import { isIP, connect as openSocket, type Socket } from "node:net";
 import { type ConnectionOptions, connect as openTls } from "node:tls";
-import { Attribute, BerWriter, Change, Client, Control, PasswordPolicyControl, ResultCodeError, SubstringFilter } from "ldapts";
+import { Attribute, BerWriter, Change, Client, PasswordPolicyControl, ResultCodeError, SubstringFilter } from "ldapts";
 import { RotatorError, UnfitCredential } from "../core/error.ts";
 import { readAuthorities } from "./authorities.ts";
 import { explain, explainPolicy, isUnfit } from "./ldap-errors.ts";
@@ -43,8 +43,6 @@ interface Entry {
 
 export interface Session {
   add(dn: string, attributes: Attributes): Promise<void>;
-  /** Fails as `add` would, and makes nothing; false where the server cannot tell. */
-  tryAdd(dn: string, attributes: Attributes): Promise<boolean>;
   modify(dn: string, modifications: readonly Modification[]): Promise<void>;
   remove(dn: string): Promise<void>;
   /** In pages, so that the server's limit of one answer does not cut it. */
@@ -161,7 +159,6 @@ async function connect(login: LdapLogin, tls: ConnectionOptions | undefined, dea
         if (objection) throw new RotatorError(objection.outcome, `${username} at ${host}:${port}: ${objection.text}`);
       },
       add: (dn, attributes) => change((control) => client.add(dn, attributesOf(attributes), control)),
-      tryAdd: (dn, attributes) => answered(() => tryAdd(client, dn, attributesOf(attributes))),
       modify: (dn, modifications) => change((control) => client.modify(dn, modifications.map(changeOf), control)),
       remove: (dn) => change((control) => client.del(dn, control)),
       async search({ base, scope, beginning, attributes }) {
@@ -194,22 +191,6 @@ const attributesOf = (attributes: Attributes): Attribute[] =>
 
 const changeOf = ({ operation, attribute, values }: Modification): Change =>
   new Change({ operation, modification: new Attribute({ type: attribute, values: [...values] }) });
-
-/** OpenLDAP's No-Op control, and what it answers when all would have gone well. Source: draft-zeilenga-ldap-noop. */
-const noOp = { oid: "1.3.6.1.4.1.4203.666.5.2", wouldDo: [0x410e, 118], unknown: 12 } as const;
-
-async function tryAdd(client: Client, dn: string, attributes: Attribute[]): Promise<boolean> {
-  try {
-    await client.add(dn, attributes, new Control(noOp.oid, { critical: true }));
-  } catch (error) {
-    if (!(error instanceof ResultCodeError)) throw error;
-    if (error.code === noOp.unknown) return false;
-    if (noOp.wouldDo.some((code) => code === error.code)) return true;
-    throw error;
-  }
-  await client.del(dn); // a server that does not keep to what is critical
-  return true;
-}
 
 /** Whoever writes a secret chooses the server: what it says is not kept without end. */
 function bounded<S extends Socket>(socket: S): S {

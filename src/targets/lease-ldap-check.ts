@@ -10,7 +10,7 @@ interface Place {
   readonly rdn: string;
 }
 
-/** What at the directory stands against leases; makes nothing. @throws RotatorError */
+/** What at the directory stands against leases; leaves nothing there. @throws RotatorError */
 export async function checkLdapLeases(db: Session, place: Place, settings: LdapLeaseSettings): Promise<LeaseFinding[]> {
   const findings: LeaseFinding[] = [];
   if (!(await db.extensions()).includes(passwordModifyOid)) {
@@ -49,24 +49,32 @@ async function checkGroup(db: Session, { dn, attribute }: Group): Promise<LeaseF
   return [{ problem, remedy: "Let it read and write that attribute; keep one member that is no leased user.", warning: true }];
 }
 
+/**
+ * An entry without a password is made and deleted. OpenLDAP's No-Op control would make none, but its mdb backend (2.5) then counts attributes
+ * that it did not keep, writes the next entries with them, and can read these no more.
+ */
 async function tryEntry(db: Session, { baseDn, rdn }: Place, settings: LdapLeaseSettings): Promise<LeaseFinding[]> {
   const mark = { installation: "preflght", leaseId: randomUUID(), secretName: "preflight" };
   const user = { mark, name: leaseName(mark, 64), handle: undefined, expiresAt: Date.now() + 3_600_000 };
   const dn = `${rdn}=${user.name},${baseDn}`;
-  try {
-    const told = await db.tryAdd(dn, { ...attributesOf(settings, user, dn), [rdn]: [user.name] });
-    if (told) return [];
-    const problem = "the server lets nobody try out an entry without making it";
-    return [
-      { problem, remedy: "Issue a lease to see whether the managing user may add, change and delete entries.", warning: true },
-    ];
-  } catch (error) {
-    if (!(error instanceof RotatorError) || !["denied", "invalid"].includes(error.outcome)) throw error;
-    return [
-      {
-        problem: `an entry of these attributes cannot be made: ${error.message}`,
-        remedy: "Give the managing user the right, or change attributes.",
-      },
-    ];
-  }
+  const finding = async (work: Promise<void>, problem: string, remedy: string): Promise<LeaseFinding[]> => {
+    try {
+      await work;
+      return [];
+    } catch (error) {
+      if (!(error instanceof RotatorError) || !["denied", "invalid"].includes(error.outcome)) throw error;
+      return [{ problem: `${problem}: ${error.message}`, remedy }];
+    }
+  };
+  const made = await finding(
+    db.add(dn, { ...attributesOf(settings, user, dn), [rdn]: [user.name] }),
+    "an entry of these attributes cannot be made",
+    "Give the managing user the right, or change attributes.",
+  );
+  if (made.length > 0) return made;
+  return await finding(
+    db.remove(dn),
+    `an entry can be made, and not deleted; ${dn}, which has no password, is left`,
+    "Give the managing user the right, and delete that entry.",
+  );
 }

@@ -79,7 +79,7 @@ export interface LeaseTarget<Connection = unknown, Settings = unknown> {
   target(connection: Connection): string;
   /** Logs in; tells who it is there. @throws RotatorError whose message names what to do */
   verify(connection: Connection, tools: LeaseTools): Promise<{ readonly identity: string }>;
-  /** What of issuing and revoking would fail, found without changing anything. @throws RotatorError */
+  /** What of issuing and revoking would fail; the target is left as it was. @throws RotatorError */
   check(connection: Connection, settings: Settings, tools: LeaseTools): Promise<readonly LeaseFinding[]>;
   /** The name at the target; pure, the same for the same mark, different for different leases. */
   name(settings: Settings, mark: LeaseMark): string;

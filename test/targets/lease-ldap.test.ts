@@ -112,7 +112,7 @@ describe("leases of OpenLDAP", { skip: slapdSkip }, () => {
     assert.deepEqual(await members(), [server.rootDn]);
   });
 
-  test("to look at what would fail makes no entry, and tells what is missing", async () => {
+  test("to look at what would fail leaves no entry, and tells what is missing", async () => {
     const connection = target.connection.parse(subject().connection);
     const check = async (settings: object) =>
       problemsOf(await target.check(connection, target.settings.parse(settings), leaseTools()));
@@ -127,6 +127,19 @@ describe("leases of OpenLDAP", { skip: slapdSkip }, () => {
       entries.filter(({ dn }) => dn.includes("preflight")),
       [],
     );
+  });
+
+  test("to look at attributes that no entry has so far leaves the directory readable", async () => {
+    const connection = target.connection.parse(subject().connection);
+    const settings = { attributes: { objectClass: "inetOrgPerson", cn: "{{username}}", sn: "x", employeeType: "leased" } };
+    await target.check(connection, target.settings.parse(settings), leaseTools());
+    const one = await lease({ ...subject(), settings });
+    const { searchEntries } = await server.asRoot((client) => client.search(base, { filter: "(employeeType=leased)" }));
+    assert.deepEqual(
+      searchEntries.map(({ dn }) => dn),
+      [one.fields.DN],
+    );
+    await one.revoke();
   });
 
   test("templates put in values, never a password or another entry", async () => {

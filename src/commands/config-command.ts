@@ -46,11 +46,18 @@ export function addConfigCommand(noun: Command, spec: ConfigCommand): Command {
       .flat()
       .map(String);
     const typed: Typed = { args, options };
-    const answer = await spec.ask(typed, await configConnection(options, spec.needs));
+    const answer = await spec.ask(typed, await configConnection(options, needsOf(spec, typed)));
     if (options.json === true) printJson(answer);
     else spec.show(answer, typed);
   });
   return command;
+}
+
+/** What an argument names need not be told otherwise. */
+function needsOf({ needs, usage }: ConfigCommand, { args }: Typed): ConfigCommand["needs"] {
+  if (args.length === 0) return needs;
+  if (usage.endsWith("[config]")) return "project";
+  return usage.endsWith("[project]") ? "server" : needs;
 }
 
 /** A flag with `...` may be given several times. */

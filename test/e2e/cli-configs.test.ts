@@ -156,6 +156,9 @@ test("project and config come from flags, then variables, then the nearest file;
   const layered = JSON.parse((await at(["setup", "--show", "--json", "-c", "prd"], { ...bare, REKEY_PROJECT: "other" })).out);
   assert.deepEqual([layered.project.source, layered.config], ["REKEY_PROJECT", { value: "prd", source: "--config" }]);
   assert.equal(layered.token.value, "dp.pt.…");
+  const named = await at(["configs", "get", "prd", "--project", "shop"], bare, cli.folder);
+  assert.match(named.out, /^Name +prd\n/, named.err);
+  assert.match((await at(["projects", "get", "shop"], bare, cli.folder)).out, /^Id +shop\n/);
   const config = async (env: Record<string, string>) =>
     (await at(["run", "--command", "echo $REKEY_CONFIG"], { ...bare, ...env })).out;
   assert.equal(await config({}), ""); // people may not have stg's restricted secret

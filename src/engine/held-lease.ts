@@ -56,7 +56,9 @@ export class HeldLease {
   ): Promise<void> {
     const { sql, envelope } = this.parts;
     const sealed = await envelope.seal(value, leaseContext(this.lease.id), keyId);
-    const kept = await sql.transaction((tx) => recordMade(tx, this.#claim, { ...sealed, handle, dueAt }));
+    // Whoever hands it out makes it durable, with all that came before. A handle is what it can be ended by.
+    const durable = handle !== undefined;
+    const kept = await sql.transaction((tx) => recordMade(tx, this.#claim, { ...sealed, handle, dueAt }), { durable });
     if (!kept) await this.#giveBack(handle);
     this.#tell();
   }

@@ -148,8 +148,8 @@ export async function countLive(
   const [row] = await tx.query<{ every: number; own: number }>(
     `select (select count(*) from leases where dynamic_secret_id = $1 and state <> 'ended') as every,
        (select count(*) from leases where dynamic_secret_id = $1 and principal = $2 and state <> 'ended'
-          and coalesce(workload, '') = $3) as own`,
-    [dynamicSecretId, principal, workload ?? ""],
+          and workload ${workload === undefined ? "is null" : "= $3"}) as own`,
+    workload === undefined ? [dynamicSecretId, principal] : [dynamicSecretId, principal, workload],
   );
   return { all: row?.every ?? 0, own: row?.own ?? 0 };
 }

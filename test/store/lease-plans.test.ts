@@ -105,6 +105,7 @@ forEachStore((_dialect, open) => {
       await markDynamicSecretDeleted(tx, "d", 1);
       await insertLease(tx, lease);
       await countLive(tx, lease);
+      await countLive(tx, { ...lease, workload: "w" });
       await leaseToShare(tx, lease, { nowMs: 1, expiresFrom: 1 });
       await leaseOfRequest(tx, "h");
       const claim = await claimLease(tx, { id: "l", node: "a", nowMs: 1, untilMs: 2, most: 1 });

@@ -150,7 +150,7 @@ async function begin(call: Call, recipe: Recipe, asked: Asked): Promise<Begun> {
   const requestHash = asked.token === undefined ? undefined : hashOf(call, secret, asked.token);
   const of = { dynamicSecretId: secret.id, principal: principal.arn, workload: asked.workload };
   const shareMs = asked.workload === undefined ? 0 : secret.shareSeconds * 1_000;
-  return services.sql.transaction(async (tx) => {
+  const put = async (tx: Sql): Promise<Begun> => {
     const nowMs = services.now();
     const expiresAt = nowMs + seconds * 1_000;
     if (!(await lockDynamicSecret(tx, secret.id))) throw gone(secret.name);
@@ -182,7 +182,9 @@ async function begin(call: Call, recipe: Recipe, asked: Asked): Promise<Begun> {
       requestHash,
     });
     return { lease, recipe, isOwn: true, isShared: false };
-  });
+  };
+  // The engine's claim, which is durable before anything is done, makes this so too; until then nobody is told of it.
+  return services.sql.transaction(put, { durable: false });
 }
 
 /** It would be left waiting: nothing is done at targets. @throws ServiceError InvalidRequestException */

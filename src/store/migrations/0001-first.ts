@@ -244,7 +244,8 @@ export const migration = {
     "create index leases_by_due on leases (due_at) where due_at is not null",
     "create index leases_by_claim on leases (claim_until) where claim_until is not null",
     "create unique index leases_by_request on leases (request_hash) where request_hash is not null",
-    "create index leases_live on leases (dynamic_secret_id, principal) where state <> 'ended'",
+    // All that counting them needs: no row is read.
+    "create index leases_live on leases (dynamic_secret_id, principal, workload, state) where state <> 'ended'",
     "create index leases_live_by_principal on leases (principal, id) where state <> 'ended'",
     "create index leases_live_by_integration on leases (integration_id, id) where state <> 'ended'",
     "create index leases_by_name on leases (name)",

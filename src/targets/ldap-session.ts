@@ -102,6 +102,8 @@ interface Connection extends Session, AsyncDisposable {
 
 async function connect(login: LdapLogin, tls: ConnectionOptions | undefined, deadlineAt: number): Promise<Connection> {
   const { host, port, username } = login;
+  if (deadlineAt <= Date.now())
+    throw new RotatorError("timeout", `${username} at ${host}:${port}: the time was over before it began`);
   let changing = false;
   let late = false;
   let socket: Socket | undefined;

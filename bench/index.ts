@@ -8,6 +8,7 @@ import { measureDue } from "./due.ts";
 import { type Figure, isMet, table } from "./figures.ts";
 import { measureInterference } from "./interference.ts";
 import { measureLeases } from "./lease.ts";
+import { measureLeaseStart } from "./lease-start.ts";
 import { Void } from "./load.ts";
 import { describeMachine, type Machine } from "./machine.ts";
 import { measureMicro } from "./micro.ts";
@@ -31,6 +32,7 @@ const parts: Readonly<Record<string, (amount: Amount) => Promise<Figure[]>>> = {
   lease: measureLeases,
   claims: measureClaims,
   start: measureStart,
+  "lease-start": measureLeaseStart,
   p99: measureInterference,
 };
 const conditions =

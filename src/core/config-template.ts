@@ -1,9 +1,12 @@
-import { parseDocument } from "yaml";
+import { isScalar, parseDocument, visit } from "yaml";
 import { z } from "zod";
 import { configLimits } from "./config-names.ts";
+import { isBoundedYaml } from "./config-yaml.ts";
 import { ServiceError } from "./error.ts";
 
 const maxTemplateBytes = 2 * configLimits.configBytes;
+/** Some 6,000 secrets. */
+const maxTokens = 50_000;
 const text = z.union([z.string(), z.number(), z.boolean()]).transform(String);
 const slug = z.string().max(64);
 
@@ -33,13 +36,31 @@ export type ProjectTemplate = z.infer<typeof template>["projects"][number];
 export function parseTemplate(yaml: string): readonly ProjectTemplate[] {
   if (Buffer.byteLength(yaml) > maxTemplateBytes)
     throw new ServiceError("RequestEntityTooLarge", `A template can't be longer than ${maxTemplateBytes / 1024} KiB.`);
-  const document = parseDocument(yaml, { prettyErrors: false, logLevel: "silent", uniqueKeys: true });
+  if (!isBoundedYaml(yaml, maxTokens)) throw invalid("The template has too many parts: import it in several.");
+  const document = parseDocument(yaml, { prettyErrors: false, logLevel: "silent", uniqueKeys: false });
   const [error] = document.errors;
-  if (error) throw invalid(`Line ${yaml.slice(0, error.pos[0]).split("\n").length} of the template is not YAML.`);
+  if (error) throw invalid(`Line ${lineAt(yaml, error.pos[0])} of the template is not YAML.`);
+  refuseTwice(yaml, document);
   const parsed = template.safeParse(readPlain(document));
   if (parsed.success) return parsed.data.projects;
   const [issue] = parsed.error.issues;
   throw invalid(`Template: ${issue?.path.join(".") || "the document"} is not as a template has it: ${issue?.message ?? ""}.`);
+}
+
+const lineAt = (yaml: string, offset: number): number => yaml.slice(0, offset).split("\n").length;
+
+/** The parser's own look for names that stand twice compares each with all others. */
+function refuseTwice(yaml: string, document: ReturnType<typeof parseDocument>): void {
+  visit(document, {
+    Map(_key, { items }) {
+      const seen = new Set<unknown>();
+      for (const { key } of items) {
+        if (!isScalar(key)) continue;
+        if (seen.has(key.value)) throw invalid(`Line ${lineAt(yaml, key.range?.[0] ?? 0)} of the template has a name again.`);
+        seen.add(key.value);
+      }
+    },
+  });
 }
 
 function readPlain(document: ReturnType<typeof parseDocument>): unknown {

@@ -39,7 +39,16 @@ export function parseUpload(text: string, format?: UploadFormat): Map<string, st
 }
 
 function formatOf(text: string): UploadFormat {
-  const first = text.split(/\r\n|\r|\n/).find((line) => line.trim() !== "" && !/^\s*#/.test(line));
-  if (first === undefined || /^\s*(?:export\s+)?[^\s:="']*\s*=/.test(first)) return "env";
-  return /^\s*\{/.test(first) ? "json" : "yaml";
+  const lines = text.split(/\r\n|\r|\n/).map((line) => line.trim());
+  const first = lines.find((line) => line !== "" && !line.startsWith("#"));
+  if (first === undefined || isAssignment(first)) return "env";
+  return first.startsWith("{") ? "json" : "yaml";
+}
+
+/** By hand: a pattern for this would look at a line of blanks as often as it is long. */
+function isAssignment(line: string): boolean {
+  const at = line.search(/[:="']/);
+  if (at < 0 || line[at] !== "=") return false;
+  const words = line.slice(0, at).trim().split(/\s+/);
+  return words.length === 1 || (words.length === 2 && words[0] === "export");
 }

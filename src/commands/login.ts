@@ -27,6 +27,7 @@ export function addLoginCommands(program: Command): void {
     .usage("[options]")
     .helpCommand(false)
     .option("--token-stdin", "keep the token that standard input holds")
+    .option("--oidc-identity <id>", "exchange an issuer's token, which standard input holds, for one of a service account")
     .option(...scopeOption);
   addClientOptions(login).addHelpText("after", loginHelp);
   login.action(() => logIn(login.opts()));
@@ -44,22 +45,31 @@ export function addLoginCommands(program: Command): void {
     about: "show whom the server takes you for",
     needs: "server",
     examples: ["rekey me", "rekey me --json"],
-    ask: (_typed, connection) => askConfigApi(connection, "me"),
+    ask: (_typed, connection) => callApi(connection, "me/get", {}),
     show: (answer) =>
       printFields(answer, {
+        ARN: "arn",
         Name: "name",
         Type: "type",
-        Token: "token_preview",
+        Token: "tokenPreview",
+        Project: "project",
+        Config: "config",
         Workplace: ({ workplace }) => (workplace as Answer | undefined)?.name,
-        Created: "created_at",
-        "Last seen": "last_seen_at",
+        Created: "createdAt",
+        "Last seen": "lastSeenAt",
+        Ends: "expiresAt",
       }),
   });
 }
 
 const loginHelp = `
 The token is kept in ~/.config/rekey/logins, readable by you only, and goes to no other server than the one it was made for.
-${exampleText(["rekey login --endpoint https://rekey.example.com", "rekey login --token-stdin < token", "rekey login --scope ."])}`;
+${exampleText([
+  "rekey login --endpoint https://rekey.example.com",
+  "rekey login --token-stdin < token",
+  "rekey login --scope .",
+  'printf %s "$CI_TOKEN" | rekey login --oidc-identity 3f0c2a6e-0f54-4e1c-9d5b-8f3f5f8f0b11',
+])}`;
 
 function addApproval(login: Command): void {
   const command = login.command("approve").argument("<code>").description("Say yes to a login on another machine");
@@ -89,7 +99,7 @@ const scopeOf = (options: Flags): string => (typeof options.scope === "string" ?
 
 async function logIn(options: Flags): Promise<void> {
   const endpoint = await endpointOf(options);
-  const given = options.tokenStdin === true ? await givenToken(endpoint) : undefined;
+  const given = isGiven(options) ? await givenToken(endpoint, options.oidcIdentity) : undefined;
   const made = given ?? (await handshake(endpoint, options.json === true));
   const login: Login = { endpoint, scope: scopeOf(options), ...made };
   keepLogin(login);
@@ -103,12 +113,14 @@ async function logIn(options: Flags): Promise<void> {
   }
 }
 
+/** Whether standard input has what there is to be had, so that nobody is asked. */
+const isGiven = ({ tokenStdin, oidcIdentity }: Flags): boolean => tokenStdin === true || oidcIdentity !== undefined;
+
 /** Told, or that of the nearest login, or asked for. */
 async function endpointOf(options: Flags): Promise<string> {
   const { endpoint } = await findScope(serverFlags({ endpoint: options.endpoint }));
   if (endpoint) return endpoint.value;
-  if (!process.stdin.isTTY || options.tokenStdin === true)
-    throw new CommandError(2, "it is not told which server: give --endpoint");
+  if (!process.stdin.isTTY || isGiven(options)) throw new CommandError(2, "it is not told which server: give --endpoint");
   const { isCancel, text } = await import("@clack/prompts");
   const answer = await text({
     message: "Address of the server",
@@ -120,12 +132,24 @@ async function endpointOf(options: Flags): Promise<string> {
   return settings.endpoint.parse(answer) ?? answer;
 }
 
-async function givenToken(endpoint: string): Promise<{ token: string; name: string }> {
+async function givenToken(endpoint: string, identity: unknown): Promise<{ token: string; name: string }> {
   const bytes = await secretBytes({ path: undefined, text: true, question: "Token" });
-  const token = settings.token.parse(bytes.toString("utf8").trim());
+  const text = bytes.toString("utf8").trim();
+  const token = identity === undefined ? settings.token.parse(text) : await exchanged(endpoint, String(identity), text);
   if (token === undefined) throw new CommandError(2, `standard input must hold ${settings.token.range}`);
-  const { name } = await askConfigApi({ endpoint, token }, "me");
-  return { token, name: String(name) };
+  return { token, name: await nameOf({ endpoint, token }) };
+}
+
+/** The short-lived token that an identity gives for one of its issuer. */
+async function exchanged(endpoint: string, identity: string, token: string): Promise<string> {
+  const answer = await askConfigApi({ endpoint }, "auth/oidc", { method: "POST", body: { identity, token } });
+  return String(answer.token);
+}
+
+/** Whose a token is: the user's name; of other principals what the token is called. */
+async function nameOf(connection: { endpoint: string; token: string }): Promise<string> {
+  const { arn, name } = await callApi(connection, "me/get", {});
+  return /:user\/(.+)$/.exec(String(arn))?.[1] ?? String(name);
 }
 
 async function handshake(endpoint: string, isJson: boolean): Promise<{ token: string; name: string }> {
@@ -139,8 +163,7 @@ async function handshake(endpoint: string, isJson: boolean): Promise<{ token: st
   else say(`Code: ${code}\nSay yes at ${url}, or where you are logged in already: rekey login approve ${code}`);
   const answer = await withProgress("waiting for a yes", () => poll(anybody, String(begun.polling_code)));
   if (typeof answer.token !== "string") throw new CommandError(1, String(answer.error ?? "the login was refused"));
-  const { name } = await askConfigApi({ endpoint, token: answer.token }, "me");
-  return { token: answer.token, name: String(name) };
+  return { token: answer.token, name: await nameOf({ endpoint, token: answer.token }) };
 }
 
 /** 409 is nobody's answer yet; a server that restarts meanwhile is no end either. */

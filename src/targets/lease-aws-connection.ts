@@ -47,10 +47,13 @@ export const awsConnection = z
   });
 export type AwsConnection = z.infer<typeof awsConnection>;
 
+/** IAM's and STS's own names: below the same domain stand buckets, machines and gateways of everybody. */
+const awsOwn = /^(?:iam|sts)(?:-fips)?(?:\.[a-z]{2}(?:-[a-z]+)+(?:-\d+)?)?\.amazonaws\.com(?:\.cn)?$/;
+
 function isAwsOwn(url: string | undefined): boolean {
   if (url === undefined || !URL.canParse(url)) return true;
   const { hostname } = new URL(url);
-  return isLoopback(hostname) || /\.amazonaws\.com(\.cn)?$/.test(hostname);
+  return isLoopback(hostname) || awsOwn.test(hostname);
 }
 
 /** A policy document as text or as JSON; kept as text. */

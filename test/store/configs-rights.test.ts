@@ -63,6 +63,18 @@ forEachStore((_name, open) => {
       await ask(call, "PLAIN", "integer");
     }));
 
+  test("whoever may make integrations does not have the server speak to its own machine by AWS's endpoints", () =>
+    withWorld(async ({ as }) => {
+      const key = { accessKeyId: "AKIAIOSFODNN7EXAMPLE", secretAccessKey: "x".repeat(40) };
+      const maker = as(userWith({ "rekey:CreateIntegration": ["*"] }));
+      for (const name of ["endpoint", "stsEndpoint"])
+        for (const url of ["http://127.0.0.1:1", "http://localhost:1", "https://[::1]:1"])
+          await assert.rejects(
+            maker("CreateIntegration", { Name: "aws", Type: "aws-iam", Data: { ...key, [name]: url } }),
+            refused("AccessDeniedException", /AllowFunctionAddresses/),
+          );
+    }));
+
   test("nobody makes a token with a right that is denied to its maker, be it to one dynamic secret", () =>
     withWorld(async ({ call, as, services: { sql } }) => {
       await call("CreateProject", { Name: "app" });

@@ -173,6 +173,24 @@ test("the machine's own identity is used where the integration says so, to take 
   }
 });
 
+test("the machine's own identity signs for AWS's IAM and STS alone, and for no other host below AWS's domain", () => {
+  const ambient = { ambient: true, roleArn: `arn:aws:iam::${aws.account}:role/r`, externalId: "rekey-2" };
+  const takes = (stsEndpoint: string) => awsIamLease.connection.safeParse({ ...ambient, stsEndpoint }).success;
+  for (const host of ["sts", "sts.eu-west-1", "sts-fips.us-gov-west-1", "iam", "iam.us-gov"])
+    assert.ok(takes(`https://${host}.amazonaws.com`), host);
+  assert.ok(takes("https://sts.cn-north-1.amazonaws.com.cn"));
+  for (const host of [
+    "abc123.execute-api.eu-west-1.amazonaws.com",
+    "ec2-203-0-113-1.compute-1.amazonaws.com",
+    "sts.s3.amazonaws.com",
+    "iam.s3-eu-west-1.amazonaws.com",
+    "sts.theirs.elb.eu-west-1.amazonaws.com",
+    "sts.amazonaws.com.example",
+    "xsts.amazonaws.com",
+  ])
+    assert.ok(!takes(`https://${host}`), host);
+});
+
 test("the answer waits until AWS knows the key; when that takes too long, it is an error and revocation leaves nothing", async () => {
   const connection = manager();
   const settings = settingsOf();

@@ -41,9 +41,11 @@ export function askSpecialAddresses(
   data: Readonly<Record<string, unknown>> | undefined,
   resource: Resource,
 ): readonly Permission[] {
-  const { origin = "", allowAddresses = [] } = data ?? {};
-  const url = URL.canParse(String(origin)) ? new URL(String(origin)) : undefined;
-  const isSpecial = (url && isPlainHost(url.hostname)) || !Array.isArray(allowAddresses) || allowAddresses.length > 0;
+  const { origin, endpoint, stsEndpoint, allowAddresses = [] } = data ?? {};
+  const isOwnMachine = [origin, endpoint, stsEndpoint]
+    .map(String)
+    .some((url) => URL.canParse(url) && isPlainHost(new URL(url).hostname));
+  const isSpecial = isOwnMachine || !Array.isArray(allowAddresses) || allowAddresses.length > 0;
   return isSpecial ? [{ action: "rekey:AllowFunctionAddresses", resource }] : [];
 }
 

@@ -1,6 +1,9 @@
 // The kill campaign: `npm run crash -- --kills 1000 --seed 7`. SIGKILL at points of a rotation and at moments, against real
 // targets; ends with 1 when anything was lost, or when a planted hole was not found.
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { parseArgs } from "node:util";
 import { type CampaignOptions, type Report, runScenario } from "../test/crash/campaign/campaign.ts";
 import { findHole } from "../test/crash/campaign/find-hole.ts";
@@ -13,6 +16,7 @@ const help = `npm run crash -- [options]
   --kills N          kills in all, shared among the scenarios (default 400)
   --seed S           a whole number; the same seed kills at the same points (default 1)
   --scenario NAME    only those whose names contain it; may be given again
+  --only NAME        that one alone, by its whole name
   --holes            plants faults in a copy of the program, one after another, and looks whether each is found
   --hole NAME        only that one
   --json             the reports as JSON`;
@@ -23,6 +27,7 @@ const { values } = parseArgs({
     kills: { type: "string", default: "400" },
     seed: { type: "string", default: "1" },
     scenario: { type: "string", multiple: true },
+    only: { type: "string" },
     holes: { type: "boolean", default: false },
     hole: { type: "string" },
     json: { type: "boolean", default: false },
@@ -56,7 +61,9 @@ async function main(): Promise<number> {
 }
 
 async function campaign(kills: number, seed: number): Promise<number> {
-  const chosen = runs.filter(({ name }) => values.scenario?.some((part) => name.includes(part)) ?? true);
+  const wanted = ({ name }: Run) =>
+    values.only === name || (values.scenario?.some((part) => name.includes(part)) ?? !values.only);
+  const chosen = runs.filter(wanted);
   if (chosen.length === 0) return say(`crash: no such scenario; there are ${runs.map(({ name }) => name).join(", ")}`, 2);
   const reports: Report[] = [];
   for (const { name, skip, run } of chosen) {
@@ -64,13 +71,17 @@ async function campaign(kills: number, seed: number): Promise<number> {
       console.error(`crash: ${name} left out: ${skip}`);
       continue;
     }
-    const report = await run({ kills: Math.ceil(kills / chosen.length), seed, root, say: console.error });
+    const each = Math.ceil(kills / chosen.length);
+    const report = chosen.length > 1 ? await apart(name, each, seed) : await run({ kills: each, seed, root, say: console.error });
     reports.push(report);
+    if (values.json && values.only) continue; // whoever started this one says it
+    console.error(`crash: ${name}: ${report.kills} kills, ${report.violations.length} violations`);
     for (const violation of report.violations) console.error(`crash: ${report.scenario}: ${violation}`);
   }
   const lost = reports.reduce((sum, { violations }) => sum + violations.length, 0);
   if (values.json) console.log(JSON.stringify({ seed, reports }));
-  else
+  if (values.json && values.only) return 0;
+  if (!values.json)
     console.table(
       Object.fromEntries(reports.map(({ scenario, violations, ...row }) => [scenario, { ...row, lost: violations.length }])),
     );
@@ -80,6 +91,18 @@ async function campaign(kills: number, seed: number): Promise<number> {
     `crash: ${all} kills, seed ${seed}, ${lost} violations${lost === 0 ? `; below ${(3 / all).toExponential(1)} a kill (95 %)` : ""}`,
   );
   return lost === 0 ? 0 : 1;
+}
+
+/** In a process of its own: what one scenario leaves in memory is not the next one's. */
+async function apart(name: string, kills: number, seed: number): Promise<Report> {
+  const args = [import.meta.filename, "--kills", String(kills), "--seed", String(seed), "--only", name, "--json"];
+  const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", ...args], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const [told] = await Promise.all([text(child.stdout), once(child, "close")]);
+  const [report] = told === "" ? [] : (JSON.parse(told) as { reports: Report[] }).reports;
+  if (!report) throw new Error(`${name} ended with ${child.exitCode ?? child.signalCode} and told nothing`);
+  return report;
 }
 
 async function findHoles(planted: readonly Hole[], kills: number, seed: number): Promise<number> {

@@ -278,6 +278,11 @@ forEachStore((_name, open) => {
     assert.deepEqual((await change({ EnableConfigs: ["dev"], DisableConfigs: ["prd"] })).EnabledConfigs, ["dev"]);
     assert.equal((await change({ AllConfigs: true })).AllConfigs, true);
     assert.deepEqual((await change({ DisableConfigs: ["dev"] })).EnabledConfigs, ["prd"]);
+    await assert.rejects(
+      change({ Url: "https://elsewhere.example/", Authentication: { Type: "None" } }),
+      refused("ValidationException"),
+      "it would be told what its secret signs",
+    );
     assert.equal((await change({ Secret: "" })).HasSecret, false);
     assert.deepEqual((await change({ Payload: '{"a":1}' })).Payload, '{"a":1}');
     await assert.rejects(

@@ -123,15 +123,18 @@ const updateWebhook = defineOperation<UpdateInput, WebhookResource>({
   resource: webhookResource,
   async run(input, found, call) {
     const { webhook } = existingWebhook(found, input.Id);
-    // Where the URL leads elsewhere, its credentials would go there too: whoever changes it gives them anew.
+    // Where the URL leads elsewhere, its credentials would go there too, and what its secret signs: whoever changes it gives them anew.
     const moved = input.Url !== undefined && new URL(input.Url).origin !== new URL(webhook.url).origin;
     const known = await openSecrets(call.services, webhook);
-    if (moved && known.authentication && input.Authentication === undefined) {
+    const missing = [
+      ...(known.authentication && input.Authentication === undefined ? ["Authentication"] : []),
+      ...(known.secret && input.Secret === undefined ? ["Secret"] : []),
+    ];
+    if (moved && missing.length > 0)
       throw new ServiceError(
         "ValidationException",
-        "Give Authentication with a Url of another host: its credentials would go there.",
+        `Give ${missing.join(" and ")} with a Url of another host: it would be used there.`,
       );
-    }
     const sealed = await sealSecrets(call.services, webhook.id, mergeSecrets(known, input));
     const next = await nextConfigs(input, webhook, call);
     const after: Webhook = {

@@ -16,7 +16,7 @@ const help = `npm run crash -- [options]
   --kills N          kills in all, shared among the scenarios (default 400)
   --seed S           a whole number; the same seed kills at the same points (default 1)
   --scenario NAME    only those whose names contain it; may be given again
-  --only NAME        that one alone, by its whole name
+  --only NAME        that one alone, by its whole name; prints its report as JSON
   --holes            plants faults in a copy of the program, one after another, and looks whether each is found
   --hole NAME        only that one
   --json             the reports as JSON`;
@@ -61,27 +61,28 @@ async function main(): Promise<number> {
 }
 
 async function campaign(kills: number, seed: number): Promise<number> {
-  const wanted = ({ name }: Run) =>
-    values.only === name || (values.scenario?.some((part) => name.includes(part)) ?? !values.only);
-  const chosen = runs.filter(wanted);
+  const { only, scenario: parts } = values;
+  const chosen = runs.filter(({ name }) =>
+    only === undefined ? (parts?.some((part) => name.includes(part)) ?? true) : name === only,
+  );
   if (chosen.length === 0) return say(`crash: no such scenario; there are ${runs.map(({ name }) => name).join(", ")}`, 2);
-  const reports: Report[] = [];
-  for (const { name, skip, run } of chosen) {
-    if (skip !== false) {
-      console.error(`crash: ${name} left out: ${skip}`);
-      continue;
-    }
-    const each = Math.ceil(kills / chosen.length);
-    const report = chosen.length > 1 ? await apart(name, each, seed) : await run({ kills: each, seed, root, say: console.error });
-    reports.push(report);
-    if (values.json && values.only) continue; // whoever started this one says it
-    console.error(`crash: ${name}: ${report.kills} kills, ${report.violations.length} violations`);
-    for (const violation of report.violations) console.error(`crash: ${report.scenario}: ${violation}`);
+  const options = { kills: Math.ceil(kills / chosen.length), seed, root, say: console.error };
+  if (only !== undefined) {
+    for (const { run } of chosen) console.log(JSON.stringify(await run(options)));
+    return 0; // whoever started this says the rest
   }
+  const reports: Report[] = [];
+  for (const { name, skip } of chosen) {
+    if (skip !== false) console.error(`crash: ${name} left out: ${skip}`);
+    else reports.push(await apart(name, options.kills, seed));
+  }
+  return conclude(reports, seed);
+}
+
+function conclude(reports: readonly Report[], seed: number): number {
   const lost = reports.reduce((sum, { violations }) => sum + violations.length, 0);
   if (values.json) console.log(JSON.stringify({ seed, reports }));
-  if (values.json && values.only) return 0;
-  if (!values.json)
+  else
     console.table(
       Object.fromEntries(reports.map(({ scenario, violations, ...row }) => [scenario, { ...row, lost: violations.length }])),
     );
@@ -95,13 +96,15 @@ async function campaign(kills: number, seed: number): Promise<number> {
 
 /** In a process of its own: what one scenario leaves in memory is not the next one's. */
 async function apart(name: string, kills: number, seed: number): Promise<Report> {
-  const args = [import.meta.filename, "--kills", String(kills), "--seed", String(seed), "--only", name, "--json"];
+  const args = [import.meta.filename, "--kills", String(kills), "--seed", String(seed), "--only", name];
   const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", ...args], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   const [told] = await Promise.all([text(child.stdout), once(child, "close")]);
-  const [report] = told === "" ? [] : (JSON.parse(told) as { reports: Report[] }).reports;
-  if (!report) throw new Error(`${name} ended with ${child.exitCode ?? child.signalCode} and told nothing`);
+  if (told === "") throw new Error(`${name} ended with ${child.exitCode ?? child.signalCode} and told nothing`);
+  const report = JSON.parse(told) as Report;
+  console.error(`crash: ${name}: ${report.kills} kills, ${report.violations.length} violations`);
+  for (const violation of report.violations) console.error(`crash: ${name}: ${violation}`);
   return report;
 }
 

@@ -36,7 +36,7 @@ export async function removeOldVersions(tx: Sql, changedBefore: number, limit: n
     `delete from integration_versions where id in (
        select v.id from integration_versions v join integrations i on i.id = v.integration_id
        where v.number < i.version and i.updated_at < $1
-         and not exists (select 1 from leases l where l.target = v.target and l.due_at is not null and l.integration_id = v.integration_id)
+         and not exists (select 1 from leases l where l.integration_id = v.integration_id and l.target = v.target and l.state <> 'ended')
        limit $2)`,
     [changedBefore, limit],
   );

@@ -31,7 +31,13 @@ import {
   releaseLeaseClaims,
   wantedLeases,
 } from "../../src/store/lease-claims.ts";
-import { deletedDynamicSecrets, doubtLeases, removeDynamicSecret, removeIntegrations } from "../../src/store/lease-house.ts";
+import {
+  deletedDynamicSecrets,
+  doubtLeases,
+  removeDynamicSecret,
+  removeIntegrations,
+  removeOldVersions,
+} from "../../src/store/lease-house.ts";
 import { anyOrphanLookDue, anySettings, hastenOrphanLook, queueOrphans, takeOrphanLooks } from "../../src/store/lease-orphans.ts";
 import {
   answerLease,
@@ -84,7 +90,7 @@ const lease = {
   shareUntil: undefined,
 };
 
-forEachStore((_dialect, open) => {
+forEachStore((dialect, open) => {
   test("no statement on leases reads a whole table, whatever is due", async () => {
     const store = await open();
     const { sql, statements } = recording(store);
@@ -149,5 +155,22 @@ forEachStore((_dialect, open) => {
       for (const step of await fullScans(store, text)) if (!fine.test(step)) scans.push(`${step}: ${text}`);
     assert.deepEqual(scans, []);
     assert.ok(statements.size > 40, `${statements.size} statements were seen`);
+  });
+
+  test("what waits to be ended at a target is found beside a million that live there", {
+    skip: dialect !== "sqlite",
+  }, async () => {
+    const store = await open();
+    const { sql, statements } = recording(store);
+    await hastenRevocations(sql, "t", 1);
+    await sql.transaction((tx) => removeOldVersions(tx, 1, 10));
+    const plans: string[] = [];
+    for (const text of statements) {
+      const places = text.match(/\$\d+/g) ?? [];
+      const steps = await store.query<{ detail: string }>(`explain query plan ${text}`, Array(new Set(places).size).fill(null));
+      plans.push(steps.map(({ detail }) => detail).join("; "));
+    }
+    assert.match(plans[0] ?? "", /USING INDEX leases_revoking \(target=\? AND due_at>\?\)/);
+    assert.match(plans[1] ?? "", /leases_live_by_integration \(integration_id=\? AND target=\?\)/);
   });
 });

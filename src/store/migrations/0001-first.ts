@@ -247,11 +247,12 @@ export const migration = {
     // All that counting them needs: no row is read.
     "create index leases_live on leases (dynamic_secret_id, principal, workload, state) where state <> 'ended'",
     "create index leases_live_by_principal on leases (principal, id) where state <> 'ended'",
-    "create index leases_live_by_integration on leases (integration_id, id) where state <> 'ended'",
+    "create index leases_live_by_integration on leases (integration_id, target) where state <> 'ended'",
     "create index leases_by_name on leases (name)",
     // What somebody waits for has a way of its own; what happens by itself goes target by target.
     "create index leases_wanted on leases (due_at) where state = 'creating' or renew_to is not null",
     "create index leases_by_target on leases (target, due_at) where due_at is not null",
+    "create index leases_revoking on leases (target, due_at) where state = 'revoking'",
     "create index leases_to_share on leases (dynamic_secret_id, workload, share_until) where share_until is not null",
     "create index leases_by_key on leases (key_id, key_version, id) where key_id is not null",
     "create index leases_by_creation on leases (created_at, id)",

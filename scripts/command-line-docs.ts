@@ -22,9 +22,11 @@ function reference(program: Command): string {
   return `## All commands\n\n${[...overview, "## Each command", ...leaves.map(section)].join("\n\n")}\n`;
 }
 
-/** What can be run. A noun that does something by itself is its default command under a shorter name. */
+/** What can be run. A noun without options does something by itself only as a shorter name of its default command. */
 function leavesOf(command: Command): Command[] {
-  return command.commands.length === 0 ? [command] : command.commands.flatMap(leavesOf);
+  const below = command.commands.flatMap(leavesOf);
+  const isRun = command.commands.length === 0 || (command.parent !== null && command.options.length > 0);
+  return isRun ? [command, ...below] : below;
 }
 
 /** The heading of the help under which its noun stands. */
@@ -90,4 +92,4 @@ function moreOf(command: Command): { notes: string; examples: string } {
 const prose = (text: string): string => text.replaceAll("<", "&lt;");
 const cell = (text: string): string => prose(text).replaceAll("|", "\\|").replaceAll("\n", " ");
 
-if (import.meta.main) writeFileSync(page, commandLinePage().shouldBe);
+if (process.argv[1] === import.meta.filename) writeFileSync(page, commandLinePage().shouldBe);

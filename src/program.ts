@@ -56,6 +56,7 @@ export function makeProgram(): Command {
       `
 To begin: rekey server, then in another terminal rekey secret create my/first and rekey secret get my/first.
 To rotate a secret of a database: rekey rotation setup NAME, which shows what it would do, and asks.
+To give a program its secrets: rekey projects create NAME, rekey setup, rekey secrets set NAME, rekey run -- PROGRAM.
 Commands that talk to a server take --endpoint and --token, REKEY_ENDPOINT and REKEY_TOKEN, or ./.rekey/root-credentials.json.
 Exit codes: 0 done, 1 refused or failed, 2 wrongly called, 3 nobody answered.`,
     );

@@ -82,6 +82,21 @@ describe("leases of a run", { skip: redisSkip }, () => {
     assert.deepEqual(await users(), []);
   });
 
+  test("who may read the values and lease nothing is told how to go without", async () => {
+    await cli.native("users/create", { userName: "reader" });
+    const statement = { Effect: "Allow", Action: "rekey:GetConfigSecrets", Resource: "*" };
+    const policyDocument = JSON.stringify({ Version: "2012-10-17", Statement: [statement] });
+    const { arn } = await cli.native("policies/create", { policyName: "reads", policyDocument });
+    await cli.native("policies/attach", { policyArn: arn, userName: "reader" });
+    const { token } = await cli.native("tokens/create", { name: "reader", userName: "reader" });
+    const env = { REKEY_TOKEN: String(token) };
+    assert.equal((await cli.rekey(["run", "--no-leases", "--", "true"], { env })).code, 0);
+    const refused = await cli.rekey(["run", "--", "true"], { env });
+    assert.deepEqual([refused.code, /rekey:IssueLease[\s\S]*--no-leases goes without/.test(refused.err)], [1, true], refused.err);
+    const offline = await cli.rekey(["run", "--no-leases", "--fallback-only", "--command", "echo $LOG"], { env });
+    assert.deepEqual([offline.code, offline.out], [0, "debug\n"], offline.err); // the copy is still there
+  });
+
   test("a changed secret takes no new lease", async () => {
     const child = cli.begin(["run", "--watch", ...stays]);
     await until("it is up", () => child.shown().includes("log=debug"));

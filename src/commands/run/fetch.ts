@@ -75,7 +75,11 @@ export class ConfigSource {
   }
 
   async #fromServer(options: FetchOptions): Promise<Fetched> {
-    const first = await this.#download(options);
+    const first = await this.#download(options).catch((error: unknown) => {
+      throw isLeaseRefused(error)
+        ? new CommandError(1, `${error.message}\n--no-leases goes without leased credentials`, { cause: error })
+        : error;
+    });
     if (!options.leases || first.etag !== undefined) return this.#kept({ ...first, leasedNames: [] }, new Map(), []);
     // An answer without ETag holds leases; the same without them tells which values those are.
     const lasting = await this.#download({ ...options, leases: false }).catch((error: unknown) => {
@@ -177,6 +181,10 @@ const isHiccup = (error: unknown): boolean =>
   (error.exitCode === 3 || (error instanceof ConfigApiRefusal && (error.status >= 500 || error.status === 429)));
 
 const isForbidden = (error: unknown): boolean => error instanceof ConfigApiRefusal && [401, 403, 404].includes(error.status);
+
+/** The values may be had, only leases not. */
+const isLeaseRefused = (error: unknown): error is ConfigApiRefusal =>
+  error instanceof ConfigApiRefusal && error.status === 403 && error.message.includes("rekey:IssueLease");
 
 /** A server that restarts is back in a moment; one that took the question and was slow is not asked twice. */
 async function patiently<T>(signal: AbortSignal | undefined, ask: () => Promise<T>): Promise<T> {

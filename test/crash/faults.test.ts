@@ -17,8 +17,9 @@ import { sampleSeed, share } from "./campaign/sample.ts";
 import { type Scenario, scenarios } from "./campaign/scenarios.ts";
 import type { Target } from "./campaign/targets.ts";
 
-/** A call that hangs is given up after this long. */
-const callMs = 400;
+/** A call that hangs is given up after this long, and after longer on a machine where a login takes long. */
+const leastCallMs = 400;
+const callLogins = 20;
 const names = [
   "postgres/single-user",
   "postgres/alternating-users",
@@ -77,6 +78,10 @@ async function openPlace(scenario: Scenario, target: Target): Promise<Place> {
   const folder = mkdtempSync(join(tmpdir(), "rekey-faults-"));
   const sql = openSqlite(join(folder, "rekey.db"));
   await migrate(sql);
+  const known = await target.newAccount("measured");
+  const startedAt = performance.now();
+  assert.equal(await target.logsIn(known), "ok");
+  const callMs = Math.max(leastCallMs, Math.ceil(callLogins * (performance.now() - startedAt)));
   const world = await openWorld(sql, { settings: { callMs, claimMs: 4 * callMs + 4_000 } });
   // No pauses between tries.
   let declared: RotatorFunction | undefined;

@@ -100,18 +100,19 @@ export async function queueOrphans(sql: Sql, place: Place, marked: Marked, nowMs
   return { queued, byHand, young: marked.users.length - old.length };
 }
 
-/** The lease that ends it: its own, which had ended, or a new one. */
+/** The lease that ends it: its own, which had ended, or a new one. What another integration leased is none of this one's. */
 async function queueOne(
   tx: Sql,
   place: Place,
   { integration, version, settings, user }: Marked & { readonly user: MarkedUser },
   nowMs: number,
 ): Promise<string | undefined> {
-  const [own] = await tx.query<LeaseRow>(
-    `select ${leaseColumns} from leases where name = $1 order by created_at desc limit 1 ${tx.dialect === "postgres" ? "for update" : ""}`,
+  const rows = await tx.query<LeaseRow>(
+    `select ${leaseColumns} from leases where name = $1 order by created_at desc limit 10 ${tx.dialect === "postgres" ? "for update" : ""}`,
     [user.name],
   );
-  if (own && own.state !== "ended") return "live";
+  if (rows.some(({ state }) => state !== "ended")) return "live";
+  const own = rows.find((row) => row.integration_id === integration.id && row.target === version.target);
   if (!own && settings === undefined) return undefined;
   const [row] = own
     ? await tx.query<LeaseRow>(

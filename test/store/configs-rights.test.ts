@@ -97,4 +97,24 @@ forEachStore((_name, open) => {
       await denied(make({ "rekey:SetConfigSecrets": "config/app/dev" }, "read/write"));
       await denied(make({ "rekey:SetSecretNote": "config/app/dev" }, "read/write"));
     }));
+
+  test("a config has so many dynamic secrets that one download does not make users without end", () =>
+    withWorld(async ({ call, services: { sql } }) => {
+      await call("CreateProject", { Name: "app" });
+      const { Config } = (await call("GetConfig", inDev)) as { Config: { Id: string } };
+      await sql.query(
+        "insert into integrations (id, name, type, version, created_at, updated_at) values ('i', 'db', 'postgres', 1, 0, 0)",
+      );
+      for (let n = 0; n < 49; n++)
+        await sql.query(
+          `insert into dynamic_secrets (id, config_id, project, config, name, integration_id, settings, default_ttl_seconds,
+             max_ttl_seconds, max_leases, max_leases_per_principal, share_seconds, created_at, updated_at)
+           values ($1, $2, 'app', 'dev', $3, 'i', '{}', 1, 1, 1, 1, 0, 0, 0)`,
+          [`d${n}`, Config.Id, `DB${n}`],
+        );
+      const make = (Name: string) =>
+        call("CreateDynamicSecret", { ...inDev, Name, Integration: "db", Settings: { roles: ["readers"] }, SkipCheck: true });
+      await make("LAST");
+      await assert.rejects(make("BEYOND"), refused("LimitExceededException", /50/));
+    }));
 });

@@ -38,6 +38,8 @@ import {
 import { integrationId } from "./integration-input.ts";
 import { leaseNames } from "./lease-names.ts";
 
+/** One download may take a lease of each. */
+const maxPerConfig = 50;
 const settings = z.record(z.string().max(128), z.unknown());
 const createInput = z.object({
   ...configMembers,
@@ -135,6 +137,8 @@ const createDynamicSecret = defineOperation<z.infer<typeof createInput>, Dynamic
       const there = (await lockIntegration(tx, integration.id)) && (await lockConfig(tx, config.id));
       if (!there) throw changedMeanwhile();
       await requireNoInheritance(tx, there);
+      if ((await dynamicSecretsOf(tx, config.id)).length >= maxPerConfig)
+        throw new ServiceError("LimitExceededException", `A config can have ${maxPerConfig} dynamic secrets.`);
       if (!(await insertDynamicSecret(tx, secret))) throw nameTaken(input.Name);
       await tell(tx, call, "created", secret);
     });

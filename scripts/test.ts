@@ -9,7 +9,7 @@ const asked = process.argv.slice(2);
 const files = (asked.length > 0 ? asked : folders).flatMap((name) =>
   name.endsWith(".ts") ? [name] : globSync(`test/${name}/**/*.test.ts`).sort(),
 );
-const args = ["--test", "--test-concurrency=2", "--test-timeout=600000", "--disable-warning=ExperimentalWarning", ...files];
+const args = ["--test", "--test-concurrency=3", "--test-timeout=600000", "--disable-warning=ExperimentalWarning", ...files];
 // Hundreds of programs are started: they share what one of them has compiled.
 const env = { NODE_COMPILE_CACHE: resolve("node_modules/.cache/compiled"), ...process.env };
 process.exit(spawnSync(process.execPath, args, { stdio: "inherit", env }).status ?? 1);

@@ -65,7 +65,8 @@ function reportUsage({ code, message }: CommanderError): number {
     .replace(/^error: /, "")
     .replace(/\.$/, "")
     .replace(/(option '[^'=]*)=[^']*'/, "$1'");
-  const hint = code === "commander.excessArguments" ? "; values of secrets come from a file, standard input or a prompt" : "";
+  const isValue = code === "commander.excessArguments" && process.argv[2] === "secret" && /'(?:create|put)'/.test(message);
+  const hint = isValue ? "; values of secrets come from a file, standard input or a prompt" : "";
   process.stderr.write(`rekey: ${said.replaceAll("\n", " ")}${hint}; --help shows what there is\n`);
   return 2;
 }

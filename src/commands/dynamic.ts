@@ -147,6 +147,10 @@ const check: ConfigCommand = {
     ),
 };
 
+/** How many leases are being ended, in words. */
+export const endingOf = (count: unknown): string =>
+  count === 1 ? "1 lease is being ended" : `${cell(count)} leases are being ended`;
+
 const remove: ConfigCommand = {
   usage: "delete <name>",
   about: "delete a dynamic secret and end all its leases",
@@ -157,5 +161,5 @@ const remove: ConfigCommand = {
     await confirmed(options, `Delete ${args[0]} and end all its leases?`);
     return callApi(connection, "dynamic-secrets/delete", { ...inConfig(connection), name: args[0] });
   },
-  show: ({ leasesEnding }, { args }) => printLine(`${args[0]} is deleted; ${cell(leasesEnding)} leases are being ended`),
+  show: ({ leasesEnding }, { args }) => printLine(`${args[0]} is deleted; ${endingOf(leasesEnding)}`),
 };

@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import type { Flags } from "../config.ts";
+import { ServiceError } from "../core/error.ts";
 import { exampleText } from "./api-command.ts";
 import { CommandError } from "./command-error.ts";
 import { askConfigApi } from "./config-api.ts";
@@ -86,9 +87,18 @@ async function agreed(given: Flags, count: number): Promise<boolean> {
 async function found(source: string, given: Flags): Promise<Found> {
   if (source === awsSource) return (await import("./import/from-aws.ts")).fromAws(given);
   const [{ parseUpload }, text] = await Promise.all([import("../core/config-upload.ts"), fileText(source)]);
-  const values = parseUpload(text, chosenOf(given.format, ["env", "json", "yaml"], "--format") ?? formatOf(source));
+  const format = chosenOf(given.format, ["env", "json", "yaml"], "--format") ?? formatOf(source);
+  const values = inWords(() => parseUpload(text, format));
   if (values.size === 0) throw new CommandError(1, `${source} holds no secrets`);
   return { values, left: [] };
+}
+
+function inWords<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    throw error instanceof ServiceError ? new CommandError(1, error.message) : error;
+  }
 }
 
 function formatOf(path: string): "env" | "json" | "yaml" | undefined {

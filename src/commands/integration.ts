@@ -3,6 +3,7 @@ import { callApi, callPages, rowsOf } from "./api-client.ts";
 import { exampleText } from "./api-command.ts";
 import { CommandError } from "./command-error.ts";
 import { addConfigNoun, type ConfigCommand, confirmed, wrapped } from "./config-command.ts";
+import { endingOf } from "./dynamic.ts";
 import { type Answer, type Columns, cell, printFields, printJson, printLine, printTable } from "./output.ts";
 import { memberOptions, membersOf, secretMemberOptions } from "./typed-members.ts";
 
@@ -141,7 +142,7 @@ const remove: ConfigCommand = {
   },
   show: ({ dynamicSecretsDeleted, leasesEnding }, { args }) =>
     printLine(
-      `${args[0]} is deleted, with ${cell(dynamicSecretsDeleted)} dynamic secrets; ${cell(leasesEnding)} leases are being ended`,
+      `${args[0]} is deleted; dynamic secrets deleted with it: ${cell(dynamicSecretsDeleted)}; ${endingOf(leasesEnding)}`,
     ),
 };
 

@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { callApi, callPages, rowsOf } from "./api-client.ts";
 import { CommandError } from "./command-error.ts";
 import { addConfigNoun, type ConfigCommand, confirmed, wrapped } from "./config-command.ts";
-import { inConfig } from "./dynamic.ts";
+import { endingOf, inConfig } from "./dynamic.ts";
 import { type Answer, type Columns, cell, printFields, printLine, printTable } from "./output.ts";
 import { numberOf, secondsOf } from "./typed-values.ts";
 
@@ -171,7 +171,7 @@ const revokeAll: ConfigCommand = {
     await confirmed(options, "End all these leases?");
     return callApi(connection, "leases/revoke-all", { project, config, dynamicSecret, principal });
   },
-  show: ({ leasesEnding }) => printLine(`${cell(leasesEnding)} leases are being ended`),
+  show: ({ leasesEnding }) => printLine(endingOf(leasesEnding)),
 };
 
 const orphans: ConfigCommand = {

@@ -32,6 +32,11 @@ const options = {
   "--allow-missing-leases": "start offline without the credentials that would have to be leased",
 };
 
+/** What others call `--ttl`. */
+export function addDynamicTtl(command: Command): void {
+  command.addOption(new Option("--dynamic-ttl <duration>").hideHelp());
+}
+
 /** `rekey run` */
 export function addRunCommand(program: Command): void {
   const command = program
@@ -42,7 +47,7 @@ export function addRunCommand(program: Command): void {
     .passThroughOptions();
   addOptions(command, options);
   addFormatOptions(command, "--mount: ");
-  command.addOption(new Option("--dynamic-ttl <duration>").hideHelp()); // as others call --ttl
+  addDynamicTtl(command);
   addSettings(command, "config");
   command.addHelpText("after", help);
   command.action(async (words: string[], given: Flags) => {

@@ -4,7 +4,7 @@ import { CommandError } from "./command-error.ts";
 import { askConfigApi, askText } from "./config-api.ts";
 import { addConfigCommand, addConfigNoun, type ConfigCommand, confirmed } from "./config-command.ts";
 import { type Answer, cell, printLine, printTable } from "./output.ts";
-import { addFormatOptions, leaseOptions } from "./run.ts";
+import { addDynamicTtl, addFormatOptions, leaseOptions } from "./run.ts";
 import type { ConfigConnection } from "./scope.ts";
 import { set } from "./secrets-set.ts";
 import { chosenOf, fileText, secondsOf } from "./typed-values.ts";
@@ -100,7 +100,7 @@ const remove: ConfigCommand = {
     await confirmed(options, `Delete ${args.join(", ")}?`);
     return askConfigApi(connection, path, {
       method: "POST",
-      body: { secrets: Object.fromEntries(args.map((name) => [name, null])) },
+      body: { change_requests: args.map((name) => ({ name, originalName: name, shouldDelete: true })) },
     });
   },
   show: (_answer, { args }) => printLine(`deleted: ${args.join(", ")}`),
@@ -149,7 +149,7 @@ function download(
   return askText(connection, `${path}/download`, {
     query: {
       include_dynamic_secrets: options.leases !== false,
-      dynamic_secrets_ttl_sec: options.leases === false ? undefined : secondsOf(options.ttl, "--ttl"),
+      dynamic_secrets_ttl_sec: options.leases === false ? undefined : secondsOf(options.ttl ?? options.dynamicTtl, "--ttl"),
       ...query,
     },
   });
@@ -181,6 +181,7 @@ dynamic secrets are taken, which end by themselves.`,
     },
   });
   addFormatOptions(command, "--no-file: ");
+  addDynamicTtl(command);
 }
 
 async function printed(typed: Typed, connection: ConfigConnection): Promise<Answer> {

@@ -86,6 +86,10 @@ test("secrets: set, shown, masked, taken back", async () => {
   assert.equal(await ask(["secrets", "note", "KEY", "of the bank"]), "the note of KEY is kept\n");
   assert.match(await ask("secrets"), /\nKEY .* of the bank\n/);
   assert.equal(await ask("secrets delete LOG --yes"), "deleted: LOG\n");
+  const gone = await cli.rekey(["secrets", "delete", "LOG", "--yes"]);
+  assert.deepEqual([gone.code, gone.out, /LOG was not changed.*does not exist/.test(gone.err)], [1, "", true], gone.err);
+  const two = await cli.rekey(["secrets", "get", "A", "B"]);
+  assert.deepEqual([two.code, /too many arguments/.test(two.err), /values of secrets/.test(two.err)], [2, true, false], two.err);
   const logs = await ask("configs logs");
   const [, newest = ""] = /\n(\S+) .*/.exec(logs) ?? [];
   assert.match(await ask(`configs logs get ${newest}`), /\nNAME +CHANGE\nLOG +removed\n/);
@@ -119,7 +123,7 @@ test("downloads in formats and to a sealed file, uploads, substitution, export",
   assert.match(await ask("secrets upload more.env"), /^uploaded; the config has \d+ secrets now\n$/);
   assert.match(await ask("secrets download --no-file --format env"), /\nMULTI="two\\nlines"\nPLAIN="x"\n/);
   assert.equal(await ask("secrets download --no-file --only-secrets PLAIN --name-transformer camel"), '{"plain":"x"}\n');
-  assert.equal((await askJson("secrets download --no-file")).PLAIN, "x");
+  assert.equal((await askJson("secrets download --no-file --dynamic-ttl 3h")).PLAIN, "x");
   assert.match(await ask("secrets download kept.rekey"), /^kept\.rekey holds \d+ secrets; rekey run --fallback kept\.rekey/);
   assert.ok(!readFileSync(join(cli.folder, "kept.rekey"), "utf8").includes("PLAIN"));
   assert.equal((await cli.rekey(["run", "--fallback", "kept.rekey", "--fallback-only", "--command", "echo $PLAIN"])).out, "x\n");

@@ -62,6 +62,9 @@ test("a file is shown as a plan, taken over, and not again", async () => {
   });
   writeFileSync(join(cli.folder, "next.json"), '{"A":"2","D":"4"}');
   assert.match((await cli.rekey(["import", "next.json", "--yes"])).out, /^NAME +STATE\nA +changed\nD +new\n2 secrets are set\n$/);
+  writeFileSync(join(cli.folder, "nested.json"), '{"A":{"b":1}}');
+  const nested = await cli.rekey(["import", "nested.json", "--yes"]);
+  assert.deepEqual([nested.code, /^rekey: Line 1 of the file: /.test(nested.err)], [1, true], nested.err);
   const yaml = await cli.rekey(["import", "-", "--format", "yaml", "--yes"], { input: "E: five\n" });
   assert.match(yaml.out, /\n1 secrets are set\n$/);
   assert.deepEqual(await values("dev"), { A: "2", B: "two words", C: "x\ny", D: "4", E: "five" });

@@ -130,7 +130,7 @@ describe("leases", { skip: postgresSkip }, () => {
     assert.match(await cli.ask(`lease revoke ${id}`), / has ended\n$/);
     assert.match(await cli.ask(`lease get ${id}`), /State +ended\nWhy +revoked/);
     assert.match(await cli.ask("lease orphans second"), /every user has a lease/);
-    assert.match(await cli.ask(`lease revoke-all ${there} --dynamic CLI --yes`), /^1 leases are being ended/);
+    assert.match(await cli.ask(`lease revoke-all ${there} --dynamic CLI --yes`), /^1 lease is being ended/);
     const inUse = await cli.run("integration delete second");
     assert.deepEqual([inUse.code, /is used by dynamic secret shop\/dev\/CLI/.test(inUse.err)], [1, true]);
     await cli.ask(`dynamic delete CLI ${there} --yes`);

@@ -103,7 +103,11 @@ const remove: ConfigCommand = {
       body: { change_requests: args.map((name) => ({ name, originalName: name, shouldDelete: true })) },
     });
   },
-  show: (_answer, { args }) => printLine(`deleted: ${args.join(", ")}`),
+  show(answer, { args }) {
+    const left = secretsIn(answer).flatMap(([name]) => (args.includes(name) ? [name] : []));
+    const own = `deleted: ${args.join(", ")}`;
+    printLine(left.length === 0 ? own : `${own}; what the root or a parent has is shown: ${left.join(", ")}`);
+  },
 };
 
 const upload: ConfigCommand = {

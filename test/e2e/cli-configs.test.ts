@@ -85,6 +85,8 @@ test("secrets: set, shown, masked, taken back", async () => {
   assert.match(await ask("secrets --only-names"), /^DOPPLER_CONFIG\n[\s\S]*KEY\nLOG\nURL\n$/);
   assert.equal(await ask(["secrets", "note", "KEY", "of the bank"]), "the note of KEY is kept\n");
   assert.match(await ask("secrets"), /\nKEY .* of the bank\n/);
+  const inBranch = await ask("secrets delete LOG --yes --config dev_alice");
+  assert.equal(inBranch, "deleted: LOG; what the root or a parent has is shown: LOG\n");
   assert.equal(await ask("secrets delete LOG --yes"), "deleted: LOG\n");
   const gone = await cli.rekey(["secrets", "delete", "LOG", "--yes"]);
   assert.deepEqual([gone.code, gone.out, /LOG was not changed.*does not exist/.test(gone.err)], [1, "", true], gone.err);

@@ -9,6 +9,7 @@ import type { Command } from "commander";
 import { commandTree } from "../../src/commands/completion/command-tree.ts";
 import { makeProgram } from "../../src/program.ts";
 import { run } from "../support/cli.ts";
+import { unlessCi } from "../support/server-process.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "rekey-completion-"));
 after(() => rmSync(folder, { recursive: true }));
@@ -33,7 +34,9 @@ function offered(path: string, words: readonly string[]): string[] {
   return stdout.split("\n").filter((line) => line !== "");
 }
 
-test("bash is offered commands, flags, files and programs where they fit", { skip: !has("bash") && "no bash" }, async () => {
+test("bash is offered commands, flags, files and programs where they fit", {
+  skip: unlessCi(!has("bash") && "no bash"),
+}, async () => {
   const path = await script("bash");
   writeFileSync(join(folder, "values.json"), "");
   assert.deepEqual(offered(path, ["rekey", "secre"]), ["secret", "secrets"]);
@@ -50,7 +53,7 @@ test("bash is offered commands, flags, files and programs where they fit", { ski
   assert.deepEqual(offered(path, ["rekey", "run", "--wat"]), ["--watch"]);
 });
 
-test("every command and flag of the program is offered", { skip: !has("bash") && "no bash" }, async () => {
+test("every command and flag of the program is offered", { skip: unlessCi(!has("bash") && "no bash") }, async () => {
   const path = await script("bash");
   const below = (command: Command): Command[] => [command, ...command.commands.flatMap(below)];
   assert.equal(commandTree(makeProgram()).length, below(makeProgram()).length);
@@ -66,7 +69,7 @@ test("every command and flag of the program is offered", { skip: !has("bash") &&
 });
 
 for (const shell of ["zsh", "fish"]) {
-  test(`${shell} takes its script`, { skip: !has(shell) && `no ${shell}` }, async () => {
+  test(`${shell} takes its script`, { skip: unlessCi(!has(shell) && `no ${shell}`) }, async () => {
     const path = await script(shell);
     const { status, stderr } = spawnSync(shell, ["-n", path], { encoding: "utf8" });
     assert.deepEqual([status, stderr], [0, ""]);

@@ -54,10 +54,11 @@ export async function findTokenHolder(place: Place, hash: string): Promise<Known
 async function loadTokenPrincipal({ sql, account, region }: Place, id: string): Promise<Principal | undefined> {
   const found = await loadServiceToken(sql, id);
   if (!found) return undefined;
-  const policies = [{ name: "service token", document: serviceTokenPolicy(account, found.bound, found.access) }];
+  const arn = serviceTokenArn({ region, account }, id);
+  const policies = [{ name: "service token", document: serviceTokenPolicy(arn, account, found.bound, found.access) }];
   return {
     kind: "token",
-    arn: serviceTokenArn({ region, account }, id),
+    arn,
     accountId: account,
     userId: id,
     tags: {},

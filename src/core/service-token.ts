@@ -7,13 +7,14 @@ const writeActions = ["SetConfigSecrets", "SetSecretNote"];
 const projectActions = ["GetProject", "ListProjects", "ListEnvironments", "ListConfigs"];
 const environmentActions = ["GetEnvironment", "ListConfigs"];
 const dynamicSecretActions = ["IssueLease"];
-const leaseActions = ["GetLease", "ListLeases", "RenewLease", "RevokeLease"];
+const leaseActions = ["GetLease", "RenewLease", "RevokeLease"];
 
 /**
- * What a service token may do: its one config, and leases of that config's dynamic secrets. It is both its identity policy and
+ * What a service token may do: its one config, and leases of that config's dynamic secrets; those that it issued itself, as
+ * others live by theirs. `arn` is its own. It is both its identity policy and
  * its session policy, so that no resource policy or trust policy that means everyone lets it further.
  */
-export function serviceTokenPolicy(account: string, bound: BoundConfig, access: ServiceTokenAccess): string {
+export function serviceTokenPolicy(arn: string, account: string, bound: BoundConfig, access: ServiceTokenAccess): string {
   const { project, environment, config } = bound;
   const allow = (names: readonly string[], ...resources: readonly string[]) => ({
     Effect: "Allow",
@@ -27,7 +28,10 @@ export function serviceTokenPolicy(account: string, bound: BoundConfig, access: 
       allow(projectActions, `project/${project}`),
       allow(environmentActions, `environment/${project}/${environment}`),
       allow(dynamicSecretActions, `dynamic-secret/${project}/${config}/*`),
-      allow(leaseActions, `lease/${project}/${config}/*`),
+      {
+        ...allow(leaseActions, `lease/${project}/${config}/*`),
+        Condition: { StringEquals: { "rekey:LeasePrincipal": arn } },
+      },
     ],
   });
 }

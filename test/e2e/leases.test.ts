@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
-import { nativeOk } from "../support/aws.ts";
+import { native, nativeOk } from "../support/aws.ts";
 import { type CommandLine, commandLine } from "../support/cli.ts";
 import { type PostgresServer, postgresSkip, startPostgres } from "../support/postgres-server.ts";
 import { type RekeyServer, startRekey } from "../support/rekey-server.ts";
@@ -81,6 +81,24 @@ describe("leases", { skip: postgresSkip }, () => {
     const { revoked } = await nativeOk(server, "leases/revoke", { leaseId: issued.lease.id });
     assert.equal(revoked, true);
     assert.equal((await users()).includes(issued.lease.user), false);
+  });
+
+  test("a service token neither sees nor ends what another one leased", async () => {
+    const DynamicSecret = await newSecret();
+    const tokenOf = async (name: string) => {
+      const { token } = await nativeOk(server, "service-tokens/create", { ...config, name, access: "read" });
+      return (token as { key: string }).key;
+    };
+    const [mine, theirs] = [await tokenOf("mine"), await tokenOf("theirs")];
+    const ask = async (key: string, path: string, input: object) => native(server, path, input, key);
+    const { json } = await ask(theirs, "leases/issue", { dynamicSecret: DynamicSecret, clientRequestToken: randomUUID() });
+    const { lease } = json as unknown as Issued;
+    for (const path of ["leases/get", "leases/renew", "leases/revoke"])
+      assert.equal((await ask(mine, path, { leaseId: lease.id })).status, 403, path);
+    assert.equal((await ask(mine, "leases/list", {})).status, 403);
+    assert.ok((await users()).includes(lease.user));
+    for (const path of ["leases/get", "leases/renew", "leases/revoke"])
+      assert.equal((await ask(theirs, path, { leaseId: lease.id })).status, 200, path);
   });
 
   test("deleting the dynamic secret, or its config, leaves no user", async () => {

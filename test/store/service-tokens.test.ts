@@ -154,5 +154,6 @@ forEachStore((_name, open) => {
 
 test("the rights of a token of the longest names are a session policy still", () => {
   const bound = { configId: "1", project: "p".repeat(64), environment: "e".repeat(60), config: "c".repeat(60) };
-  assert.ok(serviceTokenPolicy(account, bound, "read/write").length <= 2048);
+  const arn = arnOf("service-token", "0".repeat(36));
+  assert.ok(serviceTokenPolicy(arn, account, bound, "read/write").length <= 2048);
 });

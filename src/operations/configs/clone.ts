@@ -16,7 +16,7 @@ import { type Call, defineOperation, type Operation, type Permission } from "../
 import { hintConfigs, who } from "./activity.ts";
 import { referencesIn, requireReferred } from "./change-values.ts";
 import { arnOf, configMembers, refused, requireReading } from "./config-input.ts";
-import { type ConfigResource, configFound, configResource, existingConfig } from "./config-resource.ts";
+import { type ConfigResource, configResource, existingConfig, ofSameConfig } from "./config-resource.ts";
 import { ConfigReader } from "./config-values.ts";
 import { rootOf, tellOf } from "./configs.ts";
 import { addConfig, newConfig } from "./new-configs.ts";
@@ -82,11 +82,10 @@ const cloneConfig = defineOperation<Input, ConfigResource>({
 
 /** A copy shows what its source does: who makes one must be allowed to read that, and to make the config. */
 function copied({ Name }: Input, found: ConfigResource, { services }: Call): readonly Permission[] {
-  const projectId = found.project?.id ?? "";
-  const made = configFound(services, projectId, Name, found.config?.environment);
+  const made = ofSameConfig(found, (project) => configArn(services, project, Name));
   return [
     { action: "rekey:GetConfigSecrets", resource: found },
-    { action: "rekey:CreateConfig", resource: { ...made, arn: configArn(services, projectId, Name) } },
+    { action: "rekey:CreateConfig", resource: { ...made, context: { ...found.context, "rekey:Config": [Name] } } },
   ];
 }
 

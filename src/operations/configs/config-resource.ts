@@ -35,7 +35,8 @@ export interface ConfigResource extends ProjectResource {
 export async function projectResource(input: ProjectInput, call: Call): Promise<ProjectResource> {
   const asked = askedProject(input, call);
   const project = await findProject(call.sql, asked);
-  return { ...resource(projectArn(call.services, project?.id ?? asked), { project: project?.id ?? asked }), project };
+  const found = resource(projectArn(call.services, project?.id ?? asked), { project: project?.id ?? asked });
+  return { ...found, shown: projectArn(call.services, asked), project };
 }
 
 /** @throws ServiceError ValidationException as `projectResource` */
@@ -43,7 +44,8 @@ export async function environmentResource(input: EnvironmentInput, call: Call): 
   const asked = askedProject(input, call);
   const project = await findProject(call.sql, asked);
   const environment = project && (await findEnvironment(call.sql, project.id, input.Environment));
-  return { ...environmentFound(call.services, project?.id ?? asked, input.Environment), project, environment };
+  const found = environmentFound(call.services, project?.id ?? asked, input.Environment);
+  return { ...found, shown: environmentArn(call.services, asked, input.Environment), project, environment };
 }
 
 /** @throws ServiceError ValidationException naming what to give, when project or config are neither given nor known from a service token */
@@ -54,7 +56,17 @@ export async function configResource(input: ConfigInput, call: Call): Promise<Co
   if (!asked) throw missing("Config");
   const project = await findProject(call.sql, askedIn);
   const config = project && (await findConfig(call.sql, project.id, asked));
-  return { ...configFound(call.services, project?.id ?? askedIn, asked, config?.environment), project, config };
+  const found = configFound(call.services, project?.id ?? askedIn, asked, config?.environment);
+  return { ...found, shown: configArn(call.services, askedIn, asked), project, config };
+}
+
+/** What belongs to a config, or to its project: its ARN, and that of the names that the caller gave, which tells nothing of what is there. */
+export function ofSameConfig(
+  { arn, shown = arn }: ConfigResource,
+  name: (project: string, config: string) => string,
+): { readonly arn: string; readonly shown: string } {
+  const named = (text: string) => name(nameIn(text, 1), nameIn(text, 2));
+  return { arn: named(arn), shown: named(shown) };
 }
 
 /** A config that is there, or would be, as authorization sees it. `projectId` is its project's id if that is there. */
@@ -111,7 +123,7 @@ function missing(member: "Project" | "Config"): ServiceError {
   return new ServiceError("ValidationException", `You must specify a ${name}: this token is not bound to one config.`);
 }
 
-/** The part of `…:kind/project/config` that the caller gave. */
+/** A part of `…:kind/project/config`. */
 function nameIn(arn: string, part: number): string {
   return (arn.split(":")[5] ?? "").split("/")[part] ?? "";
 }

@@ -102,6 +102,9 @@ async function carryOut(tx: Sql, call: Call, plan: Plan, edits: readonly SealedE
 
 async function planOf(call: Call, { name, description, environments, secrets }: ProjectTemplate): Promise<Plan> {
   const there = await findProject(call.sql, name);
+  // First, and by the name that was given: whether a project is there is not told to those who may not see it.
+  const seen = { arn: projectArn(call.services, there?.id ?? name), shown: projectArn(call.services, name) };
+  requireMay(call, "rekey:GetProject", { ...seen, context: { "rekey:Project": [there?.id ?? name] } });
   const project = there ?? { id: name, name, description: description ?? undefined, createdAt: call.startedAt };
   if (!there)
     requireMay(call, "rekey:CreateProject", { arn: projectArn(call.services, name), context: { "rekey:Project": [name] } });

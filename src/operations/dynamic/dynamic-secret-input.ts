@@ -3,7 +3,13 @@ import { ServiceError } from "../../core/error.ts";
 import { leaseLimits } from "../../core/lease.ts";
 import { dynamicSecretArn } from "../../core/rekey-arn.ts";
 import { type DynamicSecret, findDynamicSecret } from "../../store/dynamic-secrets.ts";
-import { type ConfigInput, type ConfigResource, configResource, existingConfig } from "../configs/config-resource.ts";
+import {
+  type ConfigInput,
+  type ConfigResource,
+  configResource,
+  existingConfig,
+  ofSameConfig,
+} from "../configs/config-resource.ts";
 import type { Call } from "../operation.ts";
 
 /** Blank is absent, as everywhere that a config is named. */
@@ -41,10 +47,9 @@ export async function dynamicSecretResource(
   call: Call,
 ): Promise<DynamicSecretResource> {
   const found = await configResource(input, call);
-  const [, project = "", config = ""] = (found.arn.split(":")[5] ?? "").split("/");
-  const arn = dynamicSecretArn(call.services, project, config, input.Name);
+  const named = ofSameConfig(found, (project, config) => dynamicSecretArn(call.services, project, config, input.Name));
   const secret = found.config && (await findDynamicSecret(call.sql, found.config.id, input.Name));
-  return { ...found, arn, shown: arn, secret, name: input.Name };
+  return { ...found, ...named, secret, name: input.Name };
 }
 
 /** @throws ServiceError ResourceNotFoundException */

@@ -54,7 +54,7 @@ const createInput = z.object({
 async function usable(idOrName: string, call: Call): Promise<Integration> {
   const integration = await findIntegration(call.sql, idOrName);
   const arn = integrationArn(call.services, integration?.id ?? idOrName);
-  const refusal = call.may("rekey:UseIntegration", { arn, shown: arn, context: {} });
+  const refusal = call.may("rekey:UseIntegration", { arn, shown: idOrName, context: {} });
   if (refusal) throw refusal;
   if (!integration) throw new ServiceError("ResourceNotFoundException", `Could not find integration ${idOrName}.`);
   return integration;

@@ -29,7 +29,7 @@ export async function integrationResource(
 ): Promise<IntegrationResource> {
   const integration = await findIntegration(call.sql, asked);
   const arn = integrationArn(call.services, integration?.id ?? asked);
-  return { arn, shown: arn, context: typeContext(integration?.type), integration, asked };
+  return { arn, shown: asked, context: typeContext(integration?.type), integration, asked };
 }
 
 /** Condition key `rekey:IntegrationType`. */

@@ -14,18 +14,18 @@ export interface LeaseResource extends Resource {
   readonly lease: Lease | undefined;
 }
 
-/** Below its config as that is called now. Condition keys: `rekey:LeasePrincipal`, who issued it, and `rekey:Workload`. */
+/** Below its config as that is called now, which a refusal does not tell. Condition keys: `rekey:LeasePrincipal`, who issued it, and `rekey:Workload`. */
 export async function leaseResource({ LeaseId }: { LeaseId: string }, call: Call): Promise<LeaseResource> {
   const lease = await findLease(call.sql, LeaseId);
   if (!lease) {
     const arn = leaseArn(call.services, "-", "-", "-", LeaseId);
-    return { arn, shown: arn, context: {}, lease };
+    return { arn, shown: LeaseId, context: {}, lease };
   }
   const secret = await loadDynamicSecret(call.sql, lease.dynamicSecretId);
   const { id, project, config, dynamicSecret, principal, workload } = lease;
   const arn = leaseArn(call.services, project, secret?.config ?? config, dynamicSecret, id);
   const context = { "rekey:LeasePrincipal": [principal], ...(workload === undefined ? {} : { "rekey:Workload": [workload] }) };
-  return { arn, shown: arn, context, lease };
+  return { arn, shown: LeaseId, context, lease };
 }
 
 /** @throws ServiceError ResourceNotFoundException */

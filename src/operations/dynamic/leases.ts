@@ -52,9 +52,9 @@ interface ScopeResource extends Resource {
 
 /** One pattern names them all: `lease/PROJECT/CONFIG/NAME/*`, with `*` for what was not said. */
 async function scopeResource(input: Pick<ListInput, "Project" | "Config" | "DynamicSecret">, call: Call): Promise<ScopeResource> {
-  const { project, config } = await scopeOf(input, call);
-  const arn = leaseArn(call.services, project ?? "*", config ?? "*", input.DynamicSecret ?? "*", "*");
-  return { arn, shown: arn, context: {}, project, config };
+  const { asked, project, config } = await scopeOf(input, call);
+  const all = (id = "*") => leaseArn(call.services, id, config ?? "*", input.DynamicSecret ?? "*", "*");
+  return { arn: all(project), shown: all(asked), context: {}, project, config };
 }
 
 async function scopeOf({ Project, Config }: Pick<ListInput, "Project" | "Config">, call: Call) {
@@ -62,9 +62,9 @@ async function scopeOf({ Project, Config }: Pick<ListInput, "Project" | "Config"
   const asked = Project || bound?.project;
   const config = Config || bound?.config;
   if (!asked && config) throw new ServiceError("ValidationException", "A config is named by its project too: give Project.");
-  if (!asked) return { project: undefined, config: undefined };
+  if (!asked) return { asked: undefined, project: undefined, config: undefined };
   const { project } = await projectResource({ Project: asked }, call);
-  return { project: project?.id ?? asked, config: config || undefined };
+  return { asked, project: project?.id ?? asked, config: config || undefined };
 }
 
 const list = defineOperation<ListInput, ScopeResource>({

@@ -3,7 +3,7 @@ import { ServiceError } from "../../core/error.ts";
 import { leaseArn } from "../../core/rekey-arn.ts";
 import { dynamicSecretsOf } from "../../store/dynamic-secrets.ts";
 import { beginRevocations, type LeaseScope } from "../../store/leases.ts";
-import { type ConfigResource, configResource, existingConfig } from "../configs/config-resource.ts";
+import { type ConfigResource, configResource, existingConfig, ofSameConfig } from "../configs/config-resource.ts";
 import { type Call, defineOperation, type Resource } from "../operation.ts";
 import { configMembers, dynamicSecretName } from "./dynamic-secret-input.ts";
 
@@ -24,13 +24,11 @@ const isOfPrincipal = ({ Principal, Project, Config, DynamicSecret }: Input) =>
 
 /** Those of a principal may be of any config: that asks for a right to all. */
 async function scopedResource(given: Input, call: Call): Promise<ScopedResource> {
-  if (isOfPrincipal(given)) return { ...named(leaseArn(call.services, "*", "*", "*", "*")), of: undefined };
+  const all = (project: string, config: string) => leaseArn(call.services, project, config, given.DynamicSecret ?? "*", "*");
+  if (isOfPrincipal(given)) return { arn: all("*", "*"), shown: all("*", "*"), context: {}, of: undefined };
   const of = await configResource(given, call);
-  const [, project = "", config = ""] = (of.arn.split(":")[5] ?? "").split("/");
-  return { ...named(leaseArn(call.services, project, config, given.DynamicSecret ?? "*", "*")), of };
+  return { ...ofSameConfig(of, all), context: {}, of };
 }
-
-const named = (arn: string): Resource => ({ arn, shown: arn, context: {} });
 
 /** Each at most 1,000 rows a statement. */
 export const revokeLeases = defineOperation<Input, ScopedResource>({

@@ -21,7 +21,7 @@ const toolsFor = (): RotatorTools => ({
 export async function usableIntegration(idOrName: string, call: Call): Promise<Integration> {
   const integration = await findIntegration(call.sql, idOrName);
   const arn = integrationArn(call.services, integration?.id ?? idOrName);
-  const refusal = call.may("rekey:UseIntegration", { arn, shown: arn, context: {} });
+  const refusal = call.may("rekey:UseIntegration", { arn, shown: idOrName, context: {} });
   if (refusal) throw refusal;
   if (!integration) throw new ServiceError("ResourceNotFoundException", `Could not find integration ${idOrName}.`);
   return integration;

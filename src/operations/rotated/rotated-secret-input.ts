@@ -9,7 +9,13 @@ import { loadIntegration } from "../../store/integrations.ts";
 import { findRotatedSecret, type RotatedSecret } from "../../store/rotated-secrets.ts";
 import { listRotations } from "../../store/rotations.ts";
 import { loadSecret } from "../../store/secrets.ts";
-import { type ConfigInput, type ConfigResource, configResource, existingConfig } from "../configs/config-resource.ts";
+import {
+  type ConfigInput,
+  type ConfigResource,
+  configResource,
+  existingConfig,
+  ofSameConfig,
+} from "../configs/config-resource.ts";
 import type { Call } from "../operation.ts";
 import { recipeOf } from "./recipe.ts";
 
@@ -41,9 +47,8 @@ export async function rotatedSecretResource(
 ): Promise<RotatedSecretResource> {
   const found = await configResource(input, call);
   const rotated = found.config && (await findRotatedSecret(call.sql, found.config.id, input.Id));
-  const [, project = "", config = ""] = (found.arn.split(":")[5] ?? "").split("/");
-  const arn = rotatedSecretArn(call.services, project, config, rotated?.name ?? input.Id);
-  return { ...found, arn, shown: arn, rotated };
+  const named = (id: string) => ofSameConfig(found, (project, config) => rotatedSecretArn(call.services, project, config, id));
+  return { ...found, arn: named(rotated?.name ?? input.Id).arn, shown: named(input.Id).shown, rotated };
 }
 
 /** @throws ServiceError ResourceNotFoundException */

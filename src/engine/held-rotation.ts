@@ -183,7 +183,7 @@ export class HeldRotation {
   readonly #freeAt: FreeAt = (at) => (this.#secret ? goesOnAt(this.#secret, this.rotation, at) : at);
 
   /** Tried in vain: again later, or ended; then AWSPENDING's value may be given up as well. @throws Superseded */
-  async fail(outcome: StepOutcome, giveUp = false): Promise<void> {
+  async fail(outcome: StepOutcome, giveUp = false, also?: (tx: Sql) => Promise<void>): Promise<void> {
     const { now, random } = this.parts;
     const { testOnly, outcome: before } = this.rotation;
     this.rotation = advance(this.rotation, outcome, now(), random(), this.#freeAt);
@@ -196,7 +196,10 @@ export class HeldRotation {
         if (ended && testOnly) return withoutTestCopy(open, versionId);
         return ended && giveUp ? { ...detach(open, "AWSPENDING"), lastChangedAt: now() } : open;
       },
-      ...(ended && { also: (tx) => this.findStrays(tx) }),
+      also: async (tx) => {
+        if (ended) await this.findStrays(tx);
+        await also?.(tx);
+      },
       // One that fails again for the same reason is no news.
       ...((ended || before !== outcome.class) && { event: testOnly ? "rotation.test-failed" : `rotation.${failure}` }),
     });

@@ -78,7 +78,12 @@ export async function tellOwner(
  * Rotates a config's own secret no more by itself: somebody has changed its credential at the target, and may be at work there.
  * For a transaction that has locked the secret.
  */
-export async function pauseOwned(tx: Sql, parts: EngineParts, secret: Secret): Promise<void> {
+export async function pauseOwned(
+  tx: Sql,
+  parts: EngineParts,
+  secret: Secret,
+  reason = "the target refuses its credential, which was changed outside",
+): Promise<void> {
   const shown = secret.rotationEnabled === true ? await ownerOf(tx, secret) : undefined;
   if (!shown) return;
   const off = { rotationEnabled: false, nextRotationAt: undefined, rotationDueAt: undefined };
@@ -86,14 +91,15 @@ export async function pauseOwned(tx: Sql, parts: EngineParts, secret: Secret): P
   const { config, name } = shown;
   const { arn: resource, generation } = secret;
   const at = parts.now();
-  const detail = { project: config.projectId, config: config.name, name, reason: "changed outside: the target refuses it" };
+  const detail = { project: config.projectId, config: config.name, name, reason };
   await addEvent(tx, { at, type: "rotation.paused", resource, generation, detail });
   const place = { project: config.projectId, environment: config.environment, config: config.name };
-  const text = `paused rotated secret ${name}: the target refuses its credential, which was changed outside`;
+  const text = `paused rotated secret ${name}: ${reason}`;
   await logActivity(tx, { at, ...rekey, text, ...place, configId: config.id });
 }
 
-async function ownerOf(tx: Sql, secret: Secret): Promise<{ readonly config: Config; readonly name: string } | undefined> {
+/** What of which config shows a secret; `undefined` for one that no config owns. */
+export async function ownerOf(tx: Sql, secret: Secret): Promise<{ readonly config: Config; readonly name: string } | undefined> {
   const shown = isOwned(secret) ? await rotatedSecretShowing(tx, secret.id) : undefined;
   const config = shown && (await loadConfig(tx, shown.configId));
   return config && { config, name: shown.name };

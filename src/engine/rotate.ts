@@ -4,14 +4,18 @@ import { isOwned } from "../core/rotated-secret.ts";
 import { type Decision, decide, mustProbe, probed, type StepOutcome } from "../core/rotation.ts";
 import { isPending, type Secret, withoutTestCopy } from "../core/secret.ts";
 import type { Claim } from "../store/rotation-claims.ts";
+import { loadSecret } from "../store/secrets.ts";
+import type { Sql } from "../store/sql.ts";
 import type { AnyCredential } from "../targets/index.ts";
 import { SilentTarget } from "./breaker.ts";
+import { ChangedOutside, requireUnchanged } from "./changed-outside.ts";
 import { finishSecret } from "./finish.ts";
 import { startAnew } from "./fresh-candidate.ts";
 import { HeldRotation, Superseded } from "./held-rotation.ts";
 import { invokeSteps, StepFailed } from "./invoke.ts";
 import { isGivenUp, issuedCredential } from "./issue.ts";
 import { suitable } from "./job-target.ts";
+import { pauseOwned } from "./owned-secrets.ts";
 import type { EngineParts } from "./parts.ts";
 import { AccountTaken, commitPending } from "./pending.ts";
 import { requireLeft } from "./retire-evidence.ts";
@@ -61,7 +65,13 @@ async function failed(held: HeldRotation, error: unknown): Promise<void> {
   const isUnfit = error instanceof UnfitCredential;
   if (isUnfit && (await startAnew(held, error))) return;
   const outcome = toOutcome(held, error);
-  await held.fail(outcome, isUnfit || isGivenUp(held, outcome));
+  const pause = error instanceof ChangedOutside ? (tx: Sql) => pauseRotations(tx, held, error.message) : undefined;
+  await held.fail(outcome, isUnfit || isGivenUp(held, outcome), pause);
+}
+
+async function pauseRotations(tx: Sql, { parts, rotation }: HeldRotation, reason: string): Promise<void> {
+  const secret = await loadSecret(tx, rotation.secretId);
+  if (secret) await pauseOwned(tx, parts, secret, reason);
 }
 
 function toOutcome({ parts, rotation }: HeldRotation, error: unknown): StepOutcome {
@@ -163,6 +173,7 @@ async function createSecret(held: HeldRotation, turn: Turn): Promise<{ pending: 
   const { parts, rotation } = held;
   const { secret, rotator, strategy, current } = turn;
   const made = await openVersion(parts, secret, rotation.versionId);
+  if (rotation.step === "createSecret") await requireUnchanged(held, turn);
   if (strategy === "issuer") return { pending: await issuedCredential(held, turn, made), barrier: false };
   if (rotation.step === "createSecret") await requireLeft(held, turn);
   const value = made ?? credentialValue(await rotator.create(current, strategy, await held.tools()));

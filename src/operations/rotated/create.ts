@@ -75,10 +75,7 @@ export const createRotatedSecret = defineOperation<Input, RotatedSecretResource>
     await requireUnrotated(call, account);
     await requireFree(call, config, rotatedFieldsOf(request.Name, JSON.stringify(values[0] ?? {})).keys());
     const name = await freeName(call.sql, services.region, ownedName(config.projectId, config.name, request.Name));
-    const { secret, fields } = await firstVersion(
-      { recipe, name, value: values[0] ?? {}, shownName: request.Name, rotationRules },
-      call,
-    );
+    const { secret, fields } = await firstVersions({ recipe, name, values, shownName: request.Name, rotationRules }, call);
     const rotated = {
       id: randomUUID(),
       configId: config.id,
@@ -127,13 +124,14 @@ async function requireUnrotated(call: Call, account: string | undefined): Promis
 interface First {
   readonly recipe: Recipe;
   readonly name: string;
-  readonly value: Record<string, unknown>;
+  /** The one to be shown, and that of the user whose turn comes next. */
+  readonly values: readonly Record<string, unknown>[];
   readonly shownName: string;
   readonly rotationRules: Secret["rotationRules"];
 }
 
-/** The secret with its first version, and what the config will show of it. */
-async function firstVersion({ recipe, name, value, shownName, rotationRules }: First, call: Call) {
+/** The secret with what logs in now as AWSCURRENT and AWSPREVIOUS, and what the config will show of it. */
+async function firstVersions({ recipe, name, values, shownName, rotationRules }: First, call: Call) {
   const { services, startedAt, principal } = call;
   const { region, account } = services;
   const plain: Secret = {
@@ -155,12 +153,16 @@ async function firstVersion({ recipe, name, value, shownName, rotationRules }: F
   };
   const refusal = await services.functions.refusal(plain.rotationFunctionArn ?? "", plain);
   if (refusal) throw refusal;
-  const text = JSON.stringify(value);
-  const id = randomUUID();
-  const sealed = await sealValue(call, plain, id, { kind: "string", plaintext: new Plaintext(text) });
-  const { secret } = addVersion(plain, { id, value: sealed, createdAt: startedAt });
+  let secret = plain;
+  for (const [index, value] of values.entries()) {
+    const id = randomUUID();
+    const plaintext = new Plaintext(JSON.stringify(value));
+    const sealed = await sealValue(call, plain, id, { kind: "string", plaintext });
+    const stages = [index === 0 ? "AWSCURRENT" : "AWSPREVIOUS"];
+    secret = addVersion(secret, { id, value: sealed, stages, createdAt: startedAt }).secret;
+  }
   const planned = planHeartbeat(services.reschedule(secret, startedAt), startedAt, Math.random());
-  return { secret: planned, fields: [...rotatedFieldsOf(shownName, text).keys()] };
+  return { secret: planned, fields: [...rotatedFieldsOf(shownName, JSON.stringify(values[0] ?? {})).keys()] };
 }
 
 /** Another config may have had the name before, or a rotated secret that is deleted and may still be restored. */

@@ -1,5 +1,5 @@
 import { randomInt } from "node:crypto";
-import { RotatorError, ServiceError } from "../../core/error.ts";
+import { type OutcomeClass, RotatorError, ServiceError } from "../../core/error.ts";
 import { generatePassword, rotationPasswordOptions } from "../../core/password.ts";
 import { integrationArn } from "../../core/rekey-arn.ts";
 import { findIntegration, type Integration } from "../../store/integrations.ts";
@@ -68,6 +68,13 @@ export async function mustLogIn(recipe: Recipe, value: AnyCredential, otherwise:
   const rotator = await findRotator(recipe.kind);
   if (!rotator) throw new Error(`there is no rotator ${recipe.kind}`);
   await tried(otherwise, () => rotator.test(parse(rotator, value), toolsFor()));
+}
+
+/** What its target says of it now; never throws for an answer. @throws ServiceError */
+export async function loginOutcome(recipe: Recipe, value: AnyCredential): Promise<OutcomeClass> {
+  const rotator = await findRotator(recipe.kind);
+  if (!rotator) throw new Error(`there is no rotator ${recipe.kind}`);
+  return rotator.probe(parse(rotator, value), toolsFor());
 }
 
 function parse(rotator: Rotator<AnyCredential>, value: AnyCredential): AnyCredential {

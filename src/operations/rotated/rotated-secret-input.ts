@@ -68,6 +68,7 @@ export async function shown(rotated: RotatedSecret, secret: Secret, place: { pro
   const heartbeat = await readHeartbeat(call.sql, secret.id);
   const isPaused = secret.rotationEnabled !== true;
   const drift = heartbeat && heartbeat.outcome !== "ok" ? heartbeatWords[heartbeat.outcome] : undefined;
+  const blocked = last?.state === "blocked" ? last.error : undefined;
   return {
     Id: rotated.id,
     Name: rotated.name,
@@ -77,7 +78,7 @@ export async function shown(rotated: RotatedSecret, secret: Secret, place: { pro
     RotationPeriodSeconds: rotated.rotationPeriodSeconds,
     FieldNames: integration && recipeOf(integration.type).changes.map((ending) => `${rotated.name}_${ending}`),
     State: isPaused ? "paused" : "active",
-    PausedReason: isPaused ? (drift ?? "the credential was changed outside, and works again") : undefined,
+    PausedReason: isPaused ? (drift ?? blocked ?? "the credential was changed outside, and works again") : undefined,
     Credential: heartbeat && heartbeatWords[heartbeat.outcome],
     SecretArn: secret.arn,
     LastRotatedAt: dateOf(secret.lastRotatedAt),

@@ -5,7 +5,15 @@ import { ServiceError } from "../../core/error.ts";
 import { planHeartbeat } from "../../core/heartbeat.ts";
 import { Plaintext } from "../../core/plaintext.ts";
 import { periodRules } from "../../core/rotated-secret.ts";
-import { addVersion, currentInForce, type Secret } from "../../core/secret.ts";
+import {
+  addVersion,
+  currentInForce,
+  detach,
+  moveLabel,
+  type Secret,
+  type SecretVersion,
+  versionWith,
+} from "../../core/secret.ts";
 import { encryptionContext } from "../../core/value-context.ts";
 import { findDynamicSecret } from "../../store/dynamic-secrets.ts";
 import { addEvent } from "../../store/events.ts";
@@ -21,8 +29,8 @@ import { readPageToken, writePageToken } from "../secrets/page-token.ts";
 import { sealValue } from "../secrets/value.ts";
 import { beginRotation, changedMeanwhile, changeOwned, requireFree, tellConfig } from "./change.ts";
 import { createRotatedSecret } from "./create.ts";
-import { mustLogIn } from "./look.ts";
-import { recipeOf } from "./recipe.ts";
+import { loginOutcome, mustLogIn } from "./look.ts";
+import { type Recipe, recipeOf } from "./recipe.ts";
 import {
   configMembers,
   existing,
@@ -135,9 +143,14 @@ async function namesOf(secret: Secret, names: readonly string[], call: Call): Pr
   return names.map((name) => [...rotatedFieldsOf(name, text).keys()]);
 }
 
-async function currentValue(secret: Secret, { sql, services }: Call): Promise<string> {
+async function currentValue(secret: Secret, call: Call): Promise<string> {
   const version = currentInForce(secret);
-  const value = version && (await loadValue(sql, secret.id, version.id));
+  if (!version) throw changedMeanwhile();
+  return openedValue(secret, version, call);
+}
+
+async function openedValue(secret: Secret, version: SecretVersion, { sql, services }: Call): Promise<string> {
+  const value = await loadValue(sql, secret.id, version.id);
   if (!value) throw changedMeanwhile();
   return (await services.envelope.open(value, encryptionContext(secret.arn, version.id))).revealText();
 }
@@ -230,6 +243,7 @@ const resumeRotatedSecret = defineOperation<z.infer<typeof resumeInput>, Rotated
         ? "The credential does not log in: give Credential, the one in force"
         : "Credential was not accepted";
     await mustLogIn(recipe, value, advice);
+    const idle = await idleOne(secret, { recipe, value }, call);
     const id = randomUUID();
     const plaintext = new Plaintext(JSON.stringify(value));
     const sealed = Credential === undefined ? undefined : await sealValue(call, secret, id, { kind: "string", plaintext });
@@ -237,7 +251,7 @@ const resumeRotatedSecret = defineOperation<z.infer<typeof resumeInput>, Rotated
       const changed = await changeOwned(tx, secret, (now) => {
         if (now.generation !== secret.generation) throw changedMeanwhile();
         const versioned = sealed ? addVersion(now, { id, value: sealed, createdAt: at }).secret : now;
-        const resumed = services.reschedule({ ...versioned, rotationEnabled: true }, at);
+        const resumed = services.reschedule({ ...keepIdle(versioned, idle, at), rotationEnabled: true }, at);
         return planHeartbeat({ ...resumed, heartbeatDueAt: undefined }, at, Math.random());
       });
       if (sealed) await abandonRotation(tx, secret.id, at);
@@ -252,6 +266,32 @@ const resumeRotatedSecret = defineOperation<z.infer<typeof resumeInput>, Rotated
     return { RotatedSecret: await shown(rotated, saved, placeOf(config), call) };
   },
 });
+
+/** The user whose turn it is, as AWSPREVIOUS has it. */
+interface Idle {
+  readonly versionId: string;
+  readonly isRefused: boolean;
+}
+
+async function idleOne(
+  secret: Secret,
+  { recipe, value }: { readonly recipe: Recipe; readonly value: Record<string, unknown> },
+  call: Call,
+): Promise<Idle | undefined> {
+  const version = versionWith(secret, "AWSPREVIOUS");
+  if (recipe.strategy !== "alternating-users" || !version?.kind) return undefined;
+  const previous = JSON.parse(await openedValue(secret, version, call)) as Record<string, unknown>;
+  if (previous.username === value.username) return undefined;
+  return { versionId: version.id, isRefused: (await loginOutcome(recipe, previous)) === "refused" };
+}
+
+/** One that is refused is no more what is in force: the next rotation may set another one over it. */
+function keepIdle(secret: Secret, idle: Idle | undefined, at: number): Secret {
+  const labelled = versionWith(secret, "AWSPREVIOUS")?.id;
+  if (!idle) return secret;
+  if (!idle.isRefused) return moveLabel(secret, { label: "AWSPREVIOUS", moveTo: idle.versionId, removeFrom: labelled }, at);
+  return labelled === idle.versionId ? detach(secret, "AWSPREVIOUS") : secret;
+}
 
 const historyInput = z.object({
   ...oneOfConfig,

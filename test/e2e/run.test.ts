@@ -125,7 +125,10 @@ test("a mount that is never read, or read by halves, does not keep the run from 
   assert.equal((await cli.rekey(["run", "--mount", path, "--command", "exit 3"])).code, 3);
   await cli.set({ BIG: "x".repeat(50_000), BIG2: "y".repeat(50_000) });
   assert.equal((await cli.rekey(["run", "--mount", path, "--command", `head -c 10 '${path}' > /dev/null; exit 4`])).code, 4);
-  assert.equal((await cli.rekey(["run", "--mount", path, "--command", `timeout 9 sh -c "sleep 60 < '${path}'" > ended 2>&1 & exit 5`])).code, 5);
+  assert.equal(
+    (await cli.rekey(["run", "--mount", path, "--command", `timeout 9 sh -c "sleep 60 < '${path}'" > ended 2>&1 & exit 5`])).code,
+    5,
+  );
   await cli.set({ BIG: null, BIG2: null });
   assert.ok(!existsSync(path));
 });

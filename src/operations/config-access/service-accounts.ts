@@ -15,7 +15,10 @@ import { type Call, defineOperation, type Operation, type Permission, type Resou
 import { actor } from "./access-input.ts";
 import { type AccountResource, accountName, accountResource, existingAccount } from "./account-resource.ts";
 
-const role = z.object({ Identifier: z.string().min(1).max(64).optional(), Permissions: z.array(z.string().max(128)).max(100).optional() });
+const role = z.object({
+  Identifier: z.string().min(1).max(64).optional(),
+  Permissions: z.array(z.string().max(128)).max(100).optional(),
+});
 const ofAccount = z.object({ Id: accountName });
 const createInput = z.object({ Name: userName, WorkplaceRole: role.optional() });
 const updateInput = z.object({ Id: accountName, Name: userName.optional(), WorkplaceRole: role.optional() });

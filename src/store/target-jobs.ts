@@ -206,17 +206,17 @@ function toJob(row: JobRow): TargetJob {
 /** Who works at an account. */
 export type Busy = "own rotation" | "other rotation" | "job" | "retirement";
 
-/** Who is changing an account, or rotates the secret, now, the caller's own job apart; `undefined` when nobody is. */
+/** Who is changing an account, or rotates the secret, now, the caller's own job apart, its own rotation last; `undefined` when nobody is. */
 export async function busyAccount(
   sql: Sql,
   account: string,
   { jobId, secretId }: { readonly jobId: string; readonly secretId: string },
 ): Promise<Busy | undefined> {
   const [row] = await sql.query<{ who: Busy }>(
-    `select case when secret_id = $3 then 'own rotation' else 'other rotation' end as who from rotations
+    `select who from (select case when secret_id = $3 then 'own rotation' else 'other rotation' end as who from rotations
        where state = 'running' and (target_account = $1 or secret_id = $3)
      union all select 'job' from target_jobs where target_account = $1 and ended_at is null and id <> $2
-     union all select 'retirement' from retirements where target_account = $1 limit 1`,
+     union all select 'retirement' from retirements where target_account = $1) as busy order by who = 'own rotation' limit 1`,
     [account, jobId, secretId],
   );
   return row?.who;

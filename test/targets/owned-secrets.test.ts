@@ -11,7 +11,7 @@ import { ServiceError } from "../../src/core/error.ts";
 import { Plaintext } from "../../src/core/plaintext.ts";
 import { integrationArn } from "../../src/core/rekey-arn.ts";
 import { ownService } from "../../src/core/rotated-secret.ts";
-import type { Secret } from "../../src/core/secret.ts";
+import { detach, type Secret } from "../../src/core/secret.ts";
 import { type Engine, startEngine } from "../../src/engine/loop.ts";
 import { insertConfig, loadConfig } from "../../src/store/configs.ts";
 import { insertEnvironment } from "../../src/store/environments.ts";
@@ -26,8 +26,10 @@ import {
 import { migrate } from "../../src/store/migrate.ts";
 import { insertProject } from "../../src/store/projects.ts";
 import { insertRotatedSecret } from "../../src/store/rotated-secrets.ts";
+import { changeSecret } from "../../src/store/secrets.ts";
 import type { Sql } from "../../src/store/sql.ts";
 import { openSqlite } from "../../src/store/sqlite.ts";
+import { postgres } from "../../src/targets/postgres.ts";
 import { account, openWorld, owner, region, type World } from "../support/engine-world.ts";
 import { type PostgresServer, postgresSkip, startPostgres } from "../support/postgres-server.ts";
 
@@ -212,5 +214,101 @@ describe("secrets that a config owns", { skip: postgresSkip }, () => {
       types.map(({ type }) => type),
       ["credential.drifted", "rotation.paused"],
     );
+  });
+
+  async function isStopped(secret: Secret, user: string | undefined, rotation: { state: string; error?: string | undefined }) {
+    assert.equal(rotation.state, "blocked", rotation.error);
+    assert.match(rotation.error ?? "", new RegExp(`refuses the credential of ${user}.*changed outside`));
+    const { rotationEnabled, rotationDueAt, nextRotationAt } = await world.reload(secret);
+    assert.deepEqual([rotationEnabled, rotationDueAt, nextRotationAt], [false, undefined, undefined]);
+  }
+  const byHand = (user: string | undefined) => admin.query(`alter role ${user} password 'by hand'`);
+
+  for (const [whose, index] of [
+    ["the one that is shown", 1],
+    ["the other one", 0],
+  ] as const) {
+    test(`a rotation by schedule stops where ${whose} was changed by hand, and changes nothing`, async () => {
+      const { secret, users } = await newOwned({ rotationRules: { scheduleExpression: "rate(1 day)" } });
+      assert.equal((await rotate(secret)).state, "succeeded");
+      await byHand(users[index]);
+      const passwords = async () =>
+        (await admin.query("select rolpassword from pg_authid where rolname = any($1) order by rolname", [users])).rows;
+      const before = await passwords();
+      await sql.transaction((tx) => changeSecret(tx, secret.id, (was) => ({ ...was, rotationDueAt: Date.now() })));
+      engine.wake();
+      const [ended] = await untilStored<{ id: string }>(
+        "select id from rotations where secret_id = $1 and state <> 'running' and origin = 'schedule'",
+        secret.id,
+      );
+      await isStopped(secret, users[index], await world.rotationOf(ended?.id ?? ""));
+      assert.deepEqual(await passwords(), before);
+      const types = await sql.query<{ type: string }>("select type from events where resource = $1 order by id", [secret.arn]);
+      assert.deepEqual(
+        types.map(({ type }) => type),
+        ["rotation.succeeded", "rotation.started", "rotation.blocked", "rotation.paused"],
+      );
+    });
+
+    test(`a silence of ${whose} is no refusal: the rotation waits for the answer`, async () => {
+      const { secret, users } = await newOwned();
+      assert.equal((await rotate(secret)).state, "succeeded");
+      await admin.query(`alter role ${users[index]} connection limit 0`);
+      const id = await world.begin(secret, { function: "MultiUser", windowMs: 60_000 });
+      engine.wake();
+      await untilStored(
+        "select id from rotations where secret_id = $1 and state = 'running' and outcome = 'unreachable'",
+        secret.id,
+      );
+      assert.equal((await world.reload(secret)).rotationEnabled, true);
+      await admin.query(`alter role ${users[index]} connection limit -1`);
+      assert.equal((await world.ended(id)).state, "succeeded");
+    });
+  }
+
+  async function untilStored<Row extends object>(text: string, ...parameters: string[]): Promise<Row[]> {
+    for (;;) {
+      const rows = await sql.query<Row>(text, parameters);
+      if (rows.length > 0) return rows;
+      await sleep(5);
+    }
+  }
+
+  test("what an unfinished rotation may have set itself is nobody's change", async () => {
+    const { secret, users } = await newOwned();
+    assert.equal((await rotate(secret)).state, "succeeded");
+    const versionId = randomUUID();
+    const { username: _, password: __, ...place } = (await world.credential(secret, "AWSCURRENT")) ?? {};
+    await world.putPending(secret, { ...place, username: users[0], password: "set, and never told" }, versionId);
+    await admin.query(`alter role ${users[0]} password 'set, and never told'`);
+    await sql.transaction((tx) => changeSecret(tx, secret.id, (was) => detach(was, "AWSPENDING")));
+    const { state, error } = await rotate(secret);
+    assert.equal(state, "succeeded", error);
+    await byHand(users[1]); // the next in turn: by now all is known again
+    await isStopped(secret, users[1], await rotate(secret));
+  });
+
+  test("what was ended after its grace period is not tried", async () => {
+    const { secret, users } = await newOwned({ rotationPolicy: { retireAfterSeconds: 1 } });
+    assert.equal((await rotate(secret)).state, "succeeded");
+    await untilStored("select 1 as one from retirements where secret_id = $1 and state = 'done'", secret.id);
+    const { state, error } = await rotate(secret);
+    assert.equal(state, "succeeded", error);
+    assert.equal((await world.credential(secret, "AWSCURRENT"))?.username, users[0]);
+  });
+
+  test("while other work at the account is under way, a refusal says nothing", async () => {
+    const { secret, users } = await newOwned({ rotationPolicy: { retireAfterSeconds: 3_600 } });
+    assert.equal((await rotate(secret)).state, "succeeded");
+    const current = postgres.credential.parse(await world.credential(secret, "AWSCURRENT"));
+    const held = postgres.account(current, "alternating-users") ?? "";
+    await sql.query("update retirements set target_account = $1 where secret_id = $2", [held, secret.id]);
+    await byHand(users[1]);
+    const id = await world.begin(secret, { function: "MultiUser" });
+    engine.wake();
+    await untilStored("select 1 as one from rotations where id = $1 and error like 'the same account%'", id);
+    assert.equal((await world.reload(secret)).rotationEnabled, true);
+    await sql.query("update retirements set target_account = null where secret_id = $1", [secret.id]);
+    await isStopped(secret, users[1], await world.ended(id));
   });
 });

@@ -78,6 +78,9 @@ test("a user of Redis: a second password, and the first stays for a while", { sk
   await rotate("CACHE");
   const next = (await download()).CACHE_PASSWORD ?? "";
   assert.deepEqual([await logsIn(next), await logsIn("first-password")], [true, false]);
+  await redis.run("ACL", "SETUSER", "app", "resetpass", ">by-hand");
+  await assert.rejects(rotate("CACHE"), /refuses the credential of app.*changed outside/);
+  assert.deepEqual([await logsIn("by-hand"), (await download()).CACHE_PASSWORD], [true, next]);
 });
 
 test("two entries of a directory take turns", { skip: slapdSkip }, async () => {

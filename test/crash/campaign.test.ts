@@ -8,9 +8,9 @@ import { scenarios } from "./campaign/scenarios.ts";
 import { runSchedules } from "./campaign/schedules.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
-const kills = 5;
+const kills = 3;
 /** Of the whole program, which takes longer to start. */
-const killsOfProgram = 3;
+const killsOfProgram = 2;
 
 describe("killed again and again", { concurrency: 2 }, () => {
   const runs = [

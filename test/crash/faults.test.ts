@@ -13,7 +13,7 @@ import type { AnyCredential } from "../../src/targets/index.ts";
 import { openWorld, type World } from "../support/engine-world.ts";
 import { type FaultProxy, faults, type Plan, startFaultProxy } from "../support/fault-proxy.ts";
 import { seeded } from "../support/random.ts";
-import { sampleSeed, share } from "./campaign/sample.ts";
+import { sampleSeed, share } from "../support/sample.ts";
 import { type Scenario, scenarios } from "./campaign/scenarios.ts";
 import type { Target } from "./campaign/targets.ts";
 

@@ -7,9 +7,9 @@ import { join } from "node:path";
 import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { seeded } from "../support/random.ts";
+import { sampleSeed } from "../support/sample.ts";
 import { findHole, skipOf } from "./campaign/find-hole.ts";
 import { type Hole, holes, plant } from "./campaign/holes.ts";
-import { sampleSeed } from "./campaign/sample.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const sampled = 3;

@@ -9,8 +9,8 @@ import { migrate } from "../../src/store/migrate.ts";
 import { openPostgres } from "../../src/store/postgres.ts";
 import { newRootKey, openWorld } from "../support/engine-world.ts";
 import { postgresSkip, startPostgres } from "../support/postgres-server.ts";
+import { share } from "../support/sample.ts";
 import { Inspector } from "./campaign/inspector.ts";
-import { share } from "./campaign/sample.ts";
 import { scenarios } from "./campaign/scenarios.ts";
 import type { Job } from "./campaign/worker.ts";
 

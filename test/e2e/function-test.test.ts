@@ -102,7 +102,7 @@ describe("rekey function test", { concurrency: 3 }, () => {
   ];
   const random = seeded(`${sampleSeed} faults of functions`);
   const tried = faults.map((one) => ({ ...one, order: random() })).toSorted((a, b) => a.order - b.order);
-  for (const { fault, loses, only = false } of tried.slice(0, share === 1 ? tried.length : 5))
+  for (const { fault, loses, only = false } of tried.slice(0, share === 1 ? tried.length : 3))
     it(`finds: ${fault}`, async () => {
       const score = await tested(faulty, await newSecret(), ["--env", `FAULT=${fault}`, "--timeout-seconds", "4"]);
       const lost = lostOf(score);

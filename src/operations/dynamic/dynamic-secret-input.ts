@@ -14,12 +14,14 @@ import type { Call } from "../operation.ts";
 
 /** Blank is absent, as everywhere that a config is named. */
 export const configMembers = { Project: z.string().max(200).optional(), Config: z.string().max(200).optional() };
-/** Its fields are named `NAME_FIELD` and become environment variables. */
-export const dynamicSecretName = z
-  .string()
-  .min(1)
-  .max(200)
-  .regex(/^[A-Z_][A-Z0-9_]*$/, "Member must have upper-case letters, digits and _ only, and not begin with a digit");
+/** Of what has fields: they are named `NAME_FIELD` and become environment variables. */
+export const nameOfFields = (most: number) =>
+  z
+    .string()
+    .min(1)
+    .max(most)
+    .regex(/^[A-Z_][A-Z0-9_]*$/, "Member must have upper-case letters, digits and _ only, and not begin with a digit");
+export const dynamicSecretName = nameOfFields(200);
 export const named = z.object({ ...configMembers, Name: dynamicSecretName });
 
 const { ttl, maxLeases, maxLeasesPerPrincipal, shareSeconds } = leaseLimits;

@@ -18,6 +18,7 @@ import type { Sql } from "../../store/sql.ts";
 import { refuseUntrusted } from "../config-access/trusted-ips.ts";
 import { hintConfigs } from "../configs/activity.ts";
 import { existingConfig } from "../configs/config-resource.ts";
+import { configMembers } from "../dynamic/dynamic-secret-input.ts";
 import { integrationId } from "../dynamic/integration-input.ts";
 import { type Call, defineOperation } from "../operation.ts";
 import { randomSuffix } from "../secrets/create-secret.ts";
@@ -26,14 +27,7 @@ import { sealValue } from "../secrets/value.ts";
 import { beginRotation, changedMeanwhile, requireFree, tellConfig } from "./change.ts";
 import { connectionOf, mustRotate, usableIntegration } from "./look.ts";
 import { functionArnOf, type Recipe, recipeOf } from "./recipe.ts";
-import {
-  configMembers,
-  period,
-  type RotatedSecretResource,
-  rotatedSecretName,
-  rotatedSecretResource,
-  shown,
-} from "./rotated-secret-input.ts";
+import { period, type RotatedSecretResource, rotatedSecretName, rotatedSecretResource, shown } from "./rotated-secret-input.ts";
 
 const members = z.record(z.string().max(128), z.unknown());
 const input = z.object({

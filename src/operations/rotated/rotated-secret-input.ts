@@ -16,17 +16,11 @@ import {
   existingConfig,
   ofSameConfig,
 } from "../configs/config-resource.ts";
+import { configMembers, nameOfFields } from "../dynamic/dynamic-secret-input.ts";
 import type { Call } from "../operation.ts";
 import { recipeOf } from "./recipe.ts";
 
-/** Blank is absent, as everywhere that a config is named. */
-export const configMembers = { Project: z.string().max(200).optional(), Config: z.string().max(200).optional() };
-/** Its fields are named `NAME_FIELD`. */
-export const rotatedSecretName = z
-  .string()
-  .min(1)
-  .max(150)
-  .regex(/^[A-Z_][A-Z0-9_]*$/, "Member must have upper-case letters, digits and _ only, and not begin with a digit");
+export const rotatedSecretName = nameOfFields(150);
 export const period = z
   .int()
   .min(1)

@@ -24,6 +24,7 @@ import { loadSecrets, loadValue } from "../../store/secrets.ts";
 import { refuseUntrusted } from "../config-access/trusted-ips.ts";
 import { hintConfigs } from "../configs/activity.ts";
 import { type ConfigResource, configResource, existingConfig } from "../configs/config-resource.ts";
+import { configMembers } from "../dynamic/dynamic-secret-input.ts";
 import { type Call, defineOperation, type Operation } from "../operation.ts";
 import { readPageToken, writePageToken } from "../secrets/page-token.ts";
 import { sealValue } from "../secrets/value.ts";
@@ -32,7 +33,6 @@ import { createRotatedSecret } from "./create.ts";
 import { loginOutcome, mustLogIn } from "./look.ts";
 import { type Recipe, recipeOf } from "./recipe.ts";
 import {
-  configMembers,
   existing,
   one,
   oneOfConfig,

@@ -97,10 +97,10 @@ export class HeldRotation {
    */
   async outwaitDead(): Promise<void> {
     const { elapsed, now, settings } = this.parts;
-    const leftMs = settings.ownsStore && elapsed ? settings.callMs - elapsed() : 0;
+    const leftMs = settings.ownsStore && elapsed ? Math.ceil(settings.callMs - elapsed()) : 0;
     if (leftMs <= 0) return;
     await this.holdUntil(now() + leftMs);
-    await sleep(Math.ceil(leftMs) + 1);
+    await sleep(leftMs + 1);
   }
 
   /** Works at a target that at most so many work at, on all nodes that share the store; false when they do. */

@@ -161,7 +161,8 @@ async function putInForce(
   pending: AnyCredential,
   { doubtful, barrier }: { doubtful: boolean; barrier: boolean },
 ): Promise<void> {
-  if (doubtful && held.takenOver && turn.rotator.outwaited) await held.outwaitDead();
+  // Not only when just taken over: whoever took over may have failed before it had waited.
+  if (doubtful && turn.rotator.outwaited) await held.outwaitDead();
   const { decision, former }: Probed = doubtful ? await probe(held, turn, pending) : { decision: "set" };
   if (held.rotation.step !== "setSecret" && decision === "proceed") return;
   if (decision !== "proceed") await setSecret(held, turn, pending, { decision, barrier, former });

@@ -127,7 +127,7 @@ class Campaign {
         this.#slowestHealMs = Math.max(this.#slowestHealMs, performance.now() - startedAt);
       } else if (line === "begun" && atMoment) {
         timer = setTimeout(() => worker.kill("SIGKILL"), mostMs);
-      } else if (line.startsWith("point ")) place = line.slice(6);
+      } else if (line.startsWith("killed ")) place = line.slice(7);
       else if (line.startsWith("points ") && !atMoment) this.#longest = Number(line.slice(7));
     });
     const deadline = setTimeout(() => {

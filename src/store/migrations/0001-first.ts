@@ -137,6 +137,27 @@ export const migration = {
     "create index function_logs_by_function on function_logs (function_arn, id)",
     "create index function_logs_by_time on function_logs (at)",
 
+    // Agents: Rekey's hands inside of private networks. Their keys are public ones, JSON; `kinds` stand between blanks. `enrolment_id`:
+    // until it has polled for the first time. `gone_at`: nothing was seen of it for a while, or it said goodbye.
+    `create table agents (id text primary key, arn text not null, network text not null, name text not null,
+      signing_key text not null, sealing_key text not null, version text not null, kinds text not null, enrolment_id text unique,
+      enrolled_by text not null, enrolled_at bigint not null, seen_at bigint not null, clock_skew_ms bigint, last_job_at bigint,
+      gone_at bigint, revoked_at bigint)`,
+    "create index agents_by_network on agents (network, id) where revoked_at is null",
+    "create index agents_by_sight on agents (seen_at) where revoked_at is null and gone_at is null",
+    "create index agents_by_end on agents (revoked_at) where revoked_at is not null",
+    // Rights to enrol one agent; the token is in `tokens` under the same id.
+    `create table agent_enrolments (id text primary key, network text not null, created_by text not null, created_at bigint not null,
+      expires_at bigint not null, used_at bigint)`,
+    "create index agent_enrolments_by_expiry on agent_enrolments (expires_at)",
+    // Messages to agents, sealed, and their replies, sealed too. `state`: queued | sent | answered | refused (by the agent) |
+    // withdrawn (before anybody had it) | abandoned (its agent was revoked).
+    `create table agent_jobs (id text primary key, agent_id text not null, state text not null, message text, reply text,
+      created_at bigint not null, expires_at bigint not null)`,
+    "create index agent_jobs_open on agent_jobs (agent_id, created_at) where state in ('queued', 'sent')",
+    "create index agent_jobs_queued on agent_jobs (agent_id) where state = 'queued'",
+    "create index agent_jobs_by_expiry on agent_jobs (expires_at)",
+
     // Configs. A project's id never changes; its name may. Values are kept as one sealed document for each version of a config:
     // `version` is the newest one's number. `generation` rises with every cause of another download, own or not.
     `create table projects (id text primary key, name text not null unique, description text, created_at bigint not null)`,

@@ -3,6 +3,10 @@ import type { RotatorTools } from "./target.ts";
 
 /** What a lease target is given beside its connection. */
 export interface LeaseTools {
+  /** Id of the lease; absent: it is for none. */
+  readonly subject?: string | undefined;
+  /** Of the claim under which it is called; absent: of no claim. */
+  readonly fence?: number | undefined;
   /** Epoch ms. A call that is not done by then fails. */
   readonly deadlineAt: number;
   readonly generatePassword: RotatorTools["generatePassword"];

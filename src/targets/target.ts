@@ -1,12 +1,17 @@
 import type { z } from "zod";
 import type { OutcomeClass } from "../core/error.ts";
 import type { Strategy } from "../core/rotation.ts";
+import type { PasswordShape } from "../core/rotation-policy.ts";
 
 export type { Strategy };
 
 /** What a rotator is given beside credentials. Every call ends before `deadlineAt`; target sessions carry `rotationId`. */
 export interface RotatorTools {
   readonly rotationId: string;
+  /** Of the claim under which it is called; absent: of no claim. */
+  readonly fence?: number | undefined;
+  /** What `generatePassword` keeps to already, for those that generate elsewhere. */
+  readonly password?: PasswordShape | undefined;
   /** Epoch ms. A call that is not done by then fails: `unknown` when a change was under way, else `timeout`. */
   readonly deadlineAt: number;
   /** A password with at least `length` characters (default 32) and none of `exclude`; the caller's randomness. */
@@ -109,6 +114,8 @@ export interface Rotator<Credential, Admin = Credential> {
   readonly strategies: readonly Strategy[];
   /** What a caller that died has left running there cannot be ended: before anything is decided, its longest time is waited out. */
   readonly outwaited?: boolean;
+  /** So much later than its deadline a call may still end; absent: not at all. */
+  readonly callsOutliveMs?: number;
   /** Shape of the secret's JSON value; keys that it does not name are kept. */
   readonly credential: z.ZodType<Credential>;
   /** Shape of the superuser's value; absent: the same. */

@@ -8,17 +8,22 @@ import { outcome, passwordShape } from "./far-shapes.ts";
 import type { LeaseTarget } from "./lease-target.ts";
 import type { RotatorTools } from "./target.ts";
 
-/** What a request for a verb holds; whose it is, how long it holds and which fence it bears, the message itself says. */
+/** What a request for a verb holds; which verb, whose it is, until when and under which fence, the message itself says. */
 export const farBody = z.strictObject({
   kind: z.string().min(1).max(64),
   declaration: z.unknown().optional(),
-  verb: z.string().min(1).max(64),
   input: z.record(z.string(), z.unknown()),
 });
-export type FarBody = z.output<typeof farBody>;
+
+/** What is to be run. */
+interface Asked extends z.output<typeof farBody> {
+  readonly verb: string;
+}
 
 /** What the far side brings. */
 export interface FarTools {
+  /** The request's step. */
+  readonly verb: string;
   /** The request's. */
   readonly subject: string;
   /** Epoch ms, by the far side's own clock. */
@@ -59,19 +64,20 @@ const own = <T>(table: Readonly<Record<string, T>>, name: string): T | undefined
  */
 export async function runFarVerb(body: unknown, tools: FarTools): Promise<FarAnswer> {
   const { data } = farBody.safeParse(body);
-  if (!data) throw new RotatorError("invalid", "the request is not one of kind, verb and input");
+  if (!data) throw new RotatorError("invalid", "the request does not consist of kind and input");
+  const asked = { ...data, verb: tools.verb };
   try {
-    return { answer: (await run(data, tools)) ?? null };
+    return { answer: (await run(asked, tools)) ?? null };
   } catch (error) {
     if (error instanceof UnfitCredential) return { unfit: { outcome: error.outcome, message: error.message } };
     if (error instanceof RotatorError) throw error;
-    throw new RotatorError("unknown", `${data.kind}: ${data.verb} ended in an internal error; its log says more`, {
+    throw new RotatorError("unknown", `${asked.kind}: ${asked.verb} ended in an internal error; its log says more`, {
       cause: error,
     });
   }
 }
 
-async function run(body: FarBody, tools: FarTools): Promise<unknown> {
+async function run(body: Asked, tools: FarTools): Promise<unknown> {
   const [family, name = ""] = /^(rotator|lease)\.(.+)$/.exec(body.verb)?.slice(1) ?? [];
   const { password, ...input } = body.input;
   const shape = passwordShape.optional().safeParse(password);
@@ -94,12 +100,12 @@ async function run(body: FarBody, tools: FarTools): Promise<unknown> {
 }
 
 async function perform<Target, Tools>(
-  { kind, verb: name, declaration }: FarBody,
+  { kind, verb: name, declaration }: Asked,
   given: Readonly<Record<string, unknown>>,
   verb: Verb<Target, Tools> | undefined,
   by: { readonly target: Target; readonly given: Tools; readonly allow: FarTools["allow"] },
 ): Promise<unknown> {
-  if (!verb?.has(by.target)) throw new RotatorError("invalid", `${kind} has no verb ${name} here`);
+  if (!verb?.has(by.target)) throw new RotatorError("invalid", `${kind} has no verb ${name} here: it may have to be updated`);
   const parsed = verb.input(by.target).safeParse(given);
   if (!parsed.success) {
     const problems = parsed.error.issues.map(({ path, message }) => `${path.join(".")} ${message}`.trim());
@@ -114,7 +120,7 @@ function mustBeAllowed(addresses: readonly Address[], allow: (address: Address) 
   if (refused) throw new RotatorError("denied", `${addressText(refused)} is not on the allow-list of this network's far side`);
 }
 
-async function found<T>({ kind }: FarBody, find: () => Promise<T | undefined>): Promise<T> {
+async function found<T>({ kind }: Asked, find: () => Promise<T | undefined>): Promise<T> {
   try {
     const target = await find();
     if (target) return target;
@@ -122,5 +128,5 @@ async function found<T>({ kind }: FarBody, find: () => Promise<T | undefined>): 
     if (error instanceof ServiceError) throw new RotatorError("invalid", error.message);
     throw error;
   }
-  throw new RotatorError("invalid", `this far side does not run ${kind}`);
+  throw new RotatorError("invalid", `this far side does not run ${kind}: it may have to be updated`);
 }

@@ -65,7 +65,8 @@ const requestShape = z.strictObject({
   fence: z.int().nonnegative(),
   replyKey: bareKey,
 });
-type RequestPayload = z.infer<typeof requestShape>;
+const bareShape = requestShape.omit({ replyKey: true });
+type RequestPayload = z.infer<typeof bareShape>;
 
 /**
  * Signs a request and seals it to its receiver.
@@ -151,6 +152,30 @@ export async function openRequest(text: string, options: OpenOptions): Promise<O
   checkTimes(data, options.nowMs);
   const answered = { hash: hashOf(jws), id: data.jti };
   return {
+    ...requestOf(data),
+    hash: answered.hash,
+    writeReply: (outcome) => writeReplyTo(answered, outcome, { keys, replyKey: data.replyKey }, options.nowMs),
+  };
+}
+
+/**
+ * Opens and checks what `writeBareRequest` wrote, for what may be asked before the two sides know each other. It cannot be
+ * answered. @throws MessageRefused
+ */
+export async function openBareRequest(
+  text: string,
+  options: Omit<OpenOptions, "keys">,
+): Promise<Omit<OpenedRequest, "hash" | "writeReply">> {
+  const { payload } = await openSigned(requestType, text, options.keySet);
+  const { data } = bareShape.safeParse(payload);
+  if (!data) throw new MessageRefused("shape");
+  checkAddress(data, options);
+  checkTimes(data, options.nowMs);
+  return requestOf(data);
+}
+
+function requestOf(data: RequestPayload): Omit<OpenedRequest, "hash" | "writeReply"> {
+  return {
     type: data.type,
     body: data.body,
     audience: data.aud,
@@ -161,13 +186,11 @@ export async function openRequest(text: string, options: OpenOptions): Promise<O
     notBeforeAt: Math.round(data.nbf * 1000),
     expiresAt: Math.round(data.exp * 1000),
     issuer: data.iss,
-    hash: answered.hash,
     sentAt: Date.parse(data.timestamp),
-    writeReply: (outcome) => writeReplyTo(answered, outcome, { keys, replyKey: data.replyKey }, options.nowMs),
   };
 }
 
-function checkAddress({ iss, aud }: RequestPayload, { audience, issuer }: OpenOptions): void {
+function checkAddress({ iss, aud }: RequestPayload, { audience, issuer }: Pick<OpenOptions, "audience" | "issuer">): void {
   if (issuer !== undefined && iss !== issuer) throw new MessageRefused("issuer");
   if (aud !== audience) throw new MessageRefused("audience");
 }

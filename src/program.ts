@@ -3,6 +3,7 @@ import { Command } from "commander";
 import { addAccessKeyCommands } from "./commands/access-key.ts";
 import { addActivityCommands } from "./commands/activity.ts";
 import { addAuditCommands } from "./commands/audit.ts";
+import { addAwsCommands } from "./commands/aws.ts";
 import { addBackupCommands } from "./commands/backup.ts";
 import { addCompletionCommand } from "./commands/completion.ts";
 import { addConfigsCommands } from "./commands/configs.ts";
@@ -74,6 +75,7 @@ Exit codes: 0 done, 1 refused or failed, 2 wrongly called, 3 nobody answered.`,
   addQuarantineCommands(program);
   addEventsCommands(program);
   addFunctionCommands(program);
+  addAwsCommands(program);
   addKeyCommands(program);
   program.commandsGroup("Configs of applications:");
   addLoginCommands(program);

@@ -8,6 +8,8 @@ import { parseArgs } from "node:util";
 import { type CampaignOptions, type Report, runScenario } from "../test/crash/campaign/campaign.ts";
 import { findHole } from "../test/crash/campaign/find-hole.ts";
 import { type Hole, holes } from "../test/crash/campaign/holes.ts";
+import { leaseScenarios } from "../test/crash/campaign/lease-places.ts";
+import { runLeases } from "../test/crash/campaign/leases.ts";
 import { programScenarios, runProgram } from "../test/crash/campaign/program.ts";
 import { scenarios } from "../test/crash/campaign/scenarios.ts";
 import { runSchedules, schedulesName } from "../test/crash/campaign/schedules.ts";
@@ -45,6 +47,7 @@ const runs: readonly Run[] = [
   ...scenarios.map((one): Run => ({ name: one.name, skip: one.skip, run: (options) => runScenario(one, options) })),
   ...programScenarios.map((one): Run => ({ name: one.name, skip: one.rotates.skip, run: (options) => runProgram(one, options) })),
   { name: schedulesName, skip: false, run: runSchedules },
+  ...leaseScenarios.map((one): Run => ({ name: one.name, skip: one.skip, run: (options) => runLeases(one, options) })),
 ];
 
 process.exit(await main());

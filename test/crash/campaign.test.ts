@@ -3,6 +3,8 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { type Report, runScenario } from "./campaign/campaign.ts";
+import { leaseScenarios } from "./campaign/lease-places.ts";
+import { runLeases } from "./campaign/leases.ts";
 import { programScenarios, runProgram } from "./campaign/program.ts";
 import { scenarios } from "./campaign/scenarios.ts";
 import { runSchedules } from "./campaign/schedules.ts";
@@ -21,16 +23,17 @@ describe("killed again and again", { concurrency: 2 }, () => {
       run: runProgram.bind(null, one),
     })),
     { name: "program, schedules", skip: false as const, kills: killsOfProgram, run: runSchedules },
+    ...leaseScenarios.map((one) => ({ ...one, kills, run: runLeases.bind(null, one) })),
     ...scenarios.map((one) => ({ ...one, kills, run: runScenario.bind(null, one) })),
   ];
   for (const { name, skip, run, kills: count } of runs) {
     test(`${name}: nothing is lost, all of it heals`, { skip }, async (context) => {
       const seed = Date.now();
-      const report: Report = await run({ kills: count, seed, root });
+      const report: Report & { readonly leases?: number } = await run({ kills: count, seed, root });
       context.diagnostic(JSON.stringify({ seed, ...report }));
       assert.deepEqual(report.violations, [], `npm run crash -- --seed ${seed} --scenario "${name}"`);
       assert.equal(report.kills, count);
-      assert.ok(report.rotations > 0, "nothing was rotated");
+      assert.ok(report.rotations + (report.leases ?? 0) > 0, "nothing was rotated or leased");
     });
   }
 });

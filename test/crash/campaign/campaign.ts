@@ -1,7 +1,5 @@
 // Kills a process that rotates again and again, at points of its work and at moments, and looks after each kill, and after
 // the next start has healed what it found, whether anything was lost.
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -13,6 +11,7 @@ import { Inspector } from "./inspector.ts";
 import type { Scenario } from "./scenarios.ts";
 import type { Target } from "./targets.ts";
 import type { Job } from "./worker.ts";
+import { startWorker, type WorkerProcess } from "./worker-process.ts";
 
 export interface CampaignOptions {
   readonly kills: number;
@@ -66,7 +65,7 @@ class Campaign {
   readonly #rootKey = newRootKey();
   readonly #inspector: Inspector;
   readonly #points = new Set<string>();
-  readonly #output: string[] = [];
+  readonly #workers: WorkerProcess[] = [];
   #secrets: string[] = [];
   #made = 0;
   #longest = firstGuess;
@@ -97,7 +96,7 @@ class Campaign {
       if (done % 50 === 0 && killed !== undefined) say?.(`${this.#scenario.name}: ${done} of ${kills} kills`);
     }
     await this.#healAll();
-    await this.#inspector.leaks(this.#output.join(""), this.#folder);
+    await this.#inspector.leaks(this.#output, this.#folder);
     return {
       scenario: this.#scenario.name,
       kills: done,
@@ -115,13 +114,12 @@ class Campaign {
     const atMoment = this.#random() < 0.3;
     const killAt = atMoment ? 0 : 1 + Math.floor(this.#random() * this.#longest * 1.1);
     const whileHealing = this.#random() < 0.25;
-    const worker = this.#start({ killAt, whileHealing, rounds: atMoment ? 1_000 : 1 });
     const startedAt = performance.now();
     let healed = false;
     let place: string | undefined;
     const mostMs = 20 + 400 * this.#random();
     let timer: NodeJS.Timeout | undefined;
-    const listen = this.#listen(worker, (line) => {
+    const { child: worker, ended } = this.#start({ killAt, whileHealing, rounds: atMoment ? 1_000 : 1 }, (line) => {
       if (line === "healed") {
         healed = true;
         this.#slowestHealMs = Math.max(this.#slowestHealMs, performance.now() - startedAt);
@@ -134,7 +132,7 @@ class Campaign {
       this.#inspector.violated("I6", `nothing healed within ${healWithinMs} ms of a start`, "a start");
       worker.kill("SIGKILL");
     }, healWithinMs);
-    await listen;
+    await ended;
     clearTimeout(deadline);
     clearTimeout(timer);
     if (worker.signalCode === "SIGKILL" && !healed) this.#whileHealing += 1;
@@ -152,46 +150,31 @@ class Campaign {
 
   /** A last start that nobody kills: afterwards everything has to be in order. */
   async #healAll(): Promise<void> {
-    const worker = this.#start({ killAt: 0, whileHealing: false, rounds: 1 });
+    const { child: worker, ended } = this.#start({ killAt: 0, whileHealing: false, rounds: 1 });
     const deadline = setTimeout(() => worker.kill("SIGKILL"), healWithinMs);
-    await this.#listen(worker, () => undefined);
+    await ended;
     clearTimeout(deadline);
     const name = worker.exitCode === null ? "I6" : "worker"; // not ended by itself, or by an error
     if (worker.exitCode !== 0) this.#inspector.violated(name, `the last start did not end its work: ${this.#tail()}`, "the end");
     await this.#withWorld((world) => this.#inspector.atEnd(world, this.#secrets));
   }
 
-  #start(how: Pick<Job, "killAt" | "whileHealing" | "rounds">): ChildProcess {
+  #start(how: Pick<Job, "killAt" | "whileHealing" | "rounds">, take?: (line: string) => void): WorkerProcess {
     const { functionName } = this.#scenario;
     const declared = this.#target.declared?.();
     const named = { functionName, ...(declared && { declared }), secrets: this.#secrets, atOnce: secretsAtOnce };
     const job: Job = { ...how, folder: this.#folder, ...named };
-    const file = join(this.#options.root, "test/crash/campaign/worker.ts");
-    return spawn(process.execPath, ["--disable-warning=ExperimentalWarning", file], {
-      env: {
-        NODE_COMPILE_CACHE: join(tmpdir(), "rekey-compiled"),
-        ...process.env,
-        CAMPAIGN_JOB: JSON.stringify(job),
-        ROOT_KEY: this.#rootKey,
-      },
-      stdio: ["ignore", "pipe", "pipe"],
-    });
+    const worker = startWorker(join(this.#options.root, "test/crash/campaign/worker.ts"), job, this.#rootKey, take);
+    this.#workers.push(worker);
+    return worker;
   }
 
-  async #listen(worker: ChildProcess, take: (line: string) => void): Promise<void> {
-    let rest = "";
-    worker.stdout?.setEncoding("utf8").on("data", (text: string) => {
-      this.#output.push(text);
-      const lines = (rest + text).split("\n");
-      rest = lines.pop() ?? "";
-      for (const line of lines) take(line);
-    });
-    worker.stderr?.setEncoding("utf8").on("data", (text: string) => this.#output.push(text));
-    await once(worker, "close");
+  get #output(): string {
+    return this.#workers.map((worker) => worker.text()).join("");
   }
 
   #tail(): string {
-    return this.#output.join("").slice(-600);
+    return this.#output.slice(-600);
   }
 
   async #newSecrets(): Promise<void> {

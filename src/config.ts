@@ -89,6 +89,15 @@ export const settings = {
     about: "users of the operating system that they run as; same: the server's own, whose files and keys they can read",
   }),
   functionsPython: path("FILE", { parts: ["server"], default: "python3", about: "program that runs Python functions" }),
+  codeSigning: choice("MODE", ["off", "warn", "enforce"], {
+    parts: ["server"],
+    default: "off",
+    about: "signatures of the programs that functions run; enforce: none runs without one, warn: it does, and is on record",
+  }),
+  codePublishers: path("PATH", {
+    parts: ["server"],
+    about: "public keys of those whose programs may run: a file or a folder of PEM or JWK",
+  }),
   functionsLambda: onOff({
     parts: ["server"],
     default: "off",
@@ -205,7 +214,9 @@ function contradictions(config: Config): string[] {
 }
 
 /** To run functions with the server's own rights is asked for by name: they could read the root key. */
-function functionProblems({ functionsDir, functionsUsers, processes }: Config): string[] {
+function functionProblems({ functionsDir, functionsUsers, processes, codeSigning, codePublishers }: Config): string[] {
+  if (codeSigning !== "off" && codeSigning !== undefined && codePublishers === undefined)
+    return ["--code-signing needs --code-publishers: the public keys of those whose programs may run."];
   if (functionsDir === undefined) return [];
   if (functionsUsers === undefined)
     return [

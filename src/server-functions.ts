@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { join } from "node:path";
 import type { Logger } from "pino";
 import type { Authorize } from "./auth/authorize.ts";
 import type { Config } from "./config.ts";
@@ -19,6 +20,7 @@ import type { RoleSession } from "./functions/process-environment.ts";
 import type { FunctionDirectory } from "./operations/services.ts";
 import { createRotationRights } from "./rotation-rights.ts";
 import type { StoreParts } from "./server-parts.ts";
+import type { AuditLog } from "./store/audit.ts";
 import { findFunction } from "./store/functions.ts";
 import { findRole } from "./store/identity.ts";
 import { findSecret } from "./store/secrets.ts";
@@ -54,6 +56,7 @@ export function createFunctionDoor(handle: (incoming: IncomingMessage, response:
 }
 
 export interface ServerFunctionParts extends StoreParts {
+  readonly audit: Pick<AuditLog, "append">;
   readonly log: Logger;
   readonly authorize: Authorize;
   readonly sessionTokens: SessionTokens;
@@ -69,14 +72,20 @@ export interface ServerFunctions extends FunctionDirectory, Pick<Functions, "not
 }
 
 export function createServerFunctions(config: Config, parts: ServerFunctionParts): ServerFunctions {
-  const { sql, envelope, keys, log, authorize, door } = parts;
+  const { sql, envelope, keys, audit, log, authorize, door } = parts;
   const { account } = config;
   const functions = createFunctions({
     sql,
     envelope,
     keys,
     log,
-    folder: config.functionsDir,
+    audit,
+    code: {
+      folder: config.functionsDir,
+      signing: config.codeSigning,
+      publishers: config.codePublishers,
+      copies: join(config.data, "code"),
+    },
     python: config.functionsPython,
     users: config.functionsUsers === "same" ? undefined : config.functionsUsers,
     lambda: config.functionsLambda ?? false,

@@ -21,6 +21,7 @@ import { createFunctionDoor, createServerFunctions } from "./server-functions.ts
 import { keepHouse } from "./server-house.ts";
 import { createAuthentication, createServices, engineParts, openParts } from "./server-parts.ts";
 import type { Listen } from "./setting.ts";
+import { ensureSigningKey } from "./signing-keys.ts";
 import { openAudit } from "./store/audit.ts";
 import { countHeartbeats } from "./store/heartbeats.ts";
 import { LastReads } from "./store/last-reads.ts";
@@ -68,6 +69,7 @@ export async function startNode(config: Config, part: Part = { role: "alone", so
   await using opened = new AsyncDisposableStack();
   const store = await openParts(config, opened, { readOnly, shared: part.role !== "alone" });
   const { sql, keys } = store;
+  if (!readOnly) await ensureSigningKey({ ...store, region: config.region, now: Date.now });
   const auditKey = keys.deriveKey(auditKeyPurpose);
   const notes = readOnly ? createNotes(socketsIn(part.socketFolder).notes) : undefined;
   const audit = opened.use(
@@ -85,15 +87,17 @@ export async function startNode(config: Config, part: Part = { role: "alone", so
   const sessionTokens = createSessionTokens(keys.deriveKey("session tokens"));
   const door = createFunctionDoor((incoming, response) => front.handle(incoming, response));
   opened.defer(async () => door.close());
-  const functions = createServerFunctions(config, { ...store, log, authorize, sessionTokens, door });
+  const functions = createServerFunctions(config, { ...store, audit, log, authorize, sessionTokens, door });
   const shared = { ...store, audit, log, reads, functions, sessionTokens };
   const services = createServices(config, { ...shared, wakeEngine: () => hint.wake() });
   const authenticator = createAuthentication(config, services);
   const metrics = metricsOf(config, part, sql);
   const rate = createRequestRate(config.maxRequestsPerSecond);
   const api: Api = { services, authorize, rate, count: metrics.request };
-  keepHouse(opened, { audit, reads, authenticator, log, keep: notes?.keep ?? ((noted) => saveNoted(sql, noted)) });
+  const agents = readOnly ? undefined : services.agents;
+  keepHouse(opened, { audit, reads, authenticator, agents, log, keep: notes?.keep ?? ((noted) => saveNoted(sql, noted)) });
   const front = openDoors({ config, api, authenticator, metrics, allMetrics: part.metrics ?? metrics.text }, part, opened);
+  front.closing.addEventListener("abort", () => services.agents.close());
   const closing: (() => Promise<void>)[] = [() => front.close(drainMs), () => functions.close(drainMs)];
   opened.defer(async () => void (await Promise.all(closing.map((close) => close()))));
   const endpoint = endpointAt(await front.listen(config.listen), config);

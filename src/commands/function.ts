@@ -3,6 +3,7 @@ import { type Connection, callApi } from "./api-client.ts";
 import { type ApiCommand, addNoun, fields, pickOptions, sentence, type Typed, table } from "./api-command.ts";
 import { CommandError } from "./command-error.ts";
 import { addFunctionNew } from "./function-new.ts";
+import { addFunctionSigning } from "./function-sign.ts";
 import { test } from "./function-test.ts";
 import { type Answer, cell, printFields, printJson, printLine } from "./output.ts";
 import { fileText, numberOf, tagsOf } from "./typed-values.ts";
@@ -37,6 +38,7 @@ export function addFunctionCommands(program: Command): void {
     test,
   ]);
   addFunctionNew(noun);
+  addFunctionSigning(noun);
 }
 
 const settingOptions = {

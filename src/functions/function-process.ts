@@ -12,6 +12,8 @@ export interface ProcessStart {
   readonly settings: ProcessSettings;
   /** The file itself, links followed. */
   readonly path: string;
+  /** Folder that a Node handler loads all of its code from; absent: from where it finds it. */
+  readonly within?: string | undefined;
   /** Of runtime `python`. */
   readonly python: string;
   readonly memoryMiB: number;
@@ -79,7 +81,7 @@ export async function startProcess(start: ProcessStart): Promise<FunctionProcess
   return { api, exited, pid: child.pid ?? 0, ...outputOf(child), hasExited: () => hasEnded(child), kill: () => killGroup(child) };
 }
 
-function commandOf({ settings, path, python, memoryMiB }: ProcessStart): { command: string[]; limitMiB: number } {
+function commandOf({ settings, path, within, python, memoryMiB }: ProcessStart): { command: string[]; limitMiB: number } {
   const { runtime, handler } = settings;
   if (runtime === "executable") return { command: [path], limitMiB: memoryMiB };
   if (runtime === "python") {
@@ -88,6 +90,7 @@ function commandOf({ settings, path, python, memoryMiB }: ProcessStart): { comma
   }
   const bootstrap = join(ownFolder, `node-bootstrap${extname(import.meta.filename)}`);
   const command = [process.execPath, `--max-old-space-size=${memoryMiB}`, bootstrap, path, handler ?? "handler"];
+  if (within !== undefined) command.push(within);
   return { command, limitMiB: memoryMiB + nodeReservesMiB };
 }
 

@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { Logger } from "pino";
+import type { Audit } from "../core/audit.ts";
 import { RotatorError } from "../core/error.ts";
 import type { CallResult, FunctionRecord } from "../core/function.ts";
 import { Plaintext } from "../core/plaintext.ts";
@@ -9,14 +10,18 @@ import { addFunctionLog, loadEnvironment, type SealedEnvironment } from "../stor
 import type { Sql } from "../store/sql.ts";
 import { parseHttpApiDeclaration } from "../targets/http-api-declaration.ts";
 import { type CallEnd, notStarted } from "./call-failure.ts";
+import { CodeRefused } from "./code-bundle.ts";
 import { cutValues } from "./cut-values.ts";
 import { KnownValues } from "./known-values.ts";
 import { createLambdaCaller, type LambdaFunction, lambdaMarginMs } from "./lambda.ts";
 import { missingCertificates } from "./missing-certificates.ts";
+import type { ProcessFunction } from "./process-environment.ts";
 import { type CallTrace, type PoolParts, ProcessPool, startMs } from "./process-pool.ts";
-import { findProgramFile } from "./program-file.ts";
+import { type Program, ProgramCode, type ProgramCodeParts } from "./program-code.ts";
 
-export interface FunctionParts extends Omit<PoolParts, "environment"> {
+export interface FunctionParts extends Omit<PoolParts, "environment" | "code"> {
+  readonly code: Omit<ProgramCodeParts, "forOthers" | "now">;
+  readonly audit: Pick<Audit<Sql>, "append">;
   /** Functions of AWS Lambda may be called. */
   readonly lambda: boolean;
   readonly sql: Sql;
@@ -61,7 +66,7 @@ const marginMs = 5_000;
 const maxLogChars = 65_536;
 
 export function createFunctions(parts: FunctionParts): Functions {
-  const { sql, envelope, keys, log, folder, now } = parts;
+  const { sql, envelope, keys, log, audit, now } = parts;
   const lambda = createLambdaCaller();
   const known = new KnownValues(sql, envelope);
   const environment = async ({ arn }: FunctionRecord): Promise<Record<string, string>> => {
@@ -72,10 +77,34 @@ export function createFunctions(parts: FunctionParts): Functions {
   /** Short ones, such as `true`, are switches and not secrets. */
   const variables = async (record: FunctionRecord) =>
     Object.values(await environment(record)).filter(({ length }) => length >= 8);
-  const pool = new ProcessPool({ ...parts, environment });
+  const programs = new ProgramCode({ ...parts.code, forOthers: parts.users !== undefined, now });
+  /** Its code, looked at; what is wrong with its signature is on record before it runs, or is refused. */
+  const find = async (record: ProcessFunction): Promise<Program> => {
+    const note = (reason: string, outcome: string) =>
+      audit.append({
+        requestId: randomUUID(),
+        at: now(),
+        principal: "lambda.amazonaws.com",
+        action: "rekey:VerifyFunctionCode",
+        resource: record.arn,
+        region: record.region,
+        sourceIp: "lambda.amazonaws.com",
+        parameters: { File: record.process.file, Reason: reason },
+        outcome,
+      });
+    try {
+      const program = await programs.find(record.process);
+      if (program.doubt !== undefined) await note(program.doubt, "ok");
+      return program;
+    } catch (error) {
+      if (error instanceof CodeRefused && parts.code.signing === "enforce") await note(error.message, "AccessDeniedException");
+      throw error;
+    }
+  };
+  const pool = new ProcessPool({ ...parts, environment, code: { find, close: () => programs.close() } });
 
   const check = async (record: FunctionRecord): Promise<void> => {
-    if (record.kind === "process") await findProgramFile(folder, record.process, parts.users !== undefined);
+    if (record.kind === "process") await find(record);
     if (record.kind === "lambda" && !parts.lambda)
       throw new RotatorError(
         "denied",
@@ -122,7 +151,7 @@ export function createFunctions(parts: FunctionParts): Functions {
     check,
     async missingCertificates(record) {
       if (record.kind !== "process" || record.process.runtime === "executable") return [];
-      return missingCertificates((await findProgramFile(folder, record.process, parts.users !== undefined)).path);
+      return missingCertificates((await find(record)).path);
     },
     reach: lambda.reach,
     async call(record, payload, { secretArn, withhold = false, signal } = {}) {

@@ -1,20 +1,35 @@
 // Runs in the process of a function with a Node handler: asks for calls, gives them to the handler, hands its answers back.
 import { Agent, type IncomingHttpHeaders, request } from "node:http";
+import { registerHooks } from "node:module";
+import { sep } from "node:path";
 import { json } from "node:stream/consumers";
-import { pathToFileURL } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 
 type Handler = (event: unknown, context: object, callback: (error: unknown, result?: unknown) => void) => unknown;
 
 const { AWS_LAMBDA_RUNTIME_API: api = "", AWS_LAMBDA_FUNCTION_NAME: functionName, AWS_LAMBDA_FUNCTION_MEMORY_SIZE } = process.env;
-const [, , file = "", handlerName = ""] = process.argv;
+const [, , file = "", handlerName = "", within] = process.argv;
 const root = `http://${api}/2018-06-01/runtime`;
 const agent = new Agent({ keepAlive: false });
 
+if (within !== undefined) loadOnlyFrom(within);
 const handler = await loadHandler().catch(async (error: unknown) => {
   await post("/init/error", describe(error));
   process.exit(1);
 });
 for (;;) await next(handler);
+
+/** Node looks for packages in every folder above, too, where there may be code that nobody signed. */
+function loadOnlyFrom(folder: string): void {
+  registerHooks({
+    resolve(specifier, context, nextResolve) {
+      const found = nextResolve(specifier, context);
+      if (found.url.startsWith("file:") && !fileURLToPath(found.url).startsWith(folder + sep))
+        throw Object.assign(new Error(`${specifier} is not in the function's bundle`), { name: "Runtime.OutsideBundle" });
+      return found;
+    },
+  });
+}
 
 async function loadHandler(): Promise<Handler> {
   const loaded = (await import(pathToFileURL(file).href)) as Record<string, unknown>;

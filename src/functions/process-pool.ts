@@ -6,12 +6,12 @@ import { answered, type CallEnd, ended, notStarted, slowStart, stopped, timedOut
 import { type FunctionProcess, startProcess } from "./function-process.ts";
 import { environmentOf, type ProcessFunction, type RoleSession } from "./process-environment.ts";
 import { ProcessUsers, requireNobodys, type UserRange } from "./process-users.ts";
-import { findProgramFile, type ProgramFile } from "./program-file.ts";
+import type { Program, ProgramCode } from "./program-code.ts";
 import type { RuntimeAnswer } from "./runtime-api.ts";
 
 export interface PoolParts {
-  /** Where the files of process functions lie; absent: none is run. */
-  readonly folder: string | undefined;
+  /** What process functions run. */
+  readonly code: Pick<ProgramCode, "close"> & { find(record: ProcessFunction): ReturnType<ProgramCode["find"]> };
   /** Program that runs Python handlers. */
   readonly python: string;
   /** What they run as; absent: the server's own user. */
@@ -94,6 +94,7 @@ export class ProcessPool {
     for (const member of this.#alive) member.process.kill();
     await done;
     await Promise.all([...this.#alive].map(({ process }) => process.exited));
+    await this.#parts.code.close();
   }
 
   async #call(record: ProcessFunction, payload: string, signal: AbortSignal | undefined): Promise<CallTrace> {
@@ -142,8 +143,8 @@ export class ProcessPool {
   }
 
   async #take(record: ProcessFunction): Promise<Member> {
-    const { now, folder, users } = this.#parts;
-    const program = await findProgramFile(folder, record.process, users !== undefined);
+    const { now, code } = this.#parts;
+    const program = await code.find(record);
     const of = `${record.arn} ${record.updatedAt} ${program.path} ${program.changedAt}`;
     const enoughUntil = now() + record.timeoutSeconds * 1_000;
     for (;;) {
@@ -156,12 +157,12 @@ export class ProcessPool {
     }
   }
 
-  async #start(record: ProcessFunction, { path }: ProgramFile, of: string): Promise<Member> {
+  async #start(record: ProcessFunction, { path, within }: Program, of: string): Promise<Member> {
     const { endpoint, openSession, environment, python } = this.#parts;
     const session = await openSession(record, record.timeoutSeconds + sparedSeconds);
     const given = { ...(await environment(record)), ...environmentOf(record, session, await endpoint()) };
     const user = await this.#takeUser();
-    const start = { settings: record.process, path, python, memoryMiB: record.memoryMiB, environment: given, user };
+    const start = { settings: record.process, path, within, python, memoryMiB: record.memoryMiB, environment: given, user };
     const process = await startProcess(start).catch((error: unknown) => {
       if (user !== undefined) this.#users?.giveBack(user);
       throw error;

@@ -20,7 +20,7 @@ const maxPathChars = 512;
 const handlerName = /^[A-Za-z_$][A-Za-z0-9_$]{0,127}$/;
 
 /** What is wrong with the settings as they stand, whatever the folder holds; `undefined`: nothing. */
-function settingsProblem({ runtime, file, handler }: ProcessSettings): string | undefined {
+export function settingsProblem({ runtime, file, handler }: ProcessSettings): string | undefined {
   if (file === "" || file.length > maxPathChars || file.includes("\0"))
     return `File must be a path of 1 to ${maxPathChars} characters`;
   if (isAbsolute(file) || file.split(/[\\/]/).includes("..")) return "File must be a path below the functions folder, without ..";
@@ -60,7 +60,7 @@ export async function findProgramFile(
 }
 
 /** Else another user of the machine could put a file of theirs in place of one. @throws RotatorError `denied` */
-async function requireClosed(folder: string, root: string): Promise<void> {
+export async function requireClosed(folder: string, root: string): Promise<void> {
   for (let each = folder; ; each = dirname(each)) {
     if (((await stat(each)).mode & 0o002) !== 0)
       throw new RotatorError("denied", `folder ${relative(root, each) || root} may be written by every user of the machine`);

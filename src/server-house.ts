@@ -1,5 +1,6 @@
 import type { Logger } from "pino";
 import type { Authenticator } from "./auth/authenticate.ts";
+import type { AgentDesk } from "./store/agent-desk.ts";
 import type { AuditLog } from "./store/audit.ts";
 import type { LastReads } from "./store/last-reads.ts";
 import type { Noted } from "./worker-notes.ts";
@@ -18,13 +19,15 @@ export interface HouseParts {
   readonly audit: AuditLog;
   readonly reads: LastReads;
   readonly authenticator: Authenticator;
+  /** Absent: agents do not come here. */
+  readonly agents?: AgentDesk | undefined;
   readonly log: Logger;
   /** Stores what was noted. What it rejects is kept and tried again. */
   keep(noted: Noted): Promise<void>;
 }
 
 /** Writes what is gathered in memory, now and then and at the end. */
-export function keepHouse(opened: AsyncDisposableStack, { audit, reads, authenticator, log, keep }: HouseParts): void {
+export function keepHouse(opened: AsyncDisposableStack, { audit, reads, authenticator, agents, log, keep }: HouseParts): void {
   let waiting: Noted | undefined;
   let writtenAt = 0;
   let utilization = performance.eventLoopUtilization();
@@ -38,6 +41,7 @@ export function keepHouse(opened: AsyncDisposableStack, { audit, reads, authenti
     if (!busy || Date.now() - writtenAt >= notesWhenBusyMs) {
       waiting ??= { reads: reads.take(), uses: authenticator.takeLastUses() };
       await keep(waiting);
+      await agents?.save();
       waiting = undefined;
       writtenAt = Date.now();
     }

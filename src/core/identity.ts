@@ -57,13 +57,15 @@ export function identityId(prefix: "AKIA" | "ASIA" | "AIDA" | "AROA", random: (b
 /** 30 random bytes as the 40 base64 characters that AWS's secret access keys have. */
 export const newSecretAccessKey = (random: (bytes: number) => Uint8Array): string => Buffer.from(random(30)).toString("base64");
 
-/** What a bearer token is for. Source: Doppler's reference, "Auth token formats". */
+/** What a bearer token is for. Source: Doppler's reference, "Auth token formats"; those of agents are Rekey's own. */
 export const tokenPrefixes = {
   personal: "dp.pt",
   cli: "dp.ct",
   service: "dp.st",
   service_account: "dp.sa",
   service_account_identity: "dp.said",
+  agent: "dp.ag",
+  agent_enrolment: "dp.ae",
 } as const;
 
 export type TokenKind = keyof typeof tokenPrefixes;

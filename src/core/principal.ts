@@ -3,7 +3,8 @@ export interface Principal {
   readonly kind: "root" | "user" | "role" | "service" | "federated" | "token" | "anonymous";
   /**
    * `arn:aws:iam::…:root`, `…:user/NAME`, `arn:aws:sts::…:assumed-role/ROLE/SESSION`, `…:oidc-provider/ISSUER`, a service name,
-   * `anonymous`, or of a service token `arn:aws:rekey:…:service-token/ID`.
+   * `anonymous`, of a service token `arn:aws:rekey:…:service-token/ID`, of an agent `…:agent/ID`, of the right to enrol one
+   * `…:agent-enrolment/ID`.
    */
   readonly arn: string;
   /** Of an assumed role: the role itself. */
@@ -29,6 +30,8 @@ export interface Principal {
   readonly serviceAccount?: true;
   /** Of a service token: the one config that it is for, as its names are now. */
   readonly boundConfig?: BoundConfig;
+  /** Of an agent, or with `isEnrolled: false` of the right to enrol one: not even what every caller may, may it do. */
+  readonly agent?: { readonly id: string; readonly network: string; readonly isEnrolled: boolean };
 }
 
 /** A config and its project by their ids and current names. */

@@ -24,3 +24,7 @@ export const integrationArn = (place: Place, id: string): string => ownArn(place
 export const webhookArn = (place: Place, project: string, id: string): string => ownArn(place, `webhook/${project}/${id}`);
 export const workplaceArn = (place: Place): string => ownArn(place, "workplace");
 export const serviceTokenArn = (place: Place, id: string): string => ownArn(place, `service-token/${id}`);
+export const agentArn = (place: Place, id: string): string => ownArn(place, `agent/${id}`);
+export const agentEnrolmentArn = (place: Place, id: string): string => ownArn(place, `agent-enrolment/${id}`);
+export const signingKeysArn = (place: Place): string => ownArn(place, "signing-key/*");
+export const networkArn = (place: Place, name: string): string => ownArn(place, `network/${name}`);

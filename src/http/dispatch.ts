@@ -21,6 +21,8 @@ export interface ApiRequest {
   operation(): Operation;
   /** The input in AWS's member names. @throws ServiceError SerializationException */
   body(): unknown;
+  /** Aborted when the caller is gone; made when it is asked for. */
+  readonly signal?: AbortSignal;
   /** Told what the call acts on, once it may: for answers that go on, and look again whether they may. */
   allowed?(principal: Principal, resource: Resource): void;
 }
@@ -57,7 +59,7 @@ export async function dispatch(request: ApiRequest, api: Api): Promise<object> {
     authorize(call, operation, input, found); // may they
     request.allowed?.(principal, found);
     const output = await operation.run(input, found, call); // do it
-    await journal.close("ok");
+    await journal.close("ok", operation.isIdle?.(output));
     return output;
   } catch (error) {
     const failure = refusal(toServiceError(error, request, api.services), request, api, journal);
@@ -73,6 +75,8 @@ function refusal(failure: ServiceError, { sourceIp }: ApiRequest, { rate }: Api,
 }
 
 function authorize(call: Call, operation: Operation, input: unknown, found: Resource): void {
+  if (operation.action === undefined && call.principal.agent)
+    throw new ServiceError("AccessDeniedException", `An agent may not call ${operation.name}.`);
   const refusal = operation.action === undefined ? undefined : call.may(operation.action, found);
   if (refusal) throw refusal;
   for (const { action, resource } of operation.permissions?.(input, found, call) ?? []) {
@@ -103,6 +107,10 @@ function begin(request: ApiRequest, { services, authorize }: Api, principal: Pri
         return result;
       }),
     may: (action, resource) => authorize(principal, action, resource, facts),
+    get signal() {
+      return request.signal;
+    },
+    describe: (more) => journal.add(more),
     note: (action, resource, outcome, parameters) => journal.note(action, resource, outcome, parameters),
   };
 }
@@ -163,6 +171,10 @@ class Journal {
     this.#parameters = withoutValues(operation.sensitive, input as object);
   }
 
+  add(more: object): void {
+    this.#parameters = { ...this.#parameters, ...more };
+  }
+
   locate(arn: string): void {
     this.#resource = arn;
   }
@@ -177,9 +189,9 @@ class Journal {
     this.#committed = true;
   }
 
-  async close(outcome: string): Promise<void> {
+  async close(outcome: string, isIdle = false): Promise<void> {
     if (outcome !== "ok") this.#count(outcome); // first: this failure is counted also when it cannot be put on record
-    if (this.#isOnRecord(outcome)) await this.#append(outcome);
+    if (!isIdle && this.#isOnRecord(outcome)) await this.#append(outcome);
     if (outcome === "ok") this.#count(outcome);
   }
 

@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import type { ServerResponse } from "node:http";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { ServiceError } from "../core/error.ts";
 import { isRegion } from "../core/region.ts";
@@ -60,6 +61,9 @@ async function answer(request: FastifyRequest, reply: FastifyReply, { door, oper
     sourceIp: raw.sourceIp,
     userAgent: raw.userAgent,
     secure: raw.secure,
+    get signal() {
+      return whileOpen(reply.raw);
+    },
     authenticate: async () => inRegion(await door.authenticate(raw), raw),
     operation: () => operation,
     body: () => withToken(toMembers(readJsonObject(raw.body), shape), shape, raw.headers["idempotency-key"]),
@@ -71,6 +75,13 @@ async function answer(request: FastifyRequest, reply: FastifyReply, { door, oper
     logBug(error, raw.requestId, door.api.services.log);
     return sendProblem(reply, error, raw.requestId);
   }
+}
+
+function whileOpen(response: ServerResponse): AbortSignal {
+  const gone = new AbortController();
+  if (response.destroyed) gone.abort();
+  response.once("close", () => gone.abort());
+  return gone.signal;
 }
 
 /** A signature names its region; a bearer token leaves it to the header, else to the server's default. */

@@ -40,6 +40,10 @@ export interface Call {
   transaction<T>(work: (tx: Sql) => Promise<T>): Promise<T>;
   /** Whether the caller may also do this; the refusal if not. */
   may(action: string, resource: Resource): ServiceError | undefined;
+  /** Aborted when the caller is gone, where the door can tell. */
+  readonly signal?: AbortSignal | undefined;
+  /** Adds to what this call's audit record says: what was found out by running it. */
+  describe(more: object): void;
   /** A further audit record of this call, e.g. one for each secret of a batch. */
   note(action: string, resource: string, outcome: string, parameters: object): void;
 }
@@ -60,6 +64,8 @@ export interface Operation<Input = unknown, Found extends Resource = Resource> {
   readonly input: z.ZodType<Input>;
   /** Input members that never reach the audit record. */
   readonly sensitive?: readonly string[];
+  /** Answers that told nothing and changed nothing, of which there are many, go without a record. Absent: all are recorded. */
+  isIdle?(output: object): boolean;
   /** Rules that come before authorization and existence, e.g. the missing ClientRequestToken. */
   check?(input: Input): void;
   /** Never throws for absence. */

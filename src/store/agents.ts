@@ -28,6 +28,9 @@ export interface Agent {
   readonly seenAt: number;
   /** How far its clock is ahead of the server's. */
   readonly clockSkewMs: number | undefined;
+  /** Its connection broke, or it said goodbye; it may be back at any time. */
+  readonly awayAt: number | undefined;
+  /** Nothing was seen of it for a while. */
   readonly goneAt: number | undefined;
   readonly revokedAt: number | undefined;
 }
@@ -45,11 +48,12 @@ interface AgentRow {
   enrolled_at: number;
   seen_at: number;
   clock_skew_ms: number | null;
+  away_at: number | null;
   gone_at: number | null;
   revoked_at: number | null;
 }
 
-type NewAgent = Omit<Agent, "seenAt" | "clockSkewMs" | "goneAt" | "revokedAt"> & {
+type NewAgent = Omit<Agent, "seenAt" | "clockSkewMs" | "awayAt" | "goneAt" | "revokedAt"> & {
   readonly enrolmentId: string;
   readonly tokenHash: string;
 };
@@ -140,12 +144,12 @@ interface Wanted {
   readonly maxOpen: number;
 }
 
-/** The agent of the network with the fewest open jobs that works at this kind of target; among equals the one whose turn it is. */
+/** Of those seen lately, those that are away last: the agent of the network with the fewest open jobs that works at this kind of target; among equals the one whose turn it is. */
 export async function chooseAgent(sql: Sql, { network, kind, nowMs, not, maxOpen }: Wanted): Promise<Agent | undefined> {
   const rows = await sql.query<AgentRow & { busy: number }>(
     `select a.*, (select count(*) from agent_jobs j where j.agent_id = a.id and j.state in ('queued', 'sent') and j.expires_at > $2) as busy
-     from agents a where a.network = $1 and a.revoked_at is null and a.gone_at is null and a.seen_at > $3 and a.kinds like $4
-     order by busy, coalesce(a.last_job_at, 0), a.id limit $5`,
+     from agents a where a.network = $1 and a.revoked_at is null and a.seen_at > $3 and a.kinds like $4
+     order by case when a.away_at is null then 0 else 1 end, busy, coalesce(a.last_job_at, 0), a.id limit $5`,
     [network, nowMs, nowMs - agentGoneMs, `% ${likeText(kind)} %`, not.length + 1],
   );
   const row = rows.find(({ id, busy }) => !not.includes(id) && Number(busy) < maxOpen);
@@ -161,7 +165,7 @@ export interface NetworkAgents {
 /** For what is said when none can take a call. */
 export async function countAgents(sql: Sql, network: string, nowMs: number): Promise<NetworkAgents> {
   const [row] = await sql.query<{ live: number | null; total: number }>(
-    `select count(*) as total, sum(case when gone_at is null and seen_at > $2 then 1 else 0 end) as live
+    `select count(*) as total, sum(case when away_at is null and seen_at > $2 then 1 else 0 end) as live
      from agents where network = $1 and revoked_at is null`,
     [network, nowMs - agentGoneMs],
   );
@@ -171,7 +175,7 @@ export async function countAgents(sql: Sql, network: string, nowMs: number): Pro
 /** Of all networks, for metrics. */
 export async function countLiveAgents(sql: Sql, nowMs: number): Promise<number> {
   const [row] = await sql.query<{ count: number }>(
-    "select count(*) as count from agents where revoked_at is null and gone_at is null and seen_at > $1",
+    "select count(*) as count from agents where revoked_at is null and gone_at is null and away_at is null and seen_at > $1",
     [nowMs - agentGoneMs],
   );
   return Number(row?.count);
@@ -200,20 +204,17 @@ export async function saveSightings(tx: Sql, sightings: readonly Sighting[]): Pr
   const ordered = [...sightings].sort((one, other) => (one.agentId < other.agentId ? -1 : 1));
   for (const { agentId, atMs, version, kinds, clockSkewMs } of ordered) {
     await tx.query(
-      `update agents set seen_at = $2, gone_at = null, enrolment_id = null, version = $3, kinds = $4, clock_skew_ms = $5
+      `update agents set seen_at = $2, away_at = null, gone_at = null, enrolment_id = null, version = $3, kinds = $4, clock_skew_ms = $5
        where id = $1 and revoked_at is null and seen_at < $2`,
       [agentId, atMs, version, kindsText(kinds), clockSkewMs ?? null],
     );
   }
 }
 
-/** The agent says goodbye: what nobody has begun moves on. */
-export async function leaveAgent(tx: Sql, id: string, nowMs: number): Promise<void> {
-  await tx.query("update agents set gone_at = $2, seen_at = $2, enrolment_id = null where id = $1 and revoked_at is null", [
-    id,
-    nowMs,
-  ]);
-  await withdrawJobs(tx, id);
+/** Its connection broke, or it says goodbye: what is queued for it moves on. Of no effect when it was seen since. */
+export async function noteAgentAway(tx: Sql, id: string, sinceMs: number): Promise<void> {
+  const text = "update agents set away_at = $2 where id = $1 and revoked_at is null and seen_at <= $2 returning id";
+  if ((await tx.query(text, [id, sinceMs])).length > 0) await withdrawJobs(tx, id);
 }
 
 /** Ends the agent and its token; what is queued for it moves on. How many jobs do; `undefined` when it is not there any more. */
@@ -268,6 +269,7 @@ function toAgent(row: AgentRow): Agent {
     enrolledAt: row.enrolled_at,
     seenAt: row.seen_at,
     clockSkewMs: row.clock_skew_ms ?? undefined,
+    awayAt: row.away_at ?? undefined,
     goneAt: row.gone_at ?? undefined,
     revokedAt: row.revoked_at ?? undefined,
   };

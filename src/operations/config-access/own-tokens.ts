@@ -18,6 +18,8 @@ const typeNames: Readonly<Record<TokenKind, string>> = {
   service: "service_token",
   service_account: "service_account",
   service_account_identity: "service_account_identity",
+  agent: "agent",
+  agent_enrolment: "agent_enrolment",
 };
 
 const getCaller = defineOperation<object, Resource>({

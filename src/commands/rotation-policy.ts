@@ -24,6 +24,7 @@ const shown: Columns = {
   Password: (row) => passwordText(ofPolicy("password")(row) as Answer | undefined),
   "Pending is read": ofPolicy("readPending"),
   "Most per target": ofPolicy("maxPerTarget"),
+  Network: ofPolicy("network"),
   "Next rotation": ofNext("startDate"),
   "Window ends": ofNext("windowEndsDate"),
   Why: ofNext("reason"),
@@ -56,6 +57,7 @@ export const policy: ApiCommand = {
     "--password-url-safe <yes|no>": "only characters that URLs show as they are",
     "--read-pending <yes|no>": "let reads of all candidates show the pending value",
     "--max-per-target <number>": "rotations at once at this secret's target",
+    "--network <name>": "where the target is: reached through that network's agents or functions",
     "--clear <name...>": "back to the default, such as blackouts or timeZone",
   },
   async ask({ args, options }, connection) {
@@ -69,7 +71,7 @@ export const policy: ApiCommand = {
 function changesOf(options: Flags): Record<string, unknown> {
   const replicas = options.replica as string[] | undefined;
   const given = {
-    ...pickOptions(options, { timeZone: "timeZone", blackouts: "blackout", clear: "clear" }),
+    ...pickOptions(options, { timeZone: "timeZone", blackouts: "blackout", network: "network", clear: "clear" }),
     retireAfterSeconds: secondsOf(options.retireAfter, "--retire-after"),
     retireOnEvidence: yesOrNo(options.retireOnEvidence, "--retire-on-evidence"),
     jitterSeconds: secondsOf(options.jitter, "--jitter"),

@@ -27,6 +27,8 @@ export interface RotationPolicy {
   readonly readPending?: boolean | undefined;
   /** Rotations at once at the secret's target, where that is fewer than the server's own limit. */
   readonly maxPerTarget?: number | undefined;
+  /** Where the target is, and the superuser that acts there: only what runs in that network reaches it. Absent: this server does. */
+  readonly network?: string | undefined;
 }
 
 interface PolicyEndpoint {
@@ -59,6 +61,7 @@ export const policyMembers = [
   "password",
   "readPending",
   "maxPerTarget",
+  "network",
 ] as const satisfies readonly (keyof RotationPolicy)[];
 
 const classes = ["abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "0123456789", "-._"] as const;

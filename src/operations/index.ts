@@ -1,3 +1,4 @@
+import { agentOperations } from "./agents/index.ts";
 import { auditOperations } from "./audit/index.ts";
 import { configAccessOperations } from "./config-access/index.ts";
 import { configsOperations } from "./configs/index.ts";
@@ -6,6 +7,7 @@ import { listEventsOperation } from "./events/list-events.ts";
 import { functionOperations } from "./functions/index.ts";
 import { identityOperations } from "./identity/index.ts";
 import { keyOperations } from "./keys/index.ts";
+import { networkOperations } from "./networks/index.ts";
 import type { Operation } from "./operation.ts";
 import { quarantineOperations } from "./quarantine/index.ts";
 import { rotatedOperations } from "./rotated/rotated-secrets.ts";
@@ -17,6 +19,7 @@ import { getSecretCandidates } from "./secrets/get-secret-candidates.ts";
 import { awsOperations } from "./secrets/index.ts";
 import { listRotationsOperation } from "./secrets/list-rotations.ts";
 import { rotationPolicyOperations } from "./secrets/rotation-policy.ts";
+import { signingKeyOperations } from "./signing-keys/index.ts";
 import { webhookOperations } from "./webhooks/index.ts";
 
 /** Everything that callers may ask for, on one screen for all doors. */
@@ -31,7 +34,10 @@ export const operations: readonly Operation[] = [
   listHeartbeatsOperation,
   ...retirementOperations,
   ...functionOperations,
+  ...networkOperations,
+  ...agentOperations,
   ...keyOperations,
+  ...signingKeyOperations,
   ...identityOperations,
   ...configAccessOperations,
   ...webhookOperations,

@@ -31,6 +31,7 @@ interface Names {
   readonly secret: string;
   readonly job: string;
   readonly function: string;
+  readonly network: string;
   readonly [kind: string]: string;
 }
 
@@ -45,6 +46,11 @@ const membersOf = (the: Names): Readonly<Record<string, object>> => ({
   "functions/policy": { functionName: the.function },
   "functions/put-policy": { functionName: the.function, policy: "" },
   "functions/delete": { functionName: the.function },
+  "networks/create": { name: the.network },
+  "networks/describe": { name: the.network },
+  "networks/list": {},
+  "networks/update": { name: the.network, description: "x" },
+  "networks/delete": { name: the.network },
   "quarantine/status": {},
   "quarantine/plan": {},
   "quarantine/release": {},
@@ -69,6 +75,8 @@ const membersOf = (the: Names): Readonly<Record<string, object>> => ({
   "keys/list": {},
   "keys/put-policy": { keyId: the.key, policy: "" },
   "keys/rotate": { keyId: the.key },
+  "signing-keys/list": {},
+  "signing-keys/rotate": {},
   "sts/assume-role": { roleArn: `${iam}:role/${the.role}`, roleSessionName: "session" },
   "users/create": { userName: the.user },
   "users/get": { userName: the.user },
@@ -122,6 +130,8 @@ async function there(): Promise<Names> {
   const { tokenId } = await nativeOk(server, "tokens/create", { userName: user, name: "t" });
   const named = newName("function");
   await nativeOk(server, "functions/create", { functionName: named, httpApi });
+  const network = newName("network");
+  await nativeOk(server, "networks/create", { name: network });
   const { jobId } = await nativeOk(server, "rotations/adopt", { secretId: secret, rotationLambdaArn });
   return {
     user,
@@ -132,6 +142,7 @@ async function there(): Promise<Names> {
     secret,
     job: String(jobId),
     function: named,
+    network,
     accessKey: String(accessKeyId),
     tokenId: String(tokenId),
   };
@@ -148,6 +159,7 @@ const nowhere: Names = {
   secret: "nothing",
   job: "00000000-0000-4000-8000-000000000001",
   function: "nothing-to-call",
+  network: "nowhere",
 };
 
 it("every operation beside those of secrets and configs is refused, whether its object is there or not", async () => {

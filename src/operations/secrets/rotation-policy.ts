@@ -4,8 +4,10 @@ import { changedPolicy, policyMembers, type RotationPolicy } from "../../core/ro
 import { explainNext, replanRotation } from "../../core/rotation-schedule.ts";
 import type { Secret } from "../../core/secret.ts";
 import { addEvent } from "../../store/events.ts";
+import { noteNetworkOf } from "../../store/networks.ts";
 import { changeSecret } from "../../store/secrets.ts";
 import { secretId } from "../input.ts";
+import { networkName, requireNetwork, useNetwork } from "../networks/network-input.ts";
 import { defineOperation } from "../operation.ts";
 import { existing, notFound, requireWritable, type SecretResource, secretResource, usable } from "./secret-resource.ts";
 
@@ -34,6 +36,7 @@ const policyShape = {
     .optional(),
   ReadPending: z.boolean().optional(),
   MaxPerTarget: z.int().min(1).max(1000).optional(),
+  Network: networkName.optional(),
 };
 const putInput = z.object({
   SecretId: secretId,
@@ -53,8 +56,13 @@ const putRotationPolicy = defineOperation<PutInput, SecretResource>({
   input: putInput,
   resource: (request, call) => secretResource(request, call),
   // New values are shown to these hosts: whoever names them could read them there.
-  permissions: ({ Endpoints }, found) =>
-    Endpoints?.length ? [{ action: "secretsmanager:GetSecretValue", resource: found }] : [],
+  // And to whoever works in that network, under whatever host name there.
+  permissions: ({ Endpoints, Network, Clear = [] }, found, call) => [
+    ...(Endpoints?.length || Network !== undefined || Clear.includes("network")
+      ? [{ action: "secretsmanager:GetSecretValue", resource: found }]
+      : []),
+    ...useNetwork(Network, call),
+  ],
   async run({ SecretId: _, Clear = [], ...members }, found, call) {
     const { id } = usable(found);
     const given: RotationPolicy = renamed(members, (name) => name[0]?.toLowerCase() + name.slice(1));
@@ -65,6 +73,8 @@ const putRotationPolicy = defineOperation<PutInput, SecretResource>({
         return planHeartbeat(replanRotation(before, after, call.startedAt, Math.random()), call.startedAt, Math.random());
       });
       if (!saved) throw notFound();
+      await requireNetwork(tx, given.network);
+      await noteNetworkOf(tx, id, saved.rotationPolicy?.network);
       const { arn, generation } = saved;
       await addEvent(tx, { at: call.startedAt, type: "rotation.policy-changed", resource: arn, generation, detail: {} });
       return saved;

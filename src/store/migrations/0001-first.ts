@@ -132,17 +132,30 @@ export const migration = {
       concurrency integer not null, environment_names text not null, sealed bytes, wrapped_data_key bytes, key_id text,
       key_version integer, created_at bigint not null, updated_at bigint not null, unique (region, name))`,
     "create index functions_by_key on functions (key_id, key_version, arn) where key_id is not null",
+    // What requests to agents and functions are signed with; the private half is forgotten once the key has ended.
+    `create table signing_keys (kid text primary key, sequence integer not null unique, public_key text not null, sealed bytes,
+      wrapped_data_key bytes, key_id text, key_version integer, created_at bigint not null, signs_from_at bigint not null,
+      served_until_at bigint, endorsement text)`,
+    "create index signing_keys_by_key on signing_keys (key_id, key_version, kid) where key_id is not null",
     `create table function_logs (id serial_key, function_arn text not null references functions (arn) on delete cascade,
       request_id text not null, at bigint not null, failed integer not null, output text not null)`,
     "create index function_logs_by_function on function_logs (function_arn, id)",
     "create index function_logs_by_time on function_logs (at)",
 
+    // Networks: places that are reached through agents and functions in them. `functions`: JSON, ARNs by kind of target.
+    `create table networks (name byte_ordered primary key, description text, functions text not null, created_at bigint not null,
+      updated_at bigint not null)`,
+    // Secrets whose rotation policy names a network: as it does.
+    "create table network_secrets (secret_id text primary key references secrets (id) on delete cascade, network text not null)",
+    "create index network_secrets_by_network on network_secrets (network)",
+
     // Agents: Rekey's hands inside of private networks. Their keys are public ones, JSON; `kinds` stand between blanks. `enrolment_id`:
-    // until it has polled for the first time. `gone_at`: nothing was seen of it for a while, or it said goodbye.
+    // until it has polled for the first time. `away_at`: its connection broke, or it said goodbye; `gone_at`: nothing was seen of
+    // it for a while.
     `create table agents (id text primary key, arn text not null, network text not null, name text not null,
       signing_key text not null, sealing_key text not null, version text not null, kinds text not null, enrolment_id text unique,
       enrolled_by text not null, enrolled_at bigint not null, seen_at bigint not null, clock_skew_ms bigint, last_job_at bigint,
-      gone_at bigint, revoked_at bigint)`,
+      away_at bigint, gone_at bigint, revoked_at bigint)`,
     "create index agents_by_network on agents (network, id) where revoked_at is null",
     "create index agents_by_sight on agents (seen_at) where revoked_at is null and gone_at is null",
     "create index agents_by_end on agents (revoked_at) where revoked_at is not null",
@@ -232,8 +245,10 @@ export const migration = {
     "create index integrations_deleted on integrations (deleted_at) where deleted_at is not null",
     "create index integrations_by_orphans_due on integrations (orphans_due_at) where orphans_due_at is not null",
     `create table integration_versions (id text primary key, integration_id text not null references integrations (id) on delete cascade,
-      number bigint not null, settings text not null, target text not null, sealed bytes not null, wrapped_data_key bytes not null,
-      key_id text not null, key_version integer not null, created_at bigint not null, unique (integration_id, number))`,
+      number bigint not null, settings text not null, network text, target text not null, sealed bytes not null,
+      wrapped_data_key bytes not null, key_id text not null, key_version integer not null, created_at bigint not null,
+      unique (integration_id, number))`,
+    "create index integration_versions_by_network on integration_versions (network) where network is not null",
     "create index integration_versions_by_key on integration_versions (key_id, key_version, id)",
     `create table external_ids (external_id text primary key, integration_id text, created_at bigint not null)`,
 
@@ -246,18 +261,19 @@ export const migration = {
 
     // Dynamic secrets: recipes. One that was deleted stays while it has leases.
     `create table dynamic_secrets (id text primary key, config_id text not null, project text not null, config text not null,
-      name text not null, integration_id text not null references integrations (id), settings text not null,
+      name text not null, integration_id text not null references integrations (id), network text, settings text not null,
       default_ttl_seconds bigint not null, max_ttl_seconds bigint not null, max_leases integer not null,
       max_leases_per_principal integer not null, share_seconds integer not null, created_at bigint not null,
       updated_at bigint not null, deleted_at bigint)`,
     "create unique index dynamic_secrets_by_name on dynamic_secrets (config_id, name) where deleted_at is null",
     "create index dynamic_secrets_by_integration on dynamic_secrets (integration_id)",
+    "create index dynamic_secrets_by_network on dynamic_secrets (network) where network is not null",
     "create index dynamic_secrets_deleted on dynamic_secrets (deleted_at) where deleted_at is not null",
     // Leases: the row is the queue entry, due at `due_at`: to be created, renewed, or ended. It is there before anything is at the
     // target, and keeps what it was born with. `state`: creating | active | revoking | ended.
     `create table leases (id text primary key, dynamic_secret_id text not null, dynamic_secret text not null, project text not null,
       config text not null, type text not null, integration_id text not null, integration_version text not null, settings text not null,
-      name text not null, handle text, target text not null, principal text not null, workload text, request_hash text,
+      name text not null, handle text, network text, target text not null, principal text not null, workload text, request_hash text,
       state text not null, reason text, created_at bigint not null, expires_at bigint not null, max_expires_at bigint not null,
       renew_to bigint, answered_at bigint, shares integer not null, share_until bigint, due_at bigint, claim_node text, claim_until bigint, fence bigint not null,
       attempt integer not null, outcome text, error text, last_try_at bigint, ended_at bigint, sealed bytes,
@@ -269,6 +285,7 @@ export const migration = {
     "create index leases_live on leases (dynamic_secret_id, principal, workload, state) where state <> 'ended'",
     "create index leases_live_by_principal on leases (principal, id) where state <> 'ended'",
     "create index leases_live_by_integration on leases (integration_id, target) where state <> 'ended'",
+    "create index leases_live_by_network on leases (network, integration_version) where network is not null and state <> 'ended'",
     "create index leases_by_name on leases (name)",
     // What somebody waits for has a way of its own; what happens by itself goes target by target.
     "create index leases_wanted on leases (due_at) where state = 'creating' or renew_to is not null",

@@ -1,0 +1,19 @@
+/** A named place that is reached only through what runs in it: its agents, or functions of AWS Lambda. */
+export interface Network {
+  readonly name: string;
+  readonly description?: string | undefined;
+  /** ARNs of the registered functions that run verbs there, by kind of target; the other kinds are its agents'. */
+  readonly functions: Readonly<Record<string, string>>;
+  readonly createdAt: number;
+  readonly updatedAt: number;
+}
+
+export const networkNamePattern = /^[a-z0-9][a-z0-9-]{0,63}$/;
+
+/**
+ * A target or an account as one of a network, e.g. `office+postgres://db.internal:5432/app`: the same host names elsewhere are
+ * other hosts. `undefined`: reached from here.
+ */
+export function keyIn(network: string | undefined, key: string): string {
+  return network === undefined ? key : `${network}+${key}`;
+}

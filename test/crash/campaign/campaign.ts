@@ -7,6 +7,7 @@ import { migrate } from "../../../src/store/migrate.ts";
 import { openSqlite } from "../../../src/store/sqlite.ts";
 import { newRootKey, openWorld, type World } from "../../support/engine-world.ts";
 import { seeded } from "../../support/random.ts";
+import { ConfigSecrets } from "./config-secrets.ts";
 import { Inspector } from "./inspector.ts";
 import type { Scenario } from "./scenarios.ts";
 import type { Target } from "./targets.ts";
@@ -64,6 +65,7 @@ class Campaign {
   readonly #random: () => number;
   readonly #rootKey = newRootKey();
   readonly #inspector: Inspector;
+  readonly #ofConfig: ConfigSecrets;
   readonly #points = new Set<string>();
   readonly #workers: WorkerProcess[] = [];
   #secrets: string[] = [];
@@ -80,6 +82,7 @@ class Campaign {
     this.#options = options;
     this.#random = seeded(`${options.seed} ${scenario.name}`);
     this.#inspector = new Inspector(scenario, target);
+    this.#ofConfig = new ConfigSecrets(folder, this.#rootKey);
   }
 
   async run(): Promise<Report> {
@@ -92,7 +95,7 @@ class Campaign {
       if (done % roundsOfSecret === 0) await this.#newSecrets();
       const killed = await this.#kill();
       if (killed !== undefined) done += 1;
-      await this.#withWorld((world) => this.#inspector.afterKill(world, this.#secrets, killed ?? "it ended by itself"));
+      await this.#inspect(killed ?? "it ended by itself");
       if (done % 50 === 0 && killed !== undefined) say?.(`${this.#scenario.name}: ${done} of ${kills} kills`);
     }
     await this.#healAll();
@@ -156,6 +159,7 @@ class Campaign {
     clearTimeout(deadline);
     const name = worker.exitCode === null ? "I6" : "worker"; // not ended by itself, or by an error
     if (worker.exitCode !== 0) this.#inspector.violated(name, `the last start did not end its work: ${this.#tail()}`, "the end");
+    await this.#inspect("the last start");
     await this.#withWorld((world) => this.#inspector.atEnd(world, this.#secrets));
   }
 
@@ -177,14 +181,26 @@ class Campaign {
     return this.#output.slice(-600);
   }
 
+  async #inspect(where: string): Promise<void> {
+    await this.#withWorld(async (world) => {
+      await this.#inspector.afterKill(world, this.#secrets, where);
+      const violated = (invariant: string, what: string) => this.#inspector.violated(invariant, what, where);
+      if (this.#scenario.inConfig) await this.#ofConfig.inspect(world, this.#secrets, violated);
+    });
+  }
+
   async #newSecrets(): Promise<void> {
-    const { retireAfterSeconds } = this.#scenario;
+    const { retireAfterSeconds, inConfig } = this.#scenario;
     await this.#withWorld(async (world) => {
       const { admin } = this.#target;
-      const master = admin && (await world.newSecret(`master-${this.#made}`, admin));
+      const master = !inConfig && admin && (await world.newSecret(`master-${this.#made}`, admin));
       this.#secrets = [];
       for (let count = 0; count < secretsAtOnce; count += 1, this.#made += 1) {
         const name = `user_${this.#made}`;
+        if (inConfig) {
+          this.#secrets.push(await this.#ofConfig.create(world.sql, this.#target, name));
+          continue;
+        }
         const credential = await this.#target.newAccount(name);
         const value = { ...credential, ...(master && { masterarn: master.arn }) };
         const policy = retireAfterSeconds === undefined ? {} : { rotationPolicy: { retireAfterSeconds } };

@@ -26,6 +26,8 @@ export interface Scenario {
   readonly overlap: boolean;
   /** The old credential stays until this long after a rotation; 0: it is ended at once. */
   readonly retireAfterSeconds?: number;
+  /** A config shows them. */
+  readonly inConfig?: boolean;
   start(): Promise<Target>;
 }
 
@@ -125,6 +127,15 @@ export const scenarios: readonly Scenario[] = [
     strategy: "alternating-users",
     skip: postgresSkip,
     overlap: true,
+    start: () => startPostgresTarget({ named: true }),
+  },
+  {
+    name: "postgres/alternating-users, shown by a config",
+    functionName: "SecretsManagerRDSPostgreSQLRotationMultiUser",
+    strategy: "alternating-users",
+    skip: postgresSkip,
+    overlap: true,
+    inConfig: true,
     start: () => startPostgresTarget({ named: true }),
   },
   {

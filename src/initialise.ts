@@ -6,6 +6,7 @@ import { Plaintext } from "./core/plaintext.ts";
 import type { Envelope } from "./crypto/envelope.ts";
 import type { KeyRing } from "./crypto/key-ring.ts";
 import { credentialsFile } from "./open-store.ts";
+import { ensureSigningKey } from "./signing-keys.ts";
 import { createAccessKey, createToken, hashToken } from "./store/credentials.ts";
 import type { Sql } from "./store/sql.ts";
 
@@ -38,6 +39,7 @@ export async function initialise(
   keep: (credentials: RootCredentials) => void,
 ): Promise<RootCredentials | undefined> {
   if (await isInitialised(options.sql)) return undefined;
+  await ensureSigningKey(options);
   const fresh = await newRootCredentials(options);
   keep(fresh.credentials);
   const first = await options.sql.transaction(async (tx) => {

@@ -11,6 +11,7 @@ import { type Api, type Identified, logBug } from "./http/dispatch.ts";
 import type { Forwarder } from "./http/forward.ts";
 import { createFront, type Front, type FrontOptions } from "./http/front.ts";
 import { health } from "./http/health.ts";
+import { keySet, keySetPath } from "./http/key-set.ts";
 import { loginPage } from "./http/login-page.ts";
 import { type Metrics, metricsRoute } from "./http/metrics.ts";
 import { writeProblem } from "./http/problem.ts";
@@ -69,7 +70,7 @@ export function openFront({ config, api, authenticator, metrics, allMetrics }: F
   return front;
 }
 
-const ownPaths: ReadonlySet<string> = new Set(["/healthz", "/readyz"]);
+const ownPaths: ReadonlySet<string> = new Set(["/healthz", "/readyz", keySetPath]);
 
 /** The doors of a process that only reads: it answers AWS's reading operations, and hands everything else on. */
 export function openReaderFront({ config, api, authenticator, metrics }: FrontParts, forwarder: Forwarder): Front {
@@ -149,6 +150,7 @@ function jsonDoor(api: Api, authenticator: Authenticator): AwsJsonDoor {
 }
 
 function addHealth({ app }: Front, { services }: Api): void {
+  keySet(app, () => services.signingKeys.served(services.now()));
   health(app, { store: () => services.sql.query("select 1"), key: () => services.keys.check() }, services.log);
 }
 

@@ -5,6 +5,7 @@ import { createSessionTokens } from "./auth/session-token.ts";
 import type { Config } from "./config.ts";
 import { ConfigError } from "./core/error.ts";
 import { startEngine } from "./engine/loop.ts";
+import { readPublishers } from "./functions/code-publishers.ts";
 import type { Api } from "./http/dispatch.ts";
 import { createForwarder, createForwardListener } from "./http/forward.ts";
 import type { Front } from "./http/front.ts";
@@ -21,7 +22,6 @@ import { createFunctionDoor, createServerFunctions } from "./server-functions.ts
 import { keepHouse } from "./server-house.ts";
 import { createAuthentication, createServices, engineParts, openParts } from "./server-parts.ts";
 import type { Listen } from "./setting.ts";
-import { ensureSigningKey } from "./signing-keys.ts";
 import { openAudit } from "./store/audit.ts";
 import { countHeartbeats } from "./store/heartbeats.ts";
 import { LastReads } from "./store/last-reads.ts";
@@ -63,13 +63,13 @@ export interface Part {
 /** Starts all of a server that runs in this process. @throws ConfigError when it cannot start, in words. */
 export async function startNode(config: Config, part: Part = { role: "alone", socketFolder: "" }): Promise<RunningNode> {
   boundYoungGeneration();
+  if (config.codeSigning !== "off" && config.codePublishers !== undefined) await readPublishers(config.codePublishers);
   const readOnly = part.role === "reader";
   const log = createLog(config.logLevel);
   const drainMs = config.drainSeconds * 1000;
   await using opened = new AsyncDisposableStack();
   const store = await openParts(config, opened, { readOnly, shared: part.role !== "alone" });
   const { sql, keys } = store;
-  if (!readOnly) await ensureSigningKey({ ...store, region: config.region, now: Date.now });
   const auditKey = keys.deriveKey(auditKeyPurpose);
   const notes = readOnly ? createNotes(socketsIn(part.socketFolder).notes) : undefined;
   const audit = opened.use(

@@ -22,6 +22,8 @@ import { makeDataFolder, openStore } from "./open-store.ts";
 import type { Services } from "./operations/services.ts";
 import { createRotationRights } from "./rotation-rights.ts";
 import type { ServerFunctions } from "./server-functions.ts";
+import { createSigningKeys, ensureSigningKey } from "./signing-keys.ts";
+import { AgentDesk } from "./store/agent-desk.ts";
 import type { AuditLog } from "./store/audit.ts";
 import { Hints } from "./store/hints.ts";
 import { createIdentityVersion } from "./store/identity-version.ts";
@@ -77,7 +79,9 @@ export async function openParts(
   const fresh = owner && (await keyStore.load()).rootSecret === undefined;
   const rootKey = await openRootKey(config.rootKey, { env: process.env, create: fresh });
   const keys = await openKeyRing({ store: keyStore, rootKey, account: config.account, now: Date.now, initialise: owner });
-  return { sql, keys, envelope: new Envelope(keys, { maxDataKeys }) };
+  const envelope = new Envelope(keys, { maxDataKeys });
+  if (!readOnly) await ensureSigningKey({ sql, keys, envelope, region: config.region, now: Date.now });
+  return { sql, keys, envelope };
 }
 
 /** What operations work with. */
@@ -94,6 +98,7 @@ export function createServices(
 ): Services {
   const { sql, keys, envelope, audit, log, reads, functions, sessionTokens, wakeEngine } = parts;
   const digestKey: KeyObject = keys.deriveKey("value digest");
+  const hints = new Hints();
   return {
     sql,
     envelope,
@@ -102,6 +107,7 @@ export function createServices(
     log,
     secrets: new SecretCache(sql, changeCounter(sql)),
     sessionTokens,
+    signingKeys: createSigningKeys({ sql, envelope, now: Date.now }),
     account: config.account,
     region: config.region,
     functions,
@@ -110,7 +116,8 @@ export function createServices(
     readBarrierMs: config.readBarrierMs,
     digest: (value, context) => createHmac("sha256", digestKey).update(`${context}\n`).update(value).digest(),
     now: Date.now,
-    hints: new Hints(),
+    agents: new AgentDesk(sql, hints),
+    hints,
     reschedule: (secret, fromMs) => planRotation(secret, fromMs, Math.random()),
     wakeEngine,
     noteRead(secretId, versionId, principal, atMs) {

@@ -1,12 +1,16 @@
+import type { JWK } from "jose";
 import type { Logger } from "pino";
 import type { Audit } from "../core/audit.ts";
 import type { ServiceError } from "../core/error.ts";
 import type { CallResult, FunctionRecord } from "../core/function.ts";
 import type { Secret } from "../core/secret.ts";
 import type { SessionTokens } from "../core/session.ts";
+import type { SigningKeyRecord } from "../core/signing-key.ts";
 import type { Envelope } from "../crypto/envelope.ts";
 import type { KeyRing } from "../crypto/key-ring.ts";
+import type { SigningKey } from "../crypto/message-keys.ts";
 import type { SealedCache } from "../crypto/sealed-cache.ts";
+import type { AgentDesk } from "../store/agent-desk.ts";
 import type { SealedEnvironment } from "../store/functions.ts";
 import type { Hints } from "../store/hints.ts";
 import type { SecretCache } from "../store/secret-cache.ts";
@@ -29,6 +33,18 @@ export interface FunctionDirectory {
   forget(functionArn: string): void;
 }
 
+/** What requests to agents and functions are signed with. `nowMs`: epoch ms. */
+export interface SigningKeys {
+  /** The one that signs now. @throws ServiceError when the store has none yet, or it cannot be opened */
+  current(nowMs: number): Promise<SigningKey>;
+  /** All of them with their endorsements, oldest first; kept for a second. */
+  chain(): Promise<readonly SigningKeyRecord[]>;
+  /** The public keys that signatures are to be verified with. */
+  served(nowMs: number): Promise<readonly JWK[]>;
+  /** After a change: what was kept is read again. */
+  forget(): void;
+}
+
 /** What operations work with; made once in `server.ts`. */
 export interface Services {
   readonly sql: Sql;
@@ -37,6 +53,7 @@ export interface Services {
   readonly secrets: SecretCache;
   readonly audit: Audit<Sql>;
   readonly sessionTokens: SessionTokens;
+  readonly signingKeys: SigningKeys;
   readonly log: Logger;
   readonly account: string;
   readonly region: string;
@@ -51,6 +68,8 @@ export interface Services {
   now(): number;
   /** The secret with its next rotation planned from this moment; see `planRotation`. */
   reschedule(secret: Secret, fromMs: number): Secret;
+  /** Where agents wait for work. */
+  readonly agents: AgentDesk;
   /** What changed in this process, for those that wait for it. */
   readonly hints: Hints;
   /** Tells the engine that work may be due. A hint: the engine finds it anyway. */

@@ -66,6 +66,7 @@ const oneColumn = {
   integration_versions: { column: "id", named: "IntegrationVersionId" },
   leases: { column: "id", named: "LeaseId" },
   webhooks: { column: "id", named: "WebhookId" },
+  signing_keys: { column: "kid", named: "SigningKeyId" },
 } as const;
 
 async function ofOneColumn(

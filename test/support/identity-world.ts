@@ -21,6 +21,7 @@ import type { RawRequest } from "../../src/http/raw-request.ts";
 import { stsOperations } from "../../src/operations/identity/index.ts";
 import { operations } from "../../src/operations/index.ts";
 import type { Services } from "../../src/operations/services.ts";
+import { createSigningKeys } from "../../src/signing-keys.ts";
 import { createAccessKey } from "../../src/store/credentials.ts";
 import { Hints } from "../../src/store/hints.ts";
 import { createIdentityVersion } from "../../src/store/identity-version.ts";
@@ -92,6 +93,7 @@ export async function identityWorld(sql: Sql, { failedLogins = {} as LimiterOpti
       search: async () => ({ records, complete: true }),
     },
     sessionTokens,
+    signingKeys: createSigningKeys({ sql, envelope, now }),
     log: pino({ level: "silent" }),
     account,
     region,

@@ -11,6 +11,7 @@ import { SealedCache } from "../../src/crypto/sealed-cache.ts";
 import { type Api, dispatch } from "../../src/http/dispatch.ts";
 import { awsOperations } from "../../src/operations/secrets/index.ts";
 import type { Services } from "../../src/operations/services.ts";
+import { createSigningKeys } from "../../src/signing-keys.ts";
 import { openAudit } from "../../src/store/audit.ts";
 import { Hints } from "../../src/store/hints.ts";
 import { ringKeyStore } from "../../src/store/keys.ts";
@@ -47,13 +48,15 @@ export async function operationsWorld(
   const digestKey = keys.deriveKey("value digest");
   const audit = await openAudit({ sql, dir, key: keys.deriveKey("audit") });
   const reads = new LastReads();
+  const envelope = new Envelope(keys, { maxDataKeys: 1000 });
   const services: Services = {
     sql,
-    envelope: new Envelope(keys, { maxDataKeys: 1000 }),
+    envelope,
     keys,
     secrets: new SecretCache(sql, changeCounter(sql)),
     audit,
     sessionTokens: createSessionTokens(keys.deriveKey("session tokens")),
+    signingKeys: createSigningKeys({ sql, envelope, now }),
     log: pino({ level: "silent" }),
     account,
     region,

@@ -3,11 +3,10 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { createHash, randomUUID } from "node:crypto";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { transformSync } from "esbuild";
 import { unzipSync } from "fflate";
 import { openRuntimeApi, type RuntimeApi } from "../../src/functions/runtime-api.ts";
 
@@ -39,6 +38,7 @@ interface Place {
 }
 
 const repository = join(import.meta.dirname, "../..");
+const runtime = join(import.meta.dirname, "lambda-runtime.mjs");
 
 export class HostedFunction implements AsyncDisposable {
   readonly arn: string;
@@ -120,7 +120,7 @@ export class HostedFunction implements AsyncDisposable {
     const { folder, program } = this.#place;
     const api = await openRuntimeApi();
     const [, exported = ""] = this.handler.split(".");
-    const child = spawn(this.#node, [`--max-old-space-size=${this.memoryMiB}`, bootstrapIn(folder), program, exported], {
+    const child = spawn(this.#node, [`--max-old-space-size=${this.memoryMiB}`, runtime, program, exported], {
       cwd: dirname(program),
       stdio: ["ignore", "pipe", "pipe"],
       env: {
@@ -164,14 +164,6 @@ export class HostedFunction implements AsyncDisposable {
     await Promise.all([...this.#all].map((environment) => this.#end(environment)));
     for (const folder of this.#folders) rmSync(folder, { recursive: true, force: true });
   }
-}
-
-/** AWS's runtime client, of which ours is one; in JavaScript, as older versions of Node.js do not read types. */
-function bootstrapIn(folder: string): string {
-  const file = join(folder, "runtime", "bootstrap.mjs");
-  const source = readFileSync(join(repository, "src/functions/node-bootstrap.ts"), "utf8");
-  writeFileSync(file, transformSync(source, { loader: "ts", target: "node20" }).code);
-  return file;
 }
 
 class Environment {

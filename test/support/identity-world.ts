@@ -22,6 +22,7 @@ import { stsOperations } from "../../src/operations/identity/index.ts";
 import { operations } from "../../src/operations/index.ts";
 import type { Services } from "../../src/operations/services.ts";
 import { createSigningKeys } from "../../src/signing-keys.ts";
+import { AgentDesk } from "../../src/store/agent-desk.ts";
 import { createAccessKey } from "../../src/store/credentials.ts";
 import { Hints } from "../../src/store/hints.ts";
 import { createIdentityVersion } from "../../src/store/identity-version.ts";
@@ -82,6 +83,7 @@ export async function identityWorld(sql: Sql, { failedLogins = {} as LimiterOpti
   const records: AuditRecord[] = [];
   const append = async (record: AuditRecord) => void records.push(record);
   const sessionTokens = createSessionTokens(keys.deriveKey("session tokens"));
+  const hints = new Hints();
   const services: Services = {
     sql,
     envelope,
@@ -99,9 +101,11 @@ export async function identityWorld(sql: Sql, { failedLogins = {} as LimiterOpti
     region,
     functions: noFunctions,
     findLeaseTarget: async () => undefined,
+    findRotator: async () => undefined,
     extendedSchedules: false,
     readBarrierMs: 0,
-    hints: new Hints(),
+    agents: new AgentDesk(sql, hints),
+    hints,
     digest: (value) => value,
     now,
     reschedule: (secret) => secret,

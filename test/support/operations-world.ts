@@ -12,6 +12,7 @@ import { type Api, dispatch } from "../../src/http/dispatch.ts";
 import { awsOperations } from "../../src/operations/secrets/index.ts";
 import type { Services } from "../../src/operations/services.ts";
 import { createSigningKeys } from "../../src/signing-keys.ts";
+import { AgentDesk } from "../../src/store/agent-desk.ts";
 import { openAudit } from "../../src/store/audit.ts";
 import { Hints } from "../../src/store/hints.ts";
 import { ringKeyStore } from "../../src/store/keys.ts";
@@ -49,6 +50,7 @@ export async function operationsWorld(
   const audit = await openAudit({ sql, dir, key: keys.deriveKey("audit") });
   const reads = new LastReads();
   const envelope = new Envelope(keys, { maxDataKeys: 1000 });
+  const hints = new Hints();
   const services: Services = {
     sql,
     envelope,
@@ -61,10 +63,11 @@ export async function operationsWorld(
     account,
     region,
     functions: noFunctions,
-    findLeaseTarget,
+    ...createTargets(sql, {}),
     extendedSchedules: false,
     readBarrierMs: 0,
-    hints: new Hints(),
+    agents: new AgentDesk(sql, hints),
+    hints,
     digest: (value, context) => createHmac("sha256", digestKey).update(`${context}\n`).update(value).digest(),
     now,
     reschedule: (secret, fromMs) => planRotation(secret, fromMs, 0),

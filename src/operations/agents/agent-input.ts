@@ -1,17 +1,14 @@
 import { z } from "zod";
 import { agentKindPattern, agentLimits, agentNamePattern } from "../../core/agent.ts";
 import { ServiceError } from "../../core/error.ts";
+import { networkNamePattern } from "../../core/network.ts";
 import type { Principal } from "../../core/principal.ts";
 import { agentArn } from "../../core/rekey-arn.ts";
 import type { SigningKeyRecord } from "../../core/signing-key.ts";
 import { type Agent, agentGoneMs } from "../../store/agents.ts";
 import type { Call, Resource } from "../operation.ts";
 
-export const networkName = z
-  .string()
-  .min(1)
-  .max(64)
-  .regex(/^[a-z0-9][a-z0-9-]*$/);
+export const networkName = z.string().min(1).max(64).regex(networkNamePattern);
 export const agentId = z.string().min(1).max(64);
 export const version = z
   .string()

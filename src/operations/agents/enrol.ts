@@ -9,6 +9,8 @@ import { findEnrolment, insertEnrolment, useEnrolment } from "../../store/agent-
 import { type Agent, findNewAgent, insertAgent, replaceAgentToken } from "../../store/agents.ts";
 import { addEvent } from "../../store/events.ts";
 import { installationId } from "../../store/installation.ts";
+import { holdNetwork } from "../../store/networks.ts";
+import type { Sql } from "../../store/sql.ts";
 import { newToken } from "../identity/new-credentials.ts";
 import { type Call, defineOperation, type Resource } from "../operation.ts";
 import { agentName, kinds, networkName, shownKey, version } from "./agent-input.ts";
@@ -44,11 +46,20 @@ export const createAgentEnrolment = defineOperation<z.infer<typeof createInput>,
     const keys = (await services.signingKeys.served(createdAt)).map(({ kid }) => String(kid));
     const enrolment = { id, network, createdBy: principal.arn, createdAt, expiresAt };
     const arn = agentEnrolmentArn(services, id);
-    await call.transaction((tx) => insertEnrolment(tx, { ...enrolment, arn, tokenHash }));
+    await call.transaction(async (tx) => {
+      await requireNetwork(tx, network);
+      await insertEnrolment(tx, { ...enrolment, arn, tokenHash });
+    });
     const token = enrolmentTokenText({ id, secret, network, keys });
     return { EnrolmentId: id, Network: network, Token: token, ExpiresAt: new Date(expiresAt) };
   },
 });
+
+/** It is not deleted meanwhile. @throws ServiceError ResourceNotFoundException */
+async function requireNetwork(tx: Sql, name: string): Promise<void> {
+  if (await holdNetwork(tx, name)) return;
+  throw new ServiceError("ResourceNotFoundException", `There is no network ${name}; make one: rekey network create ${name}.`);
+}
 
 const publicKey = z.record(z.string().max(32), z.unknown());
 const enrolInput = z.object({
@@ -117,6 +128,7 @@ async function enrol(input: EnrolInput, keys: FarKeys, tokenHash: string, call: 
   const agentId = randomUUID();
   const enrolledAt = call.services.now();
   return call.transaction(async (tx) => {
+    await requireNetwork(tx, enrolment.network);
     if (await useEnrolment(tx, enrolment.id, enrolledAt)) {
       const made = {
         id: agentId,

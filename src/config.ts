@@ -5,6 +5,7 @@ import {
   choice,
   count,
   type Listen,
+  list,
   listen,
   onOff,
   path,
@@ -21,11 +22,15 @@ const isConfigName = (value: string): boolean => /^[^\p{Cc}/]{1,128}$/u.test(val
 
 /**
  * Every setting of server and client. `databaseUrl` is the flag `--database-url` and the variable `REKEY_DATABASE_URL`;
- * a flag wins over the variable. `parts` says who reads it: the server, commands that work on the store, clients, and clients
- * of the config API.
+ * a flag wins over the variable. `parts` says who reads it: the server, commands that work on the store, clients, clients
+ * of the config API, and agents.
  */
 export const settings = {
-  data: path("DIR", { parts: ["server", "store"], default: "./.rekey", about: "folder of the embedded store and its keys" }),
+  data: path("DIR", {
+    parts: ["server", "store", "agent"],
+    default: "./.rekey",
+    about: "folder of the embedded store and its keys, or of an agent's own",
+  }),
   databaseUrl: postgresUrl({ parts: ["server", "store"], about: "keep everything in this PostgreSQL instead" }),
   listen: listen({ parts: ["server"], default: "127.0.0.1:7353", about: "where to answer; port 0 picks a free one" }),
   region: text("REGION", isRegion, {
@@ -49,7 +54,7 @@ export const settings = {
   tlsKey: path("FILE", { parts: ["server"], about: "its private key in PEM" }),
   insecureListen: onOff({ parts: ["server"], default: "off", flag: true, about: "allow plain HTTP beyond loopback" }),
   logLevel: choice("LEVEL", ["trace", "debug", "info", "warn", "error", "fatal"], {
-    parts: ["server"],
+    parts: ["server", "agent"],
     default: "info",
     about: "least important log lines shown: trace, debug, info, warn, error, fatal",
   }),
@@ -79,7 +84,11 @@ export const settings = {
   }),
   settleMs: count("MS", 0, 10_000, { parts: ["server"], default: "100", about: "wait before a password is switched" }),
   readBarrierMs: count("MS", 0, 10_000, { parts: ["server"], default: "1000", about: "longest wait of a read during a switch" }),
-  drainSeconds: count("N", 0, 600, { parts: ["server"], default: "20", about: "longest wait for open requests when stopping" }),
+  drainSeconds: count("N", 0, 600, {
+    parts: ["server", "agent"],
+    default: "20",
+    about: "longest wait for open requests when stopping, or for jobs",
+  }),
   functionsDir: path("DIR", {
     parts: ["server"],
     about: "folder of the programs that functions may run (default: they run none)",
@@ -104,6 +113,35 @@ export const settings = {
     flag: true,
     about: "let functions call AWS Lambda with this server's AWS credentials",
   }),
+  functionsLambdaPrefix: text("TEXT", (value) => /^[A-Za-z0-9_-]{1,64}$/.test(value), {
+    parts: ["server"],
+    range: "1 to 64 letters, digits, - and _",
+    about: "call those functions of AWS Lambda only whose names begin so, such as rekey- (default: any)",
+  }),
+  server: webUrl({ parts: ["agent"], about: "address of the server that an agent works for" }),
+  enroll: text("TOKEN", (value) => /^rekey-enrol\.[\w-]{40,4096}$/.test(value), {
+    parts: ["agent"],
+    range: "a token that begins with rekey-enrol.",
+    about: "make this an agent, with a token of rekey agent enroll-token; needed once",
+  }),
+  network: text("NAME", isConfigName, {
+    parts: ["agent"],
+    range: "the name of a network",
+    about: "refuse to work in another network than this one",
+  }),
+  name: text("NAME", isConfigName, {
+    parts: ["agent"],
+    range: "at most 128 characters, without slash",
+    about: "what lists call the agent (default: the machine's name)",
+  }),
+  allow: list("RULE", {
+    parts: ["agent"],
+    range: "rules such as postgres://db.internal:5432",
+    about: "let the agent connect to KIND://HOST:PORT; may be repeated (default: the rules in DIR/allow)",
+  }),
+  ca: path("FILE", { parts: ["agent"], about: "authorities in PEM to trust in place of those of the system" }),
+  insecure: onOff({ parts: ["agent"], default: "off", flag: true, about: "allow plain http to a server beyond loopback" }),
+  jobsAtOnce: count("N", 1, 64, { parts: ["agent"], default: "8", about: "most jobs that an agent works on at the same time" }),
   project: text("NAME", isConfigName, {
     parts: ["config"],
     short: "p",
@@ -126,7 +164,7 @@ export const settings = {
 
 type Settings = typeof settings;
 type SettingName = keyof Settings;
-type Part = "server" | "store" | "client" | "config";
+type Part = "server" | "store" | "client" | "config" | "agent";
 type ValueOf<S> = S extends Setting<infer T> ? T : never;
 
 /** All settings with their values; those of other parts than the one loaded stand at their defaults. */

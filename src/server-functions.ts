@@ -20,6 +20,7 @@ import type { RoleSession } from "./functions/process-environment.ts";
 import type { FunctionDirectory } from "./operations/services.ts";
 import { createRotationRights } from "./rotation-rights.ts";
 import type { StoreParts } from "./server-parts.ts";
+import { createSigningKeys } from "./signing-keys.ts";
 import type { AuditLog } from "./store/audit.ts";
 import { findFunction } from "./store/functions.ts";
 import { findRole } from "./store/identity.ts";
@@ -69,6 +70,8 @@ export interface ServerFunctions extends FunctionDirectory, Pick<Functions, "not
   invoked(functionArn: string): Promise<InvokedFunction | undefined>;
   /** A function that is a declaration, e.g. of an HTTP API; `undefined` for every other ARN. */
   declared(functionArn: string): Promise<RotatorFunction | undefined>;
+  /** Those at AWS that are ways into networks. */
+  readonly farSides: Functions["farSides"];
 }
 
 export function createServerFunctions(config: Config, parts: ServerFunctionParts): ServerFunctions {
@@ -89,6 +92,8 @@ export function createServerFunctions(config: Config, parts: ServerFunctionParts
     python: config.functionsPython,
     users: config.functionsUsers === "same" ? undefined : config.functionsUsers,
     lambda: config.functionsLambda ?? false,
+    lambdaPrefix: config.functionsLambdaPrefix,
+    signingKeys: createSigningKeys({ sql, envelope, now: Date.now }),
     now: Date.now,
     endpoint: () => door.endpoint(),
     openSession: (record, seconds) => openSession(record, seconds, account, parts),
@@ -112,7 +117,7 @@ export function createServerFunctions(config: Config, parts: ServerFunctionParts
     if (region !== secret.region || owner !== account) return cannotInvoke();
     if (builtinFunction(functionArn)) return undefined;
     const record = await findFunction(sql, functionArn);
-    const refused = (record ? undefined : templateRefusal(functionArn)) ?? serviceRefusal(record, secret);
+    const refused = (record ? farSideRefusal(record) : templateRefusal(functionArn)) ?? serviceRefusal(record, secret);
     if (refused || record?.kind !== "http-api") return refused;
     // A declaration says where the value is sent: as good as reading it.
     return secret.rotationPrincipal ? mayRead(secret.rotationPrincipal, secret) : cannotInvoke();
@@ -131,7 +136,9 @@ export function createServerFunctions(config: Config, parts: ServerFunctionParts
     async check(record) {
       if (builtinFunction(record.arn)) throw new ServiceError("InvalidParameterException", `${record.name} is built in.`);
       await functions.check(record).catch(asServiceError);
+      if (record.kind === "lambda" && record.lambda.protocol) await functions.probe(record).catch(asServiceError);
     },
+    farSides: functions.farSides,
     policyOf: async (functionArn) => (await registered(functionArn))?.policy,
     call: functions.call,
     seal: functions.seal,
@@ -146,7 +153,7 @@ export function createServerFunctions(config: Config, parts: ServerFunctionParts
     },
     async invoked(functionArn) {
       const record = await registered(functionArn);
-      if (!record || record.kind === "http-api") return undefined;
+      if (!record || record.kind === "http-api" || isFarSide(record)) return undefined;
       return {
         longestMs: functions.longestMs(record),
         outlivesServer: record.kind === "lambda",
@@ -158,6 +165,15 @@ export function createServerFunctions(config: Config, parts: ServerFunctionParts
       };
     },
   };
+}
+
+/** It takes messages of ours, and no rotation events. */
+const isFarSide = (record: FunctionRecord): boolean => record.kind === "lambda" && record.lambda.protocol !== undefined;
+
+function farSideRefusal(record: FunctionRecord): ServiceError | undefined {
+  if (!isFarSide(record)) return undefined;
+  const what = `Function ${record.name} runs built-in rotators for networks`;
+  return new ServiceError("InvalidParameterException", `${what}: name it for a network, and a built-in function here.`);
 }
 
 const service = (name: string): Principal => ({ kind: "service", arn: name, accountId: "", userId: "", tags: {}, policies: [] });

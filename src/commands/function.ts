@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import { type Connection, callApi } from "./api-client.ts";
 import { type ApiCommand, addNoun, fields, pickOptions, sentence, type Typed, table } from "./api-command.ts";
 import { CommandError } from "./command-error.ts";
+import { lambdaFields, lambdaSettings } from "./function-lambda.ts";
 import { addFunctionNew } from "./function-new.ts";
 import { addFunctionSigning } from "./function-sign.ts";
 import { test } from "./function-test.ts";
@@ -14,6 +15,7 @@ const functionFields = {
   Kind: "kind",
   Description: "description",
   Runs: runs,
+  ...lambdaFields,
   Role: "role",
   Timeout: ({ timeout }: Answer) => `${timeout} s`,
   Memory: ({ memorySize }: Answer) => `${memorySize} MiB`,
@@ -50,6 +52,13 @@ const settingOptions = {
   "--lambda <arn>": "call this function of AWS Lambda instead",
   "--assume-role <arn>": "with --lambda: role at AWS to take on for the call",
   "--external-id <text>": "with --assume-role: the id that the role asks for",
+  "--protocol <protocol>": "with --lambda: what it is sent: aws, default, or rekey or doppler for networks",
+  "--far-key <file>": "with --protocol rekey: its public keys, FILE.pub of rekey aws keys",
+  "--auto-update": "with --protocol rekey: put newer releases of its code in place",
+  "--no-auto-update": "leave its code to you; this is the default",
+  "--signed-code <s3 address>": "with --protocol rekey: its newest code, signed for AWS, as s3://BUCKET/KEY",
+  "--signed-sha256 <digest>": "with --signed-code: SHA-256 of that package, base64, as AWS shows it",
+  "--signed-version <id>": "with --signed-code: version of that object",
   "--http-api <file>": "rotate the keys of an HTTP API as this JSON declares instead",
   "--description <text>": "what it is for",
   "--timeout-seconds <number>": "longest call, 1 to 900, default 30",
@@ -62,6 +71,7 @@ const create: ApiCommand = {
   about: "register a function; give it its policies before a rotation names it",
   examples: [
     "rekey function create rotate-app --runtime node --file rotate-app/index.mjs --role rotate-app",
+    "rekey function create rekey-postgres --lambda arn:aws:lambda:eu-central-1:111122223333:function:rekey-postgres --assume-role arn:aws:iam::111122223333:role/rekey --external-id 7f2c --protocol rekey --far-key rekey-postgres.keys.json.pub",
     "rekey function create rotate-far --lambda arn:aws:lambda:eu-central-1:111122223333:function:rotate --assume-role arn:aws:iam::111122223333:role/rekey --external-id 7f2c",
   ],
   operation: "functions/create",
@@ -201,16 +211,14 @@ function byName({ args }: Typed): object {
 }
 
 async function settings({ options }: Typed, connection: Connection): Promise<object> {
-  const { runtime, file, handler, lambda, httpApi } = options;
+  const { runtime, file, handler, httpApi } = options;
   if ((runtime === undefined) !== (file === undefined)) throw new CommandError(2, "give --runtime and --file together");
   if (handler !== undefined && file === undefined) throw new CommandError(2, "--handler goes with --runtime and --file");
-  const at = pickOptions(options, { assumeRoleArn: "assumeRole", externalId: "externalId" });
-  if (lambda === undefined && Object.keys(at).length > 0)
-    throw new CommandError(2, "--assume-role and --external-id go with --lambda");
+  const lambda = await lambdaSettings(options);
   const variables = tagsOf(options.env);
   return {
     ...(runtime !== undefined && { process: { runtime, file, ...(handler !== undefined && { handler }) } }),
-    ...(lambda !== undefined && { lambda: { functionArn: lambda, ...at } }),
+    ...(lambda && { lambda }),
     ...(httpApi !== undefined && { httpApi: jsonIn(await fileText(String(httpApi)), "--http-api") }),
     ...(options.role !== undefined && { role: await roleArn(String(options.role), connection) }),
     ...(variables && { environment: Object.fromEntries(variables.map(({ key, value }) => [key, value])) }),

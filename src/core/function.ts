@@ -31,6 +31,32 @@ export interface LambdaSettings {
   /** Assumed for the call; absent: the server's own AWS credentials. */
   readonly assumeRoleArn?: string | undefined;
   readonly externalId?: string | undefined;
+  /** What it is sent; absent: `aws`. */
+  readonly protocol?: FarProtocol | undefined;
+  /** Its own public keys, JWKs; of `rekey`. */
+  readonly receiver?: { readonly signing: PublicKey; readonly sealing: PublicKey } | undefined;
+  /** Rekey puts newer releases of its code in place; of `rekey`. */
+  readonly autoUpdate?: boolean | undefined;
+  /** The newest code, signed for AWS; absent: the release that this server has, unsigned. */
+  readonly signedCode?: SignedCode | undefined;
+}
+
+type PublicKey = Readonly<Record<string, unknown>>;
+
+/**
+ * `aws`: events of AWS's rotation functions. `rekey`: sealed messages to Rekey's own code, `doppler`: signed ones to Doppler's
+ * published agents; both run verbs near their targets, for networks.
+ */
+export const lambdaProtocols = ["aws", "rekey", "doppler"] as const;
+type FarProtocol = Exclude<(typeof lambdaProtocols)[number], "aws">;
+
+/** A package in S3 that AWS Signer has signed. */
+export interface SignedCode {
+  readonly bucket: string;
+  readonly key: string;
+  readonly objectVersion?: string | undefined;
+  /** Of the signed package, base64: what AWS Lambda calls CodeSha256. */
+  readonly sha256: string;
 }
 
 /** How a function does its work; `http-api`: the declaration of an HTTP API's keys. */

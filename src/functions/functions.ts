@@ -6,7 +6,8 @@ import type { CallResult, FunctionRecord } from "../core/function.ts";
 import { Plaintext } from "../core/plaintext.ts";
 import type { Envelope } from "../crypto/envelope.ts";
 import type { KeyRing } from "../crypto/key-ring.ts";
-import { addFunctionLog, loadEnvironment, type SealedEnvironment } from "../store/functions.ts";
+import { addFunctionLog, findFunction, loadEnvironment, type SealedEnvironment } from "../store/functions.ts";
+import { installationId } from "../store/installation.ts";
 import type { Sql } from "../store/sql.ts";
 import { parseHttpApiDeclaration } from "../targets/http-api-declaration.ts";
 import { type CallEnd, notStarted } from "./call-failure.ts";
@@ -14,6 +15,8 @@ import { CodeRefused } from "./code-bundle.ts";
 import { cutValues } from "./cut-values.ts";
 import { KnownValues } from "./known-values.ts";
 import { createLambdaCaller, type LambdaFunction, lambdaMarginMs } from "./lambda.ts";
+import { type FarStatus, type LambdaFarParts, probeLambda } from "./lambda-far.ts";
+import { checkReceiver, createLambdaFarSides, type FarSideParts, type LambdaFarSides } from "./lambda-far-sides.ts";
 import { missingCertificates } from "./missing-certificates.ts";
 import type { ProcessFunction } from "./process-environment.ts";
 import { type CallTrace, type PoolParts, ProcessPool, startMs } from "./process-pool.ts";
@@ -24,6 +27,9 @@ export interface FunctionParts extends Omit<PoolParts, "environment" | "code"> {
   readonly audit: Pick<Audit<Sql>, "append">;
   /** Functions of AWS Lambda may be called. */
   readonly lambda: boolean;
+  /** What the names of those that are called begin with; absent: any. */
+  readonly lambdaPrefix?: string | undefined;
+  readonly signingKeys: LambdaFarParts["signingKeys"];
   readonly sql: Sql;
   readonly envelope: Pick<Envelope, "open" | "seal">;
   readonly keys: Pick<KeyRing, "resolve">;
@@ -51,6 +57,10 @@ export interface Functions {
   missingCertificates(record: FunctionRecord): Promise<readonly string[]>;
   /** Whether AWS Lambda would let this server call it, which it does not: @throws RotatorError with why not. */
   reach(record: LambdaFunction): Promise<void>;
+  /** Asks a far side what it is: @throws RotatorError with why it does not answer, and what would help. */
+  probe(record: LambdaFunction): Promise<FarStatus>;
+  /** Those that are ways into networks. */
+  readonly farSides: LambdaFarSides;
   /** The longest that a call may go on, in ms. */
   longestMs(record: FunctionRecord): number;
   seal(record: Pick<FunctionRecord, "arn" | "region">, variables: Readonly<Record<string, string>>): Promise<SealedEnvironment>;
@@ -110,6 +120,10 @@ export function createFunctions(parts: FunctionParts): Functions {
         "denied",
         "this server calls no functions of AWS Lambda: start it with --functions-lambda to allow it",
       );
+    if (record.kind === "lambda") {
+      checkPrefix(record, parts.lambdaPrefix);
+      await checkReceiver(record);
+    }
     if (record.kind === "http-api") parseHttpApiDeclaration(record.declaration);
   };
 
@@ -147,26 +161,37 @@ export function createFunctions(parts: FunctionParts): Functions {
     await addFunctionLog(sql, record.arn, { requestId, at: startedAt, failed: end.failure !== undefined, output: kept });
   };
 
+  const call: Functions["call"] = async (record, payload, { secretArn, withhold = false, signal } = {}) => {
+    const { roleArn = "", region } = record;
+    known.watch(roleArn);
+    const trace = await traceOf(record, payload, signal);
+    const values = withhold ? undefined : await known.texts(roleArn, region, secretArn);
+    const secrets = values && [...values, ...trace.secrets, ...tokensIn(payload), ...(await variables(record))];
+    await keepLog(record, trace, secrets).catch((error: unknown) => log.error({ err: error }, "a function's log cannot be kept"));
+    const { failure } = trace.end;
+    const result = { requestId: trace.requestId, ...trace.end };
+    return failure ? { ...result, failure: { ...failure, message: cleaned(failure.message, secrets) } } : result;
+  };
+  const far: FarSideParts = {
+    check,
+    findFunction: (arn) => findFunction(sql, arn),
+    // What is sent holds credentials, and those are nothing to look for in a log.
+    call: (record, payload, signal) => call(record, payload, { withhold: true, signal }),
+    signingKeys: parts.signingKeys,
+    issuer: () => installationId(sql),
+    now,
+  };
+
   return {
     check,
+    probe: (record) => probeLambda(far, record),
+    farSides: createLambdaFarSides(far),
     async missingCertificates(record) {
       if (record.kind !== "process" || record.process.runtime === "executable") return [];
       return missingCertificates((await find(record)).path);
     },
     reach: lambda.reach,
-    async call(record, payload, { secretArn, withhold = false, signal } = {}) {
-      const { roleArn = "", region } = record;
-      known.watch(roleArn);
-      const trace = await traceOf(record, payload, signal);
-      const values = withhold ? undefined : await known.texts(roleArn, region, secretArn);
-      const secrets = values && [...values, ...trace.secrets, ...tokensIn(payload), ...(await variables(record))];
-      await keepLog(record, trace, secrets).catch((error: unknown) =>
-        log.error({ err: error }, "a function's log cannot be kept"),
-      );
-      const { failure } = trace.end;
-      const result = { requestId: trace.requestId, ...trace.end };
-      return failure ? { ...result, failure: { ...failure, message: cleaned(failure.message, secrets) } } : result;
-    },
+    call,
     longestMs: ({ kind, timeoutSeconds }) => timeoutSeconds * 1_000 + marginMs + (kind === "lambda" ? lambdaMarginMs : startMs),
     async seal({ arn, region }, given) {
       const key = await keys.resolve(undefined, region);
@@ -179,6 +204,13 @@ export function createFunctions(parts: FunctionParts): Functions {
       lambda.close();
     },
   };
+}
+
+/** @throws RotatorError */
+function checkPrefix({ name, lambda }: LambdaFunction, prefix = ""): void {
+  if ((lambda.targetArn.split(":")[6] ?? "").startsWith(prefix)) return;
+  const why = `function ${name} cannot be called: this server calls functions of AWS Lambda whose names begin with ${prefix}`;
+  throw new RotatorError("denied", `${why} (--functions-lambda-prefix)`);
 }
 
 /** Of a failure's sentence: where the values are not known, only what Rekey itself says stays. */

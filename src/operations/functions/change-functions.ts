@@ -137,7 +137,7 @@ function blank(name: string, { region, account, startedAt }: Call): FunctionReco
 
 /** @throws ServiceError InvalidParameterException when the whole of it makes no sense. */
 function changed(before: FunctionRecord, input: SettingsInput, call: Call): FunctionRecord {
-  const settings = settingsIn(input);
+  const settings = settingsIn(input, before);
   const isNew = before.createdAt > before.updatedAt;
   if (settings && !isNew && settings.kind !== before.kind) throw invalid(`A function of kind ${before.kind} stays of that kind.`);
   const record: FunctionRecord = {

@@ -8,6 +8,7 @@ import {
   functionArn,
   functionLimits,
   functionNamePattern,
+  lambdaProtocols,
 } from "../../core/function.ts";
 import { externalIdPattern } from "../../core/identity.ts";
 import { parsePolicy } from "../../core/policy.ts";
@@ -15,6 +16,7 @@ import { findFunction } from "../../store/functions.ts";
 import { isPlainHost } from "../../targets/http-api-address.ts";
 import { parseHttpApiDeclaration } from "../../targets/http-api-declaration.ts";
 import type { Call, Permission, Resource } from "../operation.ts";
+import { lambdaIn, shownLambda } from "./lambda-input.ts";
 
 const { timeoutSeconds, memoryMiB, concurrency } = functionLimits;
 const functionAtAws = /^arn:aws(-cn|-us-gov)?:lambda:[a-z0-9-]+:\d{12}:function:[A-Za-z0-9_-]{1,64}(:[A-Za-z0-9$_-]+)?$/;
@@ -35,9 +37,20 @@ export const settingMembers = {
     .optional(),
   Lambda: z
     .object({
-      FunctionArn: z.string().max(2048).regex(functionAtAws),
+      FunctionArn: z.string().max(2048).regex(functionAtAws).optional(),
       AssumeRoleArn: z.string().max(2048).regex(roleAtAws).optional(),
       ExternalId: z.string().min(2).max(1224).regex(externalIdPattern).optional(),
+      Protocol: z.enum(lambdaProtocols).optional(),
+      FarKey: z.string().min(2).max(4096).optional(),
+      AutoUpdate: z.boolean().optional(),
+      SignedCode: z
+        .object({
+          Bucket: z.string().regex(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/),
+          Key: z.string().min(1).max(1024),
+          ObjectVersion: z.string().min(1).max(1024).optional(),
+          Sha256: z.string().regex(/^[A-Za-z0-9+/]{43}=$/),
+        })
+        .optional(),
     })
     .optional(),
   HttpApi: z.record(z.string(), z.unknown()).optional(),
@@ -73,8 +86,11 @@ export function requireName(name: string): void {
   if (!functionNamePattern.test(name)) throw invalid("FunctionName must have 1 to 64 letters, digits, - and _.");
 }
 
-/** How it does its work, as given; `undefined` when nothing is. @throws ServiceError InvalidParameterException */
-export function settingsIn(input: SettingsInput): FunctionSettings | undefined {
+/**
+ * How it does its work, as given; `undefined` when nothing is. A Lambda without FunctionArn changes what it names of `before`.
+ * @throws ServiceError InvalidParameterException
+ */
+export function settingsIn(input: SettingsInput, before?: FunctionSettings): FunctionSettings | undefined {
   const { Process, Lambda, HttpApi } = input;
   if ([Process, Lambda, HttpApi].filter(Boolean).length > 1) throw invalid("Give one of Process, Lambda and HttpApi.");
   if (Process) return { kind: "process", process: { runtime: Process.Runtime, file: Process.File, handler: Process.Handler } };
@@ -82,17 +98,7 @@ export function settingsIn(input: SettingsInput): FunctionSettings | undefined {
     parseHttpApiDeclaration(HttpApi);
     return { kind: "http-api", declaration: HttpApi };
   }
-  if (!Lambda) return undefined;
-  if (Lambda.ExternalId !== undefined && Lambda.AssumeRoleArn === undefined)
-    throw invalid("ExternalId goes with AssumeRoleArn, the role that asks for it.");
-  return {
-    kind: "lambda",
-    lambda: {
-      targetArn: Lambda.FunctionArn,
-      assumeRoleArn: Lambda.AssumeRoleArn,
-      externalId: Lambda.ExternalId,
-    },
-  };
+  return Lambda && { kind: "lambda", lambda: lambdaIn(Lambda, before?.kind === "lambda" ? before.lambda : undefined) };
 }
 
 /** @throws ServiceError InvalidParameterException naming the variable and the rule, never its value. */
@@ -159,6 +165,5 @@ function shownSettings(record: FunctionSettings): object {
   }
   // The declaration's own keys are data.
   if (record.kind === "http-api") return { HttpApi: JSON.stringify(record.declaration) };
-  const { targetArn, assumeRoleArn, externalId } = record.lambda;
-  return { Lambda: { FunctionArn: targetArn, AssumeRoleArn: assumeRoleArn, ExternalId: externalId } };
+  return { Lambda: shownLambda(record.lambda) };
 }

@@ -63,7 +63,7 @@ export interface Part {
 /** Starts all of a server that runs in this process. @throws ConfigError when it cannot start, in words. */
 export async function startNode(config: Config, part: Part = { role: "alone", socketFolder: "" }): Promise<RunningNode> {
   boundYoungGeneration();
-  if (config.codeSigning !== "off" && config.codePublishers !== undefined) await readPublishers(config.codePublishers);
+  await checkPublishers(config);
   const readOnly = part.role === "reader";
   const log = createLog(config.logLevel);
   const drainMs = config.drainSeconds * 1000;
@@ -133,6 +133,11 @@ export async function startNode(config: Config, part: Part = { role: "alone", so
     wakeEngine: () => hint.wake(),
     [Symbol.asyncDispose]: close,
   };
+}
+
+/** A list that cannot be used is told now, not when a function is called. @throws ConfigError */
+async function checkPublishers({ codePublishers }: Config): Promise<void> {
+  if (codePublishers !== undefined) await readPublishers(codePublishers);
 }
 
 function endpointAt({ host, port }: Listen, { tlsCert }: Config): string {

@@ -22,10 +22,15 @@ const connectTimeoutMs = 3_000;
 const defaultPorts: Readonly<Record<string, number>> = { postgres: 5432, aurora: 5432 };
 
 /** Whether a server would start with this environment. */
-export function checkSettings(flags: Readonly<Record<string, unknown>>): Finding[] {
+export async function checkSettings(flags: Readonly<Record<string, unknown>>): Promise<Finding[]> {
   try {
-    loadConfig("server", process.env, flags);
-    return [{ check: "settings", state: "ok", says: "all settings are known and within range" }];
+    const { functionsDir, codeSigning, codePublishers } = loadConfig("server", process.env, flags);
+    const { readPublishers } = await import("../functions/code-publishers.ts");
+    if (codePublishers !== undefined) await readPublishers(codePublishers);
+    const ok: Finding = { check: "settings", state: "ok", says: "all settings are known and within range" };
+    if (functionsDir === undefined || codeSigning !== "off") return [ok];
+    const says = `whoever can write to ${functionsDir} chooses what functions run; have their programs signed (rekey function sign), and set --code-signing to enforce`;
+    return [ok, { check: "settings", state: "advice", says }];
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     return error.problems.map((says) => ({ check: "settings", state: "problem", says }));

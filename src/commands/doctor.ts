@@ -32,8 +32,8 @@ export function addDoctorCommand(program: Command): void {
   addSettings(command, "store")
     .option("--json", "print the findings as JSON")
     .action(async ({ json, ...flags }) => {
-      const settings = checkSettings(flags);
-      const usable = settings.every(({ state }) => state === "ok");
+      const settings = await checkSettings(flags);
+      const usable = settings.every(({ state }) => state !== "problem");
       const findings = usable ? [...settings, ...(await examine(readSettings("store", flags)))] : settings;
       if (json) printJson({ ok: findings.every(({ state }) => state !== "problem"), findings });
       else for (const finding of findings) printFinding(finding);

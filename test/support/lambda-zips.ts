@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import { existsSync, globSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { bundleLambda } from "../../scripts/lambda/bundle.ts";
+import { unlessCi } from "./server-process.ts";
 
 const repository = join(import.meta.dirname, "../..");
 const cached = join(repository, "node_modules", ".cache", "lambda-zips");
@@ -55,4 +56,9 @@ function forgetOld(): void {
 /** An older Node.js that AWS Lambda still runs, from NODE_20 or the system; `undefined` where there is none. */
 export const olderNode: string | undefined = [process.env.NODE_20, "/usr/bin/node", "/usr/local/bin/node"].find(
   (path) => path !== undefined && /^v2[0-3]\./.test(spawnSync(path, ["--version"], { encoding: "utf8" }).stdout ?? ""),
+);
+
+/** For `test(…, { skip })`. */
+export const olderNodeSkip: string | false = unlessCi(
+  olderNode ? false : "no Node.js 20 to 23: install one, or name it in NODE_20",
 );

@@ -71,7 +71,7 @@ async function campaign(kills: number, seed: number): Promise<number> {
   if (chosen.length === 0) return say(`crash: no such scenario; there are ${runs.map(({ name }) => name).join(", ")}`, 2);
   const options = { kills: Math.ceil(kills / chosen.length), seed, root, say: console.error };
   if (only !== undefined) {
-    for (const { run } of chosen) console.log(JSON.stringify(await run(options)));
+    for (const { run } of chosen) await told(JSON.stringify(await run(options)));
     return 0; // whoever started this says the rest
   }
   const reports: Report[] = [];
@@ -103,9 +103,9 @@ async function apart(name: string, kills: number, seed: number): Promise<Report>
   const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", ...args], {
     stdio: ["ignore", "pipe", "inherit"],
   });
-  const [told] = await Promise.all([text(child.stdout), once(child, "close")]);
-  if (told === "") throw new Error(`${name} ended with ${child.exitCode ?? child.signalCode} and told nothing`);
-  const report = JSON.parse(told) as Report;
+  const [printed] = await Promise.all([text(child.stdout), once(child, "close")]);
+  if (printed === "") throw new Error(`${name} ended with ${child.exitCode ?? child.signalCode} and told nothing`);
+  const report = JSON.parse(printed) as Report;
   console.error(`crash: ${name}: ${report.kills} kills, ${report.violations.length} violations`);
   for (const violation of report.violations) console.error(`crash: ${name}: ${violation}`);
   return report;
@@ -119,6 +119,11 @@ async function findHoles(planted: readonly Hole[], kills: number, seed: number):
     console.log(`${found === undefined ? "MISSED" : "found "}  ${hole.name} (${hole.about})${found ? `: ${found}` : ""}`);
   }
   return missed === 0 ? 0 : 1;
+}
+
+/** All of it, before the process ends. */
+function told(text: string): Promise<void> {
+  return new Promise((resolve) => process.stdout.write(text, () => resolve()));
 }
 
 function say(text: string, code: number): number {

@@ -81,8 +81,8 @@ async function mariadbPlace(): Promise<LeasePlace> {
     integration: { Type: "mysql", Data: { host, port, username, password, dbname: "app" } },
     settings: { roles: ["readers"] },
     async users() {
-      const [rows] = await admin.query("select user from mysql.user where user like 'rk\\_%'");
-      return (rows as { user: string }[]).map(({ user }) => user);
+      const [rows] = await admin.query("select user as name from mysql.user where user like 'rk\\_%'");
+      return (rows as { name: string }[]).map(({ name }) => name);
     },
     async visit({ USERNAME: user = "", PASSWORD: secret = "" }) {
       const client = await mysql.createConnection({ host, port, user, password: secret });

@@ -8,6 +8,7 @@ import { writeSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { destination, pino } from "pino";
+import { ServiceError } from "../../../src/core/error.ts";
 import { openRootKey } from "../../../src/crypto/key-provider.ts";
 import type { EngineParts } from "../../../src/engine/parts.ts";
 import { openPostgres } from "../../../src/store/postgres.ts";
@@ -32,6 +33,7 @@ export interface LeaseJob {
 
 const job = JSON.parse(process.env.CAMPAIGN_JOB ?? "") as LeaseJob;
 let healed = false;
+const mostTries = 50;
 const say = (text: string) => writeSync(1, `${text}\n`);
 const points = killPoints(job.killAt, () => healed || job.whileHealing);
 killAtSockets(points);
@@ -102,19 +104,31 @@ process.exit(0); // stdin stays open
 
 type Lease = Awaited<ReturnType<typeof world.issue>>["Lease"];
 
+/** As callers do: a target may be slower than a call may take. */
+async function persistently<T>(call: () => Promise<T>): Promise<T> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await call();
+    } catch (error) {
+      if (!(error instanceof ServiceError) || tries >= mostTries) throw error;
+      await sleep(100);
+    }
+  }
+}
+
 async function issue(TtlSeconds: number): Promise<Lease> {
-  const { Lease } = await world.issue({ TtlSeconds });
+  const { Lease } = await persistently(() => world.issue({ TtlSeconds }));
   say(`issued ${Lease.User} ${Lease.ExpiresAt.getTime()}`);
   return Lease;
 }
 
 async function renew(LeaseId: string, TtlSeconds: number): Promise<void> {
-  const { Lease } = (await world.call("RenewLease", { LeaseId, TtlSeconds })) as { Lease: Lease };
+  const { Lease } = (await persistently(() => world.call("RenewLease", { LeaseId, TtlSeconds }))) as { Lease: Lease };
   say(`renewed ${Lease.User} ${Lease.ExpiresAt.getTime()}`);
 }
 
 async function revoke({ Id, User }: Lease): Promise<void> {
   say(`revoking ${User}`);
-  await world.call("RevokeLease", { LeaseId: Id });
+  await persistently(() => world.call("RevokeLease", { LeaseId: Id }));
   say(`revoked ${User}`);
 }

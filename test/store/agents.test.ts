@@ -43,7 +43,7 @@ forEachStore((name, open) => {
       const opened = await world.open(agent, job);
       assert.deepEqual(opened.body, { kind: "postgres", input: { password: "s3cret-in-a-message" } });
       assert.deepEqual([opened.step, opened.fence, opened.id], ["rotator.set", 9, job.id]);
-      const reply = await opened.writeReply({ status: "ok", result: { answer: { new: "s3cret" } } }, world.now());
+      const reply = await opened.writeReply({ status: "ok", result: { answer: { new: "s3cret" } } });
       assert.equal(await world.reply(agent, job.id, reply), "taken");
       assert.deepEqual(await asked, { answer: { new: "s3cret" } });
       assert.equal(await world.reply(agent, job.id, reply), "known");
@@ -72,7 +72,7 @@ forEachStore((name, open) => {
       const drain = async (which: "one" | "two", agent: typeof one) => {
         for (const job of await world.take(agent)) {
           const opened = await world.open(agent, job);
-          await world.reply(agent, job.id, await opened.writeReply({ status: "ok", result: which }, world.now()));
+          await world.reply(agent, job.id, await opened.writeReply({ status: "ok", result: which }));
           ran[which]++;
         }
       };
@@ -149,7 +149,7 @@ forEachStore((name, open) => {
       const opened = await world.open(agent, job);
       world.clock.aheadMs += 10_001;
       await asked;
-      assert.equal(await world.reply(agent, job.id, await opened.writeReply({ status: "ok", result: 1 }, world.now())), "late");
+      assert.equal(await world.reply(agent, job.id, await opened.writeReply({ status: "ok", result: 1 })), "late");
       assert.deepEqual(world.outcomes, ["silent"]);
     });
 
@@ -186,7 +186,7 @@ forEachStore((name, open) => {
       assert.deepEqual(await world.take(agent, 5, [job.id]), []);
       assert.deepEqual(await world.take(agent, 0), [job]);
       const opened = await world.open(agent, job);
-      await world.reply(agent, job.id, await opened.writeReply({ status: "ok", result: 5 }, world.now()));
+      await world.reply(agent, job.id, await opened.writeReply({ status: "ok", result: 5 }));
       assert.equal(await asked, 5);
     });
 
@@ -209,15 +209,15 @@ forEachStore((name, open) => {
         openRequest(message, { keys, keySet: world.keySet, audience: agent.arn, nowMs: world.now() });
       await forged(async (_id, message) => {
         const opened = await openedBy({ signing: thief.signing, sealing: agent.keys.sealing }, message);
-        return opened.writeReply(ok, world.now());
+        return opened.writeReply(ok);
       });
       const other = world.route().call(world.call());
       const otherJob = await world.next(agent);
       holding.push(otherJob.id);
       const otherOpened = await world.open(agent, otherJob);
-      await forged(async () => otherOpened.writeReply(ok, world.now()));
+      await forged(async () => otherOpened.writeReply(ok));
       await forged(async () => "not.a.reply");
-      await world.reply(agent, otherJob.id, await otherOpened.writeReply(ok, world.now()));
+      await world.reply(agent, otherJob.id, await otherOpened.writeReply(ok));
       assert.equal(await other, 1);
     });
 

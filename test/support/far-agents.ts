@@ -128,7 +128,7 @@ export async function agentWorld(sql: Sql) {
     async work(agent: StoredAgent, outcome: ReplyOutcome): Promise<OpenedRequest> {
       const job = await this.next(agent);
       const opened = await this.open(agent, job);
-      await this.reply(agent, job.id, await opened.writeReply(outcome, now()));
+      await this.reply(agent, job.id, await opened.writeReply(outcome));
       return opened;
     },
     call: (more: Partial<FarCall> = {}): FarCall => ({

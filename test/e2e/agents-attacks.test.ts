@@ -1,0 +1,224 @@
+// What a stranger, a thief of a token or a hostile agent may try at the server: each is refused, and on record.
+import assert from "node:assert/strict";
+import { after, describe, test } from "node:test";
+import { newFarKeys } from "../../src/crypto/message-keys.ts";
+import { askToEnrol, enrolAgent, newEnrolment } from "../support/agent-client.ts";
+import { native, nativeOk, newName } from "../support/aws.ts";
+import { startRekey } from "../support/rekey-server.ts";
+
+const server = await startRekey();
+after(() => server[Symbol.asyncDispose]());
+
+interface Recorded {
+  readonly action: string;
+  readonly outcome: string;
+  readonly principal: string;
+  readonly resource: string;
+  readonly parameters: Record<string, unknown>;
+}
+
+/** Records of an action since `from`, the newest first. */
+async function recorded(action: string, from: number): Promise<Recorded[]> {
+  const { records } = await nativeOk(server, "audit/search", { action, from: new Date(from).toISOString(), limit: 100 });
+  return records as Recorded[];
+}
+
+const code = ({ json }: { json: Record<string, unknown> | undefined }) => json?.code;
+
+describe("enrolment tokens", () => {
+  test("one is used once; asking again with the same keys, as after a lost answer, gives another token", async () => {
+    const from = Date.now();
+    const enrolment = await newEnrolment(server, "used-twice");
+    const keys = await newFarKeys();
+    const first = await askToEnrol(server, enrolment.secret, { keys });
+    const again = await askToEnrol(server, enrolment.secret, { keys });
+    assert.deepEqual([first.status, again.status], [200, 200]);
+    assert.notEqual(first.json?.message, again.json?.message);
+    const thief = await askToEnrol(server, enrolment.secret);
+    assert.deepEqual([thief.status, code(thief)], [409, "PreconditionNotMetException"]);
+    assert.match(String(thief.json?.detail), /used before; make another one: rekey agent enroll-token/);
+    const outcomes = (await recorded("rekey:EnrolAgent", from)).map(({ outcome }) => outcome);
+    assert.deepEqual(outcomes, ["PreconditionNotMetException", "ok", "ok"]);
+    const { agents } = await nativeOk(server, "agents/list", { network: "used-twice" });
+    assert.equal((agents as object[]).length, 1);
+  });
+
+  test("once its agent has polled, it is over for the same keys too", async () => {
+    const keys = await newFarKeys();
+    const enrolment = await newEnrolment(server, "polled");
+    const agent = await enrolAgent(server, "polled", { keys: await newFarKeys() });
+    await agent.poll();
+    assert.equal((await askToEnrol(server, enrolment.secret, { keys })).status, 200);
+    // `agent`'s own enrolment is spent: its keys do not open another's.
+    assert.equal(code(await askToEnrol(server, enrolment.secret, { keys: agent.keys })), "PreconditionNotMetException");
+  });
+
+  test("guessed and unknown ones are refused, as is any other token", async () => {
+    const from = Date.now();
+    const guessed = await askToEnrol(server, `dp.ae.${"A".repeat(40)}`);
+    assert.deepEqual([guessed.status, code(guessed)], [401, "UnrecognizedClientException"]);
+    const agent = await enrolAgent(server, "guessed");
+    assert.equal(code(await askToEnrol(server, agent.token)), "AccessDeniedException");
+    assert.equal(code(await askToEnrol(server, server.credentials.token)), "AccessDeniedException");
+    const outcomes = (await recorded("rekey:EnrolAgent", from)).map(({ outcome }) => outcome);
+    assert.deepEqual(outcomes, ["AccessDeniedException", "AccessDeniedException", "ok"]);
+  });
+
+  test("one is good for its network, and for nothing else", async () => {
+    const enrolment = await newEnrolment(server, "bound");
+    const calls: [string, object][] = [
+      ["agents/create-enrolment", { network: "bound" }],
+      ["agents/poll", { version: "1", kinds: [], most: 1, waitSeconds: 0 }],
+      ["agents/answer", { answers: [{ id: "x", reply: "y" }] }],
+      ["agents/list", {}],
+      ["me/get", {}],
+      ["secrets/list", {}],
+    ];
+    for (const [path, members] of calls)
+      assert.equal(code(await native(server, path, members, enrolment.secret)), "AccessDeniedException", path);
+    const answer = await askToEnrol(server, enrolment.secret, { name: "x" });
+    assert.equal(answer.status, 200);
+    const { agents } = await nativeOk(server, "agents/list", { network: "bound" });
+    assert.deepEqual(
+      (agents as { network: string }[]).map(({ network }) => network),
+      ["bound"],
+    );
+  });
+
+  test("keys that are none, or one for both uses, enrol nobody", async () => {
+    const { secret } = await newEnrolment(server, "keys");
+    const keys = await newFarKeys();
+    const same = await askToEnrol(server, secret, { keys: { signing: keys.signing, sealing: keys.signing } });
+    assert.deepEqual([same.status, code(same)], [400, "ValidationException"]);
+    const members = { name: "x", version: "1", kinds: [], keys: { signing: { kty: "oct", k: "AAAA" }, sealing: { kty: "RSA" } } };
+    assert.equal(code(await native(server, "agents/enrol", members, secret)), "ValidationException");
+    assert.equal((await askToEnrol(server, secret, { keys })).status, 200);
+  });
+
+  test("nobody makes one for a network that is not there, or without the right to", async () => {
+    const refused = await native(server, "agents/create-enrolment", { network: "nowhere" });
+    assert.deepEqual([refused.status, code(refused)], [404, "ResourceNotFoundException"]);
+    const short = await native(server, "agents/create-enrolment", { network: "bound", expiresInSeconds: 1 });
+    assert.equal(code(short), "ValidationException");
+  });
+});
+
+describe("an agent's token", () => {
+  test("is good for its own jobs, and for nothing else", async () => {
+    const from = Date.now();
+    const agent = await enrolAgent(server, "own");
+    const name = newName();
+    await nativeOk(server, "secrets/create", { name, secretString: "v" });
+    const calls: [string, object][] = [
+      ["agents/list", {}],
+      ["agents/revoke", { agentId: agent.id }],
+      ["agents/create-enrolment", { network: "own" }],
+      ["networks/list", {}],
+      ["secrets/get-value", { secretId: name }],
+      ["secrets/list", {}],
+      ["users/create", { userName: "x" }],
+      ["me/get", {}],
+      ["sts/get-caller-identity", {}],
+      ["audit/search", {}],
+    ];
+    for (const [path, members] of calls) {
+      const answer = await agent.ask(path, members);
+      assert.deepEqual([answer.status, code(answer)], [403, "AccessDeniedException"], `${path} ${answer.text}`);
+    }
+    assert.ok(
+      (await recorded("rekey:RevokeAgent", from)).some(
+        ({ outcome, principal }) => outcome === "AccessDeniedException" && principal === agent.arn,
+      ),
+    );
+    const v3 = await fetch(`${server.endpoint}/v3/me`, { headers: { authorization: `Bearer ${agent.token}` } });
+    assert.ok(v3.status === 401 || v3.status === 403, String(v3.status));
+    await agent.poll();
+  });
+
+  test("cannot be had by polling as another: who holds other tokens is no agent", async () => {
+    const members = { version: "1", kinds: [], most: 1, waitSeconds: 0 };
+    assert.equal(code(await native(server, "agents/poll", members)), "AccessDeniedException");
+    const agent = await enrolAgent(server, "another");
+    const named = await agent.rawPoll({ agentId: "somebody-else" });
+    assert.deepEqual([named.status, code(named)], [400, "ValidationException"]);
+  });
+
+  test("is refused from its revocation on, also for a poll that waits", async () => {
+    const agent = await enrolAgent(server, "revoked");
+    const waiting = agent.rawPoll({ waitSeconds: 30 });
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    const { movedJobs } = await nativeOk(server, "agents/revoke", { agentId: agent.id });
+    assert.equal(movedJobs, 0);
+    assert.deepEqual([(await waiting).status, code(await waiting)], [401, "UnrecognizedClientException"]);
+    assert.equal(code(await agent.rawPoll()), "UnrecognizedClientException");
+    const again = await native(server, "agents/revoke", { agentId: agent.id });
+    assert.deepEqual([again.status, code(again)], [404, "ResourceNotFoundException"]);
+  });
+});
+
+describe("polls and answers", () => {
+  test("a flood of polls that find nothing is refused, on record, and each poll of an agent ends the one before", async () => {
+    const from = Date.now();
+    const agent = await enrolAgent(server, "flood");
+    const waiting = agent.rawPoll({ waitSeconds: 40 });
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    const polls = await Promise.all(
+      Array.from({ length: 60 }, () => agent.rawPoll({ waitSeconds: 20 })).map(
+        async (poll) => (await Promise.race([poll, pause(3_000)]))?.status,
+      ),
+    );
+    assert.equal((await waiting).status, 200);
+    assert.ok(polls.includes(429), String(polls));
+    assert.ok(polls.filter((status) => status === undefined).length <= 1, "one waits at most");
+    const outcomes = (await recorded("rekey:PollAgentJobs", from)).map(({ outcome }) => outcome);
+    assert.ok(outcomes.includes("ThrottlingException") && !outcomes.includes("ok"), "empty polls leave no record");
+  });
+
+  test("answers to jobs that are not one's own are refused and on record, each by itself", async () => {
+    const from = Date.now();
+    const agent = await enrolAgent(server, "strange");
+    assert.deepEqual(
+      await agent.answer([
+        { id: "never-was", reply: "x" },
+        { id: "nor-this", refused: "too-old" },
+      ]),
+      {
+        "never-was": "refused",
+        "nor-this": "refused",
+      },
+    );
+    const denied = (await recorded("rekey:AnswerAgentJobs", from)).filter(({ outcome }) => outcome === "AccessDeniedException");
+    assert.deepEqual(denied.map(({ parameters }) => parameters.Job).sort(), ["never-was", "nor-this"]);
+    assert.ok(denied.every(({ principal }) => principal === agent.arn));
+  });
+
+  test("what is larger, longer or of another shape than allowed is refused, and on record without its values", async () => {
+    const from = Date.now();
+    const agent = await enrolAgent(server, "shapes");
+    const refused: [string, object][] = [
+      ["agents/answer", { answers: [] }],
+      ["agents/answer", { answers: [{ id: "a" }] }],
+      ["agents/answer", { answers: [{ id: "a", reply: "b", refused: "c" }] }],
+      ["agents/answer", { answers: [{ id: "a", refused: "Not A Reason\u001b[2J" }] }],
+      ["agents/answer", { answers: Array.from({ length: 65 }, (_, index) => ({ id: `a${index}`, reply: "marked-reply" })) }],
+      ["agents/answer", { answers: [{ id: "a", reply: "marked-reply".repeat(25_000) }] }],
+      ["agents/poll", { version: "1", kinds: ["postgres %"], most: 1, waitSeconds: 0 }],
+      ["agents/poll", { version: "1\u001b[2J", kinds: [], most: 1, waitSeconds: 0 }],
+      ["agents/poll", { version: "1", kinds: [], most: 65, waitSeconds: 0 }],
+      ["agents/poll", { version: "1", kinds: [], most: 1, waitSeconds: 51 }],
+      ["agents/poll", { version: "1", kinds: [], most: 1, waitSeconds: 0, holding: Array.from({ length: 257 }, String) }],
+    ];
+    for (const [path, members] of refused) {
+      const answer = await agent.ask(path, members);
+      assert.deepEqual([answer.status, code(answer)], [400, "ValidationException"], `${path} ${answer.text.slice(0, 200)}`);
+      assert.ok(!answer.text.includes("marked-reply"));
+    }
+    const huge = await agent.ask("agents/answer", { answers: [{ id: "a", reply: "x".repeat(1_100_000) }] });
+    assert.deepEqual([huge.status, code(huge)], [413, "RequestEntityTooLarge"]);
+    const records = [...(await recorded("rekey:AnswerAgentJobs", from)), ...(await recorded("rekey:PollAgentJobs", from))];
+    assert.equal(records.filter(({ outcome }) => outcome === "ValidationException").length, refused.length);
+    assert.ok(!JSON.stringify(records).includes("marked-reply"));
+  });
+});
+
+const pause = (ms: number) => new Promise<undefined>((resolve) => setTimeout(resolve, ms));

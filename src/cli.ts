@@ -7,7 +7,7 @@ import { makeProgram } from "./program.ts";
 const program = makeProgram();
 
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-  if (program.args[0] === "server") return; // its work is not what it prints
+  if (["server", "agent"].includes(program.args[0] ?? "")) return; // its work is not what it prints
   if (error.code === "EPIPE") process.exit(0); // whoever read our output has seen enough
   process.stderr.write(`rekey: the output cannot be written (${error.code}); what was asked is done\n`);
   process.exit(1);
@@ -16,7 +16,7 @@ process.stderr.on("error", () => undefined); // nobody is left to be told
 hideSecrets();
 
 try {
-  refuseUnknown(process.argv.slice(2));
+  await refuseUnknown(process.argv.slice(2));
   await program.parseAsync();
 } catch (error) {
   process.exitCode = report(error);
@@ -24,7 +24,7 @@ try {
 
 /** Other users see the arguments of every process: what could be a secret in ours is shown to them as `***`. */
 function hideSecrets(): void {
-  const secret = /^--(token|database-url)(=|$)/;
+  const secret = /^--(token|database-url|enroll)(=|$)/;
   const args = process.argv.slice(2);
   const assigns = args[0] === "secrets" && args[1] === "set";
   if (!assigns && !args.some((arg) => secret.test(arg))) return;
@@ -46,12 +46,12 @@ function report(error: unknown): number {
 }
 
 /** With `--help` behind it, commander would show the help of all commands for one that does not exist. */
-function refuseUnknown(args: readonly string[]): void {
+async function refuseUnknown(args: readonly string[]): Promise<void> {
   let within = program;
   for (const [index, name] of args.entries()) {
     if (within.commands.length === 0 || name.startsWith("-")) return;
     const found = within.commands.find((command) => command.name() === name);
-    if (!found) program.parse(args.slice(0, index + 1), { from: "user" });
+    if (!found) await program.parseAsync(args.slice(0, index + 1), { from: "user" });
     else within = found;
   }
 }

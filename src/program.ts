@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { Command } from "commander";
 import { addAccessKeyCommands } from "./commands/access-key.ts";
 import { addActivityCommands } from "./commands/activity.ts";
+import { addAgentCommands } from "./commands/agent.ts";
 import { addAuditCommands } from "./commands/audit.ts";
 import { addAwsCommands } from "./commands/aws.ts";
 import { addBackupCommands } from "./commands/backup.ts";
@@ -67,6 +68,7 @@ Exit codes: 0 done, 1 refused or failed, 2 wrongly called, 3 nobody answered.`,
   program.commandsGroup("Server and store:");
   addServerCommand(program);
   addInitCommand(program);
+  addAgentCommands(program);
   addMigrateCommand(program);
   addBackupCommands(program);
   addDoctorCommand(program);

@@ -6,7 +6,7 @@ export interface Setting<T> {
   /** A letter for short: `p` of `-p`. */
   readonly short?: string;
   readonly about: string;
-  readonly parts: readonly ("server" | "store" | "client" | "config")[];
+  readonly parts: readonly ("server" | "store" | "client" | "config" | "agent")[];
   /** What it may be, in words that follow "must be". */
   readonly range: string;
   /** Undefined: not allowed. */
@@ -45,6 +45,14 @@ export const path = <G extends Given>(placeholder: string, given: G) =>
 
 export const text = <G extends Given & { range: string }>(placeholder: string, allowed: (text: string) => boolean, given: G) =>
   make<string, G>(given, { placeholder, range: given.range, parse: (value) => (allowed(value) ? value : undefined) });
+
+/** One or more texts: the flag is repeated; in the environment, commas or blanks stand between them. */
+export const list = <G extends Given & { range: string }>(placeholder: string, given: G) =>
+  make<readonly string[], G>(given, {
+    placeholder: `${placeholder}...`,
+    range: given.range,
+    parse: (value) => value.split(/[\s,]+/).filter((one) => one !== ""),
+  });
 
 export const count = <G extends Given>(placeholder: string, min: number, max: number, given: G) =>
   make<number, G>(given, {

@@ -15,6 +15,8 @@ import { openRootKey } from "./crypto/key-provider.ts";
 import { type KeyRing, openKeyRing } from "./crypto/key-ring.ts";
 import { SealedCache } from "./crypto/sealed-cache.ts";
 import { type EngineParts, engineDefaults } from "./engine/parts.ts";
+import { createTargets } from "./far-routes.ts";
+import { createAgentRoute } from "./functions/agent-route.ts";
 import { builtinFunction, kindOfEngine } from "./functions/builtin.ts";
 import type { Api } from "./http/dispatch.ts";
 import { checkAccount, isInitialised } from "./initialise.ts";
@@ -27,6 +29,7 @@ import { AgentDesk } from "./store/agent-desk.ts";
 import type { AuditLog } from "./store/audit.ts";
 import { Hints } from "./store/hints.ts";
 import { createIdentityVersion } from "./store/identity-version.ts";
+import { installationId } from "./store/installation.ts";
 import { ringKeyStore } from "./store/keys.ts";
 import type { LastReads } from "./store/last-reads.ts";
 import { migrate, pendingMigrations } from "./store/migrate.ts";
@@ -34,8 +37,6 @@ import { SecretCache } from "./store/secret-cache.ts";
 import type { Sql } from "./store/sql.ts";
 import { changeCounter } from "./store/sqlite.ts";
 import { claimWriter, type WriterClaim } from "./store/writer-claim.ts";
-import { findRotator } from "./targets/index.ts";
-import { findLeaseTarget } from "./targets/lease-targets.ts";
 
 const maxDataKeys = 20_000;
 
@@ -99,6 +100,18 @@ export function createServices(
   const { sql, keys, envelope, audit, log, reads, functions, sessionTokens, wakeEngine } = parts;
   const digestKey: KeyObject = keys.deriveKey("value digest");
   const hints = new Hints();
+  const agents = new AgentDesk(sql, hints);
+  const signingKeys = createSigningKeys({ sql, envelope, now: Date.now });
+  const toAgents = {
+    sql,
+    hints,
+    audit,
+    region: config.region,
+    now: Date.now,
+    signingKey: signingKeys.current,
+    issuer: () => installationId(sql),
+    count: agents.countJob,
+  };
   return {
     sql,
     envelope,
@@ -107,16 +120,16 @@ export function createServices(
     log,
     secrets: new SecretCache(sql, changeCounter(sql)),
     sessionTokens,
-    signingKeys: createSigningKeys({ sql, envelope, now: Date.now }),
+    signingKeys,
     account: config.account,
     region: config.region,
     functions,
-    findLeaseTarget,
+    ...createTargets(sql, { agents: (network) => createAgentRoute(toAgents, network) }),
     extendedSchedules: config.extendedSchedules ?? false,
     readBarrierMs: config.readBarrierMs,
     digest: (value, context) => createHmac("sha256", digestKey).update(`${context}\n`).update(value).digest(),
     now: Date.now,
-    agents: new AgentDesk(sql, hints),
+    agents,
     hints,
     reschedule: (secret, fromMs) => planRotation(secret, fromMs, Math.random()),
     wakeEngine,
@@ -136,10 +149,10 @@ export function engineParts(config: Config, { services, authorize }: Api, functi
     elapsed: () => performance.now(),
     random: Math.random,
     generatePassword: (asked) => generatePassword(rotationPasswordOptions(asked), randomInt),
-    findRotator,
     findFunction: async (arn) => builtinFunction(arn) ?? functions.declared(arn),
     kindOfEngine,
     findInvoked: functions.invoked,
+    lookAtFunctionCode: functions.lookAtCode,
     ...createRotationRights(services, authorize),
     settings: {
       ...engineDefaults,

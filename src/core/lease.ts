@@ -29,6 +29,8 @@ export interface Lease {
   /** Of the user at the target. */
   readonly name: string;
   readonly handle?: string | undefined;
+  /** Where its target was when it was asked for; absent: reached from here. */
+  readonly network?: string | undefined;
   readonly target: string;
   /** ARN of who asked. */
   readonly principal: string;

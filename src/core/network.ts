@@ -17,3 +17,8 @@ export const networkNamePattern = /^[a-z0-9][a-z0-9-]{0,63}$/;
 export function keyIn(network: string | undefined, key: string): string {
   return network === undefined ? key : `${network}+${key}`;
 }
+
+/** The same key in another network. */
+export function keyMoved(key: string, from: string | undefined, to: string | undefined): string {
+  return keyIn(to, from === undefined ? key : key.slice(from.length + 1));
+}

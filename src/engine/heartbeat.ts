@@ -15,6 +15,7 @@ import type { Rotator, Strategy } from "../targets/target.ts";
 import { targetOf } from "./caps.ts";
 import { callDeadline } from "./clock.ts";
 import { suitable } from "./job-target.ts";
+import { rotatorFor } from "./network.ts";
 import { pauseOwned } from "./owned-secrets.ts";
 import type { EngineParts, RotatorFunction } from "./parts.ts";
 import { readSuperuser } from "./superuser.ts";
@@ -115,7 +116,7 @@ async function openTried(parts: EngineParts, secretId: string): Promise<Tried | 
   if (!secret || !version?.kind || deletedAt !== undefined || !rotationFunctionArn) return undefined;
   if (!(await isConfigured(parts, secret))) return undefined;
   const found = await usableFunction(parts, secret, rotationFunctionArn);
-  const rotator = found && (await parts.findRotator(found.kind, found.declaration));
+  const rotator = found && (await rotatorFor(parts, found, secret));
   if (!found || !rotator || found.strategy === "generator") return undefined;
   try {
     const value = await credentialOf(parts, secret, version, "the current value");

@@ -65,7 +65,7 @@ export class HeldJob {
       this.#until = until;
     }
     const deadlineAt = callDeadline(Math.min(settings.callMs, this.#until - marginMs - now()));
-    return { rotationId: this.job.id, deadlineAt, generatePassword };
+    return { rotationId: this.job.id, fence: this.#claim.fence, deadlineAt, generatePassword };
   }
 
   /** Whoever asked must still be there. @throws ServiceError AccessDeniedException */

@@ -46,7 +46,8 @@ export class HeldLease {
       if (!(await renewLeaseClaim(sql, this.#claim, until))) throw new Superseded();
       this.#until = until;
     }
-    return { deadlineAt: callDeadline(Math.min(callMs, this.#until - marginMs - now())), generatePassword };
+    const deadlineAt = callDeadline(Math.min(callMs, this.#until - marginMs - now()));
+    return { subject: this.lease.id, fence: this.#claim.fence, deadlineAt, generatePassword };
   }
 
   /** It is at the target: its value is kept until somebody takes it, for a while. */

@@ -38,7 +38,7 @@ export class HeldRetirement {
       this.#until = until;
     }
     const deadlineAt = callDeadline(Math.min(settings.callMs, this.#until - marginMs - now()));
-    return { rotationId: this.rotation.id, deadlineAt, generatePassword };
+    return { rotationId: this.rotation.id, fence: this.#claim.fence, deadlineAt, generatePassword };
   }
 
   /** Keeps everything else away from the account until something is recorded. False while it is in other hands. */

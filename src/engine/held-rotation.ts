@@ -79,7 +79,9 @@ export class HeldRotation {
     const shape = this.#secret?.rotationPolicy?.password;
     return {
       rotationId: this.rotation.id,
+      fence: this.#claim.fence,
       deadlineAt,
+      password: shape,
       generatePassword: (options) => generatePassword(shapedPassword(shape, options)),
     };
   }
@@ -93,11 +95,12 @@ export class HeldRotation {
 
   /**
    * Until the last call of a process that died must have ended. Only a store's own process takes claims back before they end,
-   * when it starts; others come when they have ended, which is after the calls made under them.
+   * when it starts; others come when they have ended, which is after the calls made under them. `outliveMs`: so much later than
+   * its deadline such a call may end.
    */
-  async outwaitDead(): Promise<void> {
+  async outwaitDead(outliveMs = 0): Promise<void> {
     const { elapsed, now, settings } = this.parts;
-    const leftMs = settings.ownsStore && elapsed ? Math.ceil(settings.callMs - elapsed()) : 0;
+    const leftMs = Math.max(0, settings.ownsStore && elapsed ? Math.ceil(settings.callMs - elapsed()) : 0) + outliveMs;
     if (leftMs <= 0) return;
     await this.holdUntil(now() + leftMs);
     await sleep(leftMs + 1);

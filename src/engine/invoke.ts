@@ -9,6 +9,7 @@ import { holdAccount } from "../store/rotation-claims.ts";
 import { setRotationToken } from "../store/rotation-tokens.ts";
 import type { Finding } from "../targets/target.ts";
 import { type HeldRotation, Superseded } from "./held-rotation.ts";
+import { rotatorFor } from "./network.ts";
 import { AccountTaken } from "./pending.ts";
 import { labelledCredential, openVersion, sealVersion } from "./values.ts";
 
@@ -90,7 +91,7 @@ async function accountBehind({ parts }: HeldRotation, secret: Secret): Promise<s
     throw error;
   });
   const kind = typeof value?.engine === "string" ? parts.kindOfEngine(value.engine) : undefined;
-  const rotator = kind === undefined ? undefined : await parts.findRotator(kind);
+  const rotator = kind === undefined ? undefined : await rotatorFor(parts, { kind }, secret);
   const credential = rotator?.credential.safeParse(value).data;
   const strategy = rotator?.strategies.find((one) => one === "alternating-users") ?? rotator?.strategies[0];
   return credential && strategy && rotator?.account(credential, strategy);

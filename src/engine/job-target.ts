@@ -5,6 +5,7 @@ import type { AnyCredential } from "../targets/index.ts";
 import type { Rotator, Strategy } from "../targets/target.ts";
 import { type Caps, targetOf } from "./caps.ts";
 import { type HeldJob, JobPostponed, JobRefused } from "./held-job.ts";
+import { rotatorFor } from "./network.ts";
 import { hasRotated } from "./own-account.ts";
 import { readSuperuser } from "./superuser.ts";
 import { credentialOf } from "./values.ts";
@@ -33,7 +34,7 @@ export async function findTarget(held: HeldJob, secret: Secret): Promise<JobTarg
   const found = await held.parts.findFunction(functionArn);
   const refusal = await found?.refusal?.(secret);
   if (refusal) throw new JobRefused(refusal.message);
-  const rotator = found && (await held.parts.findRotator(found.kind, found.declaration));
+  const rotator = found && (await rotatorFor(held.parts, found, secret));
   if (!found || !rotator) {
     throw new JobRefused(`${functionArn} is not built in: Rekey cannot log in at its target by itself`);
   }

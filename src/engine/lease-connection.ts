@@ -11,8 +11,8 @@ export interface LeaseConnection {
 }
 
 /** The kind of target that a lease is at. @throws RotatorError `invalid` */
-export async function targetOfKind(parts: EngineParts, type: string): Promise<LeaseTarget> {
-  const found = await parts.findLeaseTarget(type);
+export async function targetOfKind(parts: EngineParts, type: string, network?: string): Promise<LeaseTarget> {
+  const found = await parts.findLeaseTarget(type, network);
   if (!found) throw new RotatorError("invalid", `this version of Rekey cannot lease from ${type}`);
   return found;
 }
@@ -29,9 +29,10 @@ export function settingsOf(target: LeaseTarget, settings: string): unknown {
  * still leads there, and as it was when the lease was asked for. @throws RotatorError `invalid` when there is none.
  */
 export async function connectionsTo(parts: EngineParts, target: LeaseTarget, lease: Lease): Promise<LeaseConnection[]> {
-  const newest = await newestVersionTo(parts.sql, lease.integrationId, lease.target);
-  const born = newest?.id === lease.integrationVersion ? undefined : await findVersion(parts.sql, lease.integrationVersion);
-  const versions = [newest, born].filter((version) => version !== undefined);
+  const born = await findVersion(parts.sql, lease.integrationVersion);
+  // By the integration's own target: the lease may be in a network of its dynamic secret's.
+  const newest = await newestVersionTo(parts.sql, lease.integrationId, born?.target ?? lease.target);
+  const versions = [newest, newest?.id === born?.id ? undefined : born].filter((version) => version !== undefined);
   if (versions.length === 0) throw new RotatorError("invalid", "the integration that the lease came from is not known any more");
   return Promise.all(versions.map(async (version) => ({ version, connection: await openVersion(parts, target, version) })));
 }

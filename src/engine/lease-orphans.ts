@@ -1,10 +1,11 @@
 import { RotatorError } from "../core/error.ts";
 import { installationId } from "../store/installation.ts";
-import { loadIntegration, newestVersion } from "../store/integrations.ts";
+import { type Integration, type IntegrationVersion, loadIntegration, newestVersion } from "../store/integrations.ts";
 import {
   anyOrphanLookDue,
   anySettings,
   hastenOrphanLook,
+  placesOfLeases,
   planOrphanLook,
   queueOrphans,
   takeOrphanLooks,
@@ -63,20 +64,27 @@ export class LeaseOrphans {
   }
 
   async #look(integrationId: string): Promise<void> {
-    const { sql, now, generatePassword } = this.#parts;
-    const { caps, breakers } = this.#limits;
+    const { sql } = this.#parts;
     const integration = await loadIntegration(sql, integrationId);
-    const version = integration && (await newestVersion(sql, integration));
-    if (!integration || !version || integration.deletedAt !== undefined) return;
+    const newest = integration && (await newestVersion(sql, integration));
+    if (!integration || !newest || integration.deletedAt !== undefined) return;
     const kind = await targetOfKind(this.#parts, integration.type);
     if (!kind.list) return planOrphanLook(sql, integrationId, undefined);
+    for (const version of await placesOfLeases(sql, newest)) await this.#lookAt(integration, version);
+  }
+
+  async #lookAt(integration: Integration, version: IntegrationVersion): Promise<void> {
+    const { sql, now, generatePassword } = this.#parts;
+    const { caps, breakers } = this.#limits;
+    const integrationId = integration.id;
+    const kind = await targetOfKind(this.#parts, integration.type, version.network);
     const away = breakers.silence(version.target);
     if (away) return planOrphanLook(sql, integrationId, away.untilMs + busyPauseMs);
     if (!caps.enter(version.target)) return planOrphanLook(sql, integrationId, now() + busyPauseMs);
     try {
       const connection = await openVersion(this.#parts, kind, version);
       const installation = await installationId(sql);
-      const users = await kind.list(connection, installation, { deadlineAt: callDeadline(listMs), generatePassword });
+      const users = await kind.list?.(connection, installation, { deadlineAt: callDeadline(listMs), generatePassword });
       await noteOutcome(this.#parts, breakers, { target: version.target, outcome: "ok" });
       const settings = await anySettings(sql, integrationId);
       const { queued, byHand, young } = await queueOrphans(

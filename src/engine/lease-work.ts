@@ -83,7 +83,7 @@ interface Prepared {
 }
 
 async function prepare({ parts, lease }: HeldLease): Promise<Prepared> {
-  const target = await targetOfKind(parts, lease.type);
+  const target = await targetOfKind(parts, lease.type, lease.network);
   const settings = settingsOf(target, lease.settings);
   const ways = await connectionsTo(parts, target, lease);
   const mark = { installation: await installationId(parts.sql), leaseId: lease.id, secretName: lease.dynamicSecret };

@@ -5,6 +5,7 @@ import type { RotationPrincipal } from "../core/rotation-principal.ts";
 import type { Secret } from "../core/secret.ts";
 import type { Envelope } from "../crypto/envelope.ts";
 import type { KeyRing } from "../crypto/key-ring.ts";
+import type { CodeClaim } from "../store/function-code.ts";
 import type { Hints } from "../store/hints.ts";
 import type { Sql } from "../store/sql.ts";
 import type { AnyCredential } from "../targets/index.ts";
@@ -42,13 +43,16 @@ export interface EngineParts {
   /** In [0, 1). */
   random(): number;
   readonly generatePassword: RotatorTools["generatePassword"];
-  findLeaseTarget(kind: string): Promise<LeaseTarget | undefined>;
-  findRotator(kind: string, declaration?: unknown): Promise<Rotator<AnyCredential> | undefined>;
+  /** `network`: where its target is, when not here. */
+  findLeaseTarget(kind: string, network?: string): Promise<LeaseTarget | undefined>;
+  findRotator(kind: string, declaration?: unknown, network?: string): Promise<Rotator<AnyCredential> | undefined>;
   findFunction(functionArn: string): Promise<RotatorFunction | undefined>;
   /** The kind of rotator for a secret's key `engine`; `undefined` when there is none. */
   kindOfEngine(engine: string): string | undefined;
   /** A function that does not run one of our rotators but answers AWS's rotation events. */
   findInvoked(functionArn: string): Promise<InvokedFunction | undefined>;
+  /** Looks at the code that a function at AWS runs, and records what came of it; absent: no such functions. */
+  lookAtFunctionCode?(claim: CodeClaim): Promise<void>;
   /** Whether the principal that configured a rotation is still there; the refusal if not. */
   mayRun(configured: RotationPrincipal): Promise<ServiceError | undefined>;
   /** Whether it may read a secret's value as things stand now, the secret's key included; the refusal if not. */

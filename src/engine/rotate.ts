@@ -162,7 +162,7 @@ async function putInForce(
   { doubtful, barrier }: { doubtful: boolean; barrier: boolean },
 ): Promise<void> {
   // Not only when just taken over: whoever took over may have failed before it had waited.
-  if (doubtful && turn.rotator.outwaited) await held.outwaitDead();
+  if (doubtful && turn.rotator.outwaited) await held.outwaitDead(turn.rotator.callsOutliveMs);
   const { decision, former }: Probed = doubtful ? await probe(held, turn, pending) : { decision: "set" };
   if (held.rotation.step !== "setSecret" && decision === "proceed") return;
   if (decision !== "proceed") await setSecret(held, turn, pending, { decision, barrier, former });

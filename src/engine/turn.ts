@@ -7,6 +7,7 @@ import type { AnyCredential } from "../targets/index.ts";
 import type { Access, Rotator } from "../targets/target.ts";
 import type { HeldRotation } from "./held-rotation.ts";
 import { suitable } from "./job-target.ts";
+import { rotatorFor } from "./network.ts";
 import { hasRotated } from "./own-account.ts";
 import type { EngineParts } from "./parts.ts";
 import { readSuperuser } from "./superuser.ts";
@@ -60,7 +61,7 @@ export async function findFunctionRotator(
   const found = await parts.findFunction(functionArn);
   const refusal = await found?.refusal?.(secret);
   if (refusal) throw new RotatorError("denied", refusal.message, { cause: refusal });
-  const rotator = found && (await parts.findRotator(found.kind, found.declaration));
+  const rotator = found && (await rotatorFor(parts, found, secret));
   if (!found || !rotator?.strategies.includes(found.strategy)) {
     throw new RotatorError("invalid", `${functionArn} names no function that can be run here`);
   }

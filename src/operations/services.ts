@@ -15,7 +15,9 @@ import type { SealedEnvironment } from "../store/functions.ts";
 import type { Hints } from "../store/hints.ts";
 import type { SecretCache } from "../store/secret-cache.ts";
 import type { Sql } from "../store/sql.ts";
+import type { AnyCredential } from "../targets/index.ts";
 import type { LeaseTarget } from "../targets/lease-target.ts";
+import type { Rotator } from "../targets/target.ts";
 
 /** The functions that RotationLambdaARN may name. */
 export interface FunctionDirectory {
@@ -59,7 +61,9 @@ export interface Services {
   readonly region: string;
   readonly functions: FunctionDirectory;
   /** `undefined` for a kind that Rekey cannot lease from. */
-  findLeaseTarget(kind: string): Promise<LeaseTarget | undefined>;
+  findLeaseTarget(kind: string, network?: string): Promise<LeaseTarget | undefined>;
+  /** `undefined` for a kind that Rekey does not know. `network`: where its target is, when not here. */
+  findRotator(kind: string, declaration?: unknown, network?: string): Promise<Rotator<AnyCredential> | undefined>;
   readonly extendedSchedules: boolean;
   /** Longest that a read of AWSCURRENT waits while its password is being switched at the target. */
   readonly readBarrierMs: number;

@@ -11,6 +11,8 @@ export interface DynamicSecret {
   readonly config: string;
   readonly name: string;
   readonly integrationId: string;
+  /** Where its leases are made; absent: where the integration's target is. */
+  readonly network?: string | undefined;
   /** As its target kind has them: JSON. */
   readonly settings: string;
   readonly defaultTtlSeconds: number;
@@ -33,6 +35,7 @@ interface DynamicSecretRow {
   config: string;
   name: string;
   integration_id: string;
+  network: string | null;
   settings: string;
   default_ttl_seconds: number;
   max_ttl_seconds: number;
@@ -48,8 +51,8 @@ interface DynamicSecretRow {
 export async function insertDynamicSecret(tx: Sql, added: DynamicSecret): Promise<boolean> {
   const rows = await tx.query(
     `insert into dynamic_secrets (id, config_id, project, config, name, integration_id, settings, default_ttl_seconds,
-       max_ttl_seconds, max_leases, max_leases_per_principal, share_seconds, created_at, updated_at)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) on conflict do nothing returning id`,
+       max_ttl_seconds, max_leases, max_leases_per_principal, share_seconds, created_at, updated_at, network)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) on conflict do nothing returning id`,
     [
       added.id,
       added.configId,
@@ -65,6 +68,7 @@ export async function insertDynamicSecret(tx: Sql, added: DynamicSecret): Promis
       added.shareSeconds,
       added.createdAt,
       added.updatedAt,
+      added.network ?? null,
     ],
   );
   return rows.length > 0;
@@ -123,7 +127,8 @@ export async function rotatedSecretsWith(sql: Sql, integrationId: string): Promi
 export async function saveDynamicSecret(tx: Sql, after: DynamicSecret): Promise<void> {
   await tx.query(
     `update dynamic_secrets set integration_id = $2, settings = $3, default_ttl_seconds = $4, max_ttl_seconds = $5,
-       max_leases = $6, max_leases_per_principal = $7, share_seconds = $8, updated_at = $9 where id = $1`,
+       max_leases = $6, max_leases_per_principal = $7, share_seconds = $8, updated_at = $9,
+       network = $10 where id = $1`,
     [
       after.id,
       after.integrationId,
@@ -134,6 +139,7 @@ export async function saveDynamicSecret(tx: Sql, after: DynamicSecret): Promise<
       after.maxLeasesPerPrincipal,
       after.shareSeconds,
       after.updatedAt,
+      after.network ?? null,
     ],
   );
 }
@@ -155,6 +161,7 @@ function toDynamicSecret(row: DynamicSecretRow): DynamicSecret {
     config: row.config,
     name: row.name,
     integrationId: row.integration_id,
+    network: row.network ?? undefined,
     settings: row.settings,
     defaultTtlSeconds: row.default_ttl_seconds,
     maxTtlSeconds: row.max_ttl_seconds,

@@ -27,6 +27,8 @@ export interface IntegrationVersion {
   readonly number: number;
   /** Members that are not secret: JSON. */
   readonly settings: string;
+  /** Where its target is; absent: reached from here. */
+  readonly network?: string | undefined;
   readonly target: string;
   /** JSON of the members that are secret. */
   readonly sealed: Uint8Array;
@@ -55,6 +57,7 @@ interface VersionRow {
   integration_id: string;
   number: number;
   settings: string;
+  network: string | null;
   target: string;
   sealed: Uint8Array;
   wrapped_data_key: Uint8Array;
@@ -88,8 +91,8 @@ export async function insertIntegration(tx: Sql, added: Integration, version: In
 
 export async function insertIntegrationVersion(tx: Sql, version: IntegrationVersion, at: number): Promise<void> {
   await tx.query(
-    `insert into integration_versions (id, integration_id, number, settings, target, sealed, wrapped_data_key, key_id, key_version, created_at)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+    `insert into integration_versions (id, integration_id, number, settings, target, sealed, wrapped_data_key, key_id, key_version, created_at, network)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
     [
       version.id,
       version.integrationId,
@@ -101,6 +104,7 @@ export async function insertIntegrationVersion(tx: Sql, version: IntegrationVers
       version.keyId,
       version.keyVersion,
       at,
+      version.network ?? null,
     ],
   );
 }
@@ -223,6 +227,7 @@ function toVersion(row: VersionRow): IntegrationVersion {
     integrationId: row.integration_id,
     number: row.number,
     settings: row.settings,
+    network: row.network ?? undefined,
     target: row.target,
     sealed: row.sealed,
     wrappedDataKey: row.wrapped_data_key,

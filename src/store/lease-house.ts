@@ -37,6 +37,7 @@ export async function removeOldVersions(tx: Sql, changedBefore: number, limit: n
        select v.id from integration_versions v join integrations i on i.id = v.integration_id
        where v.number < i.version and i.updated_at < $1
          and not exists (select 1 from leases l where l.integration_id = v.integration_id and l.target = v.target and l.state <> 'ended')
+         and not exists (select 1 from leases l where l.integration_version = v.id and l.network is not null and l.state <> 'ended')
        limit $2)`,
     [changedBefore, limit],
   );

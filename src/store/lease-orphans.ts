@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { keyMoved } from "../core/network.ts";
 import type { Place } from "../core/rekey-arn.ts";
 import type { Integration, IntegrationVersion } from "./integrations.ts";
 import { noteLease } from "./lease-events.ts";
@@ -59,6 +60,19 @@ export async function anySettings(sql: Sql, integrationId: string): Promise<stri
     [integrationId],
   );
   return row?.settings;
+}
+
+/** Where an integration's leases are made: in its own network, and in those that its dynamic secrets name. */
+export async function placesOfLeases(sql: Sql, version: IntegrationVersion): Promise<IntegrationVersion[]> {
+  const rows = await sql.query<{ network: string }>(
+    "select distinct network from dynamic_secrets where integration_id = $1 and network is not null limit 100",
+    [version.integrationId],
+  );
+  const others = rows.map(({ network }) => network).filter((network) => network !== version.network);
+  return [
+    version,
+    ...others.map((network) => ({ ...version, network, target: keyMoved(version.target, version.network, network) })),
+  ];
 }
 
 export interface Marked {
@@ -122,8 +136,8 @@ async function queueOne(
       )
     : await tx.query<LeaseRow>(
         `insert into leases (id, dynamic_secret_id, dynamic_secret, project, config, type, integration_id, integration_version, settings,
-           name, handle, target, principal, state, reason, created_at, expires_at, max_expires_at, shares, due_at, fence, attempt)
-         values ($1, '-', '-', '-', '-', $2, $3, $4, $5, $6, $7, $8, '-', 'revoking', 'orphan', $9, $9, $9, 0, $9, 1, 0)
+           name, handle, target, principal, state, reason, created_at, expires_at, max_expires_at, shares, due_at, fence, attempt, network)
+         values ($1, '-', '-', '-', '-', $2, $3, $4, $5, $6, $7, $8, '-', 'revoking', 'orphan', $9, $9, $9, 0, $9, 1, 0, $10)
          returning ${leaseColumns}`,
         [
           randomUUID(),
@@ -135,6 +149,7 @@ async function queueOne(
           user.handle ?? null,
           version.target,
           nowMs,
+          version.network ?? null,
         ],
       );
   if (!row) return undefined;

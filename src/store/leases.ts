@@ -14,6 +14,7 @@ export interface LeaseRow {
   settings: string;
   name: string;
   handle: string | null;
+  network: string | null;
   target: string;
   principal: string;
   workload: string | null;
@@ -38,7 +39,7 @@ export interface LeaseRow {
 
 /** All of a lease but its value. */
 export const leaseColumns = `id, dynamic_secret_id, dynamic_secret, project, config, type, integration_id, integration_version,
-  settings, name, handle, target, principal, workload, state, reason, created_at, expires_at, max_expires_at, renew_to, answered_at,
+  settings, name, handle, network, target, principal, workload, state, reason, created_at, expires_at, max_expires_at, renew_to, answered_at,
   shares, share_until, due_at, claim_until, fence, attempt, outcome, error, last_try_at, ended_at`;
 
 /** Clocks of nodes may differ so much: what is asked for now is due at once for all of them. */
@@ -60,6 +61,7 @@ export type NewLease = Pick<
   | "integrationVersion"
   | "settings"
   | "name"
+  | "network"
   | "target"
   | "principal"
   | "workload"
@@ -74,8 +76,8 @@ export async function insertLease(tx: Sql, added: NewLease): Promise<Lease> {
   const [row] = await tx.query<LeaseRow>(
     `insert into leases (id, dynamic_secret_id, dynamic_secret, project, config, type, integration_id, integration_version, settings,
        name, target, principal, workload, request_hash, state, created_at, expires_at, max_expires_at, shares, share_until, due_at,
-       fence, attempt)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 'creating', $15, $16, $17, 1, $18, $19, 0, 0)
+       fence, attempt, network)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 'creating', $15, $16, $17, 1, $18, $19, 0, 0, $20)
      returning ${leaseColumns}`,
     [
       added.id,
@@ -97,6 +99,7 @@ export async function insertLease(tx: Sql, added: NewLease): Promise<Lease> {
       added.maxExpiresAt,
       added.shareUntil ?? null,
       dueAtOnce(added.createdAt),
+      added.network ?? null,
     ],
   );
   if (!row) throw new Error("a lease was not inserted");
@@ -344,6 +347,7 @@ export function toLease(row: LeaseRow): Lease {
     settings: row.settings,
     name: row.name,
     handle: row.handle ?? undefined,
+    network: row.network ?? undefined,
     target: row.target,
     principal: row.principal,
     workload: row.workload ?? undefined,

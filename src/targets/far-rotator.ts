@@ -1,5 +1,6 @@
 import type { OutcomeClass } from "../core/error.ts";
 import { RotatorError } from "../core/error.ts";
+import { keyIn } from "../core/network.ts";
 import type { FarRoute } from "./far.ts";
 import { askFar, type FarTarget } from "./far-call.ts";
 import type { FarRotator } from "./far-rotator-verbs.ts";
@@ -9,9 +10,14 @@ type Credential = Record<string, unknown>;
 
 /**
  * The same rotator, whose verbs with a target are run at the far side of a route, one message each; what is pure stays here.
- * What reaches no target is given back as it is. `declaration`: of an HTTP API.
+ * What reaches no target is given back as it is. `network` becomes part of accounts: equal host names in two networks are two
+ * hosts. `declaration`: of an HTTP API.
  */
-export function farRotator(local: FarRotator, route: FarRoute, declaration?: unknown): FarRotator {
+export function farRotator(
+  local: FarRotator,
+  route: FarRoute,
+  { network, declaration }: { readonly network?: string; readonly declaration?: unknown } = {},
+): FarRotator {
   if (local.strategies.every((strategy) => strategy === "generator")) return local;
   const target: FarTarget = { route, kind: local.kind, declaration };
   const ask = <Answer>(verb: string, input: object, { rotationId, password, deadlineAt, fence }: RotatorTools) =>
@@ -25,6 +31,10 @@ export function farRotator(local: FarRotator, route: FarRoute, declaration?: unk
   return {
     ...local,
     callsOutliveMs: clockDifferenceMs,
+    account(current, strategy) {
+      const account = local.account(current, strategy);
+      return account === undefined ? undefined : keyIn(network, account);
+    },
     set: (versions, strategy, tools) => ask("set", { versions, strategy }, tools),
     test: (credential, tools) => ask("test", { credential }, tools),
     probe: (credential, tools) => outcomeOf(ask<OutcomeClass>("probe", { credential }, tools)),

@@ -8,6 +8,7 @@ import { planRotation } from "../../src/core/rotation-schedule.ts";
 import { Envelope } from "../../src/crypto/envelope.ts";
 import type { RootKeyProvider } from "../../src/crypto/key-provider.ts";
 import { SealedCache } from "../../src/crypto/sealed-cache.ts";
+import { createTargets } from "../../src/far-routes.ts";
 import { type Api, dispatch } from "../../src/http/dispatch.ts";
 import { awsOperations } from "../../src/operations/secrets/index.ts";
 import type { Services } from "../../src/operations/services.ts";
@@ -20,7 +21,6 @@ import { LastReads, saveReads } from "../../src/store/last-reads.ts";
 import { SecretCache } from "../../src/store/secret-cache.ts";
 import type { Sql } from "../../src/store/sql.ts";
 import { changeCounter } from "../../src/store/sqlite.ts";
-import { findLeaseTarget } from "../../src/targets/lease-targets.ts";
 import { account, openRing, randomRootKey, region } from "./keys.ts";
 import { noFunctions } from "./no-functions.ts";
 

@@ -19,9 +19,9 @@ export const toolsFor = (ms = callMs): LeaseTools => ({
   generatePassword: (asked) => generatePassword(rotationPasswordOptions(asked), randomInt),
 });
 
-/** @throws ServiceError ValidationException naming the kinds that there are. */
-export async function targetOf({ findLeaseTarget }: Services, type: string): Promise<LeaseTarget> {
-  const found = await findLeaseTarget(type);
+/** `network`: where it is, when not here. @throws ServiceError ValidationException naming the kinds that there are. */
+export async function targetOf({ findLeaseTarget }: Services, type: string, network?: string): Promise<LeaseTarget> {
+  const found = await findLeaseTarget(type, network);
   if (found) return found;
   throw new ServiceError("ValidationException", `Type must be one of ${leaseTargetKinds().join(", ")}.`);
 }
@@ -49,25 +49,33 @@ export function splitData({ secretMembers }: LeaseTarget, data: Members): SplitD
   };
 }
 
-/** All of an integration's data, its secret members included. @throws ServiceError DecryptionFailure */
-export async function openIntegration(services: Services, integration: Integration): Promise<Members> {
+/** An integration as it is now. */
+export interface OpenIntegration {
+  /** All of its data, its secret members included. */
+  readonly data: Members;
+  /** Where its target is; absent: reached from here. */
+  readonly network?: string | undefined;
+}
+
+/** @throws ServiceError DecryptionFailure */
+export async function openIntegration(services: Services, integration: Integration): Promise<OpenIntegration> {
   const version = await newestVersion(services.sql, integration);
   if (!version) throw new Error(`integration ${integration.id} has no version ${integration.version}`);
   const opened = await services.envelope.open(version, integrationVersionContext(version.id));
-  return { ...JSON.parse(version.settings), ...JSON.parse(opened.revealText()) };
+  return { data: { ...JSON.parse(version.settings), ...JSON.parse(opened.revealText()) }, network: version.network };
 }
 
 /** A version of an integration to be kept. @throws ServiceError EncryptionFailure */
 export async function sealVersion(
   { envelope, keys, region }: Services,
-  { integrationId, number }: Pick<IntegrationVersion, "integrationId" | "number">,
+  place: Pick<IntegrationVersion, "integrationId" | "number" | "network">,
   { shown, secret }: SplitData,
   target: string,
 ): Promise<IntegrationVersion> {
-  const id = `${integrationId}/${number}`;
+  const id = `${place.integrationId}/${place.number}`;
   const key = await keys.resolve(undefined, region);
   const sealed = await envelope.seal(new Plaintext(JSON.stringify(secret)), integrationVersionContext(id), key.id);
-  return { id, integrationId, number, settings: JSON.stringify(shown), target, ...sealed };
+  return { id, ...place, settings: JSON.stringify(shown), target, ...sealed };
 }
 
 /** What a target did not do, told to whoever asked. Anything else is thrown on. */

@@ -86,6 +86,7 @@ export function shown(
     Project: secret.project,
     Config: secret.config,
     Integration: more.integration ?? { Id: secret.integrationId },
+    Network: secret.network,
     Settings: JSON.parse(secret.settings),
     FieldNames: more.fields?.map((field) => `${secret.name}_${field}`),
     DefaultTtlSeconds: secret.defaultTtlSeconds,

@@ -22,6 +22,7 @@ import type { LeaseFinding, LeaseTarget } from "../../targets/lease-target.ts";
 import { who } from "../configs/activity.ts";
 import { type ConfigResource, configResource, existingConfig } from "../configs/config-resource.ts";
 import { ConfigReader } from "../configs/config-values.ts";
+import { networkName, requireNetwork, useNetwork } from "../networks/network-input.ts";
 import { type Call, defineOperation, type Operation } from "../operation.ts";
 import { type Members, openIntegration, parseMembers, targetOf, targetRefusal, toolsFor } from "./connection.ts";
 import {
@@ -46,6 +47,7 @@ const createInput = z.object({
   Name: dynamicSecretName,
   Integration: integrationId,
   Settings: settings,
+  Network: networkName.optional(),
   SkipCheck: z.boolean().optional(),
   ...limitMembers,
 });
@@ -60,17 +62,47 @@ async function usable(idOrName: string, call: Call): Promise<Integration> {
   return integration;
 }
 
+/**
+ * Another network than the integration's: its user logs in there, at whatever has that host name. Whoever chooses it needs leave
+ * to use the network, and to change where the integration leads. @throws ServiceError
+ */
+async function requireElsewhere(network: string, integration: Integration, call: Call): Promise<void> {
+  const arn = integrationArn(call.services, integration.id);
+  const asked = [
+    ...useNetwork(network, call),
+    { action: "rekey:UpdateIntegration", resource: { arn, shown: integration.name, context: {} } },
+  ];
+  for (const { action, resource } of asked) {
+    const refusal = call.may(action, resource);
+    if (refusal) throw refusal;
+  }
+  await requireNetwork(call.sql, network);
+}
+
 interface Checked {
   readonly target: LeaseTarget;
   readonly findings: readonly LeaseFinding[];
 }
 
+interface Looked {
+  readonly integration: Integration;
+  /** The dynamic secret's own. */
+  readonly network: string | undefined;
+  readonly settings: Members;
+  readonly isSkipped?: boolean;
+}
+
 /** @throws ServiceError ValidationException for settings that its kind does not take; InvalidRequestException when nobody answers. */
-async function look(services: Call["services"], integration: Integration, given: Members, isSkipped: boolean): Promise<Checked> {
-  const target = await targetOf(services, integration.type);
-  const parsed = parseMembers(target.settings, given, "Settings");
-  if (isSkipped) return { target, findings: [] };
-  const connection = parseMembers(target.connection, await openIntegration(services, integration), "Data");
+async function look(
+  services: Call["services"],
+  { integration, network, settings: given, isSkipped = false }: Looked,
+): Promise<Checked> {
+  const near = await targetOf(services, integration.type);
+  const parsed = parseMembers(near.settings, given, "Settings");
+  if (isSkipped) return { target: near, findings: [] };
+  const opened = await openIntegration(services, integration);
+  const target = await targetOf(services, integration.type, network ?? opened.network);
+  const connection = parseMembers(target.connection, opened.data, "Data");
   try {
     return { target, findings: await target.check(connection, parsed, toolsFor()) };
   } catch (error) {
@@ -111,7 +143,10 @@ const createDynamicSecret = defineOperation<z.infer<typeof createInput>, Dynamic
     const config = existingConfig(found);
     if (found.secret) throw nameTaken(input.Name);
     const integration = await usable(input.Integration, call);
-    const checked = await look(call.services, integration, input.Settings, input.SkipCheck === true);
+    const network = input.Network;
+    if (network !== undefined) await requireElsewhere(network, integration, call);
+    const isSkipped = input.SkipCheck === true;
+    const checked = await look(call.services, { integration, network, settings: input.Settings, isSkipped });
     refuseFindings(checked);
     const most = Math.min(checked.target.maxTtlSeconds ?? leaseLimits.ttl.most, leaseLimits.ttl.most);
     const defaultTtlSeconds = input.DefaultTtlSeconds ?? Math.min(leaseLimits.ttl.usual, input.MaxTtlSeconds ?? most, most);
@@ -122,6 +157,7 @@ const createDynamicSecret = defineOperation<z.infer<typeof createInput>, Dynamic
       config: config.name,
       name: input.Name,
       integrationId: integration.id,
+      network,
       settings: JSON.stringify(input.Settings),
       defaultTtlSeconds,
       maxTtlSeconds: input.MaxTtlSeconds ?? Math.min(most, Math.max(leaseLimits.maxTtlUsual, defaultTtlSeconds)),
@@ -136,6 +172,7 @@ const createDynamicSecret = defineOperation<z.infer<typeof createInput>, Dynamic
     await call.transaction(async (tx) => {
       const there = (await lockIntegration(tx, integration.id)) && (await lockConfig(tx, config.id));
       if (!there) throw changedMeanwhile();
+      await requireNetwork(tx, network);
       await requireNoInheritance(tx, there);
       if ((await dynamicSecretsOf(tx, config.id)).length >= maxPerConfig)
         throw new ServiceError("LimitExceededException", `A config can have ${maxPerConfig} dynamic secrets.`);
@@ -217,6 +254,8 @@ const updateInput = z.object({
   Name: dynamicSecretName,
   Integration: integrationId.optional(),
   Settings: settings.optional(),
+  /** Empty: where the integration's target is. */
+  Network: networkName.or(z.literal("")).optional(),
   SkipCheck: z.boolean().optional(),
   ...limitMembers,
 });
@@ -233,21 +272,26 @@ const updateDynamicSecret = defineOperation<z.infer<typeof updateInput>, Dynamic
   async run(input, found, call) {
     const before = existing(found);
     const { services, startedAt } = call;
-    const isOther = input.Integration !== undefined || input.Settings !== undefined;
+    const isOther = [input.Integration, input.Settings, input.Network].some((member) => member !== undefined);
     const integration = isOther
       ? await usable(input.Integration ?? before.integrationId, call)
       : await loadIntegration(call.sql, before.integrationId);
     if (!integration) throw changedMeanwhile();
     const given = input.Settings ?? JSON.parse(before.settings);
-    const checked = await look(services, integration, given, input.SkipCheck === true || !isOther);
+    const network = input.Network === undefined ? before.network : input.Network || undefined;
+    if (isOther && network !== undefined) await requireElsewhere(network, integration, call);
+    const isSkipped = input.SkipCheck === true || !isOther;
+    const checked = await look(services, { integration, network, settings: given, isSkipped });
     refuseFindings(checked);
     const after = await call.transaction(async (tx) => {
       const usedIntegration = await lockIntegration(tx, integration.id);
       const locked = await lockDynamicSecret(tx, before.id);
       if (!usedIntegration || locked?.updatedAt !== before.updatedAt) throw changedMeanwhile();
+      await requireNetwork(tx, network);
       const next: DynamicSecret = {
         ...locked,
         integrationId: integration.id,
+        network,
         settings: JSON.stringify(given),
         defaultTtlSeconds: input.DefaultTtlSeconds ?? locked.defaultTtlSeconds,
         maxTtlSeconds: input.MaxTtlSeconds ?? locked.maxTtlSeconds,
@@ -302,7 +346,11 @@ const checkDynamicSecret = defineOperation<z.infer<typeof named>, DynamicSecretR
     const secret = existing(found);
     const integration = await loadIntegration(call.sql, secret.integrationId);
     if (!integration) throw changedMeanwhile();
-    const { findings } = await look(call.services, integration, JSON.parse(secret.settings), false);
+    const { findings } = await look(call.services, {
+      integration,
+      network: secret.network,
+      settings: JSON.parse(secret.settings),
+    });
     return { Works: findings.every(({ warning }) => warning === true), Findings: findings.map(shownFinding) };
   },
 });

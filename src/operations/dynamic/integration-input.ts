@@ -62,6 +62,7 @@ export async function shown(integration: Integration, { sql }: Pick<Call, "sql">
     Id: integration.id,
     Name: integration.name,
     Type: integration.type,
+    Network: version?.network,
     Target: version?.target,
     Data: version && JSON.parse(version.settings),
     Outcome: integration.outcome,

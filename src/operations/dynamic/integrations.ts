@@ -21,6 +21,7 @@ import {
 import { countLiveOf } from "../../store/leases.ts";
 import type { Sql } from "../../store/sql.ts";
 import type { LeaseTarget } from "../../targets/lease-target.ts";
+import { networkName, requireNetwork, useNetwork } from "../networks/network-input.ts";
 import { type Call, defineOperation, type Operation, type Resource } from "../operation.ts";
 import { readPageToken, writePageToken } from "../secrets/page-token.ts";
 import {
@@ -75,7 +76,7 @@ async function takeOwnExternalId(tx: Sql, { externalId, ambient }: Members, inte
   );
 }
 
-const createInput = z.object({ Name: integrationName, Type: kind, Data: data });
+const createInput = z.object({ Name: integrationName, Type: kind, Data: data, Network: networkName.optional() });
 
 const createIntegration = defineOperation<z.infer<typeof createInput>, Resource>({
   name: "CreateIntegration",
@@ -88,24 +89,26 @@ const createIntegration = defineOperation<z.infer<typeof createInput>, Resource>
   input: createInput,
   sensitive: ["Data"],
   resource: ({ Type }, { services }) => ({ arn: integrationArn(services, "*"), context: typeContext(kindNamed(Type)) }),
-  permissions: ({ Data }, found) => askSpecialAddresses(Data, found),
-  async run({ Name, Type, Data }, _found, call) {
+  permissions: ({ Data, Network }, found, call) => [...askSpecialAddresses(Data, found), ...useNetwork(Network, call)],
+  async run({ Name, Type, Data, Network: network }, _found, call) {
     const { services, startedAt: at } = call;
     const type = integrationKind(Type, Data);
-    const target = await targetOf(services, type);
+    const target = await targetOf(services, type, network);
     const connection = parseMembers(target.connection, Data, "Data");
+    await requireNetwork(call.sql, network); // before it is tried there
     if (await findIntegration(call.sql, Name)) throw nameTaken(Name);
     const identity = await verify(target, connection);
     const id = randomUUID();
     const version = await sealVersion(
       services,
-      { integrationId: id, number: 1 },
+      { integrationId: id, number: 1, network },
       splitData(target, Data),
       target.target(connection),
     );
     const times = { createdAt: at, updatedAt: at, verifiedAt: at };
     const integration: Integration = { id, name: Name, type, version: 1, ...times, outcome: "ok" };
     await call.transaction(async (tx) => {
+      await requireNetwork(tx, network);
       if (!(await insertIntegration(tx, integration, version))) throw nameTaken(Name);
       await takeOwnExternalId(tx, Data, id);
       await tell(tx, call, "integration.created", integration);
@@ -169,6 +172,8 @@ const updateInput = z.object({
   Name: integrationName.optional(),
   Data: data.optional(),
   RemoveData: z.array(z.string().min(1).max(128)).max(100).optional(),
+  /** Empty: reached from here again. */
+  Network: networkName.or(z.literal("")).optional(),
 });
 
 const updateIntegration = defineOperation<z.infer<typeof updateInput>, IntegrationResource>({
@@ -182,12 +187,15 @@ const updateIntegration = defineOperation<z.infer<typeof updateInput>, Integrati
   input: updateInput,
   sensitive: ["Data"],
   resource: integrationResource,
-  permissions: ({ Data }, found) => askSpecialAddresses(Data, found),
-  async run({ Name, Data, RemoveData = [] }, found, call) {
+  permissions: ({ Data, Network }, found, call) => [
+    ...askSpecialAddresses(Data, found),
+    ...useNetwork(Network || undefined, call),
+  ],
+  async run({ Name, Data, RemoveData = [], Network }, found, call) {
     const before = existing(found);
-    const { services, startedAt: at } = call;
-    const changed =
-      Data === undefined && RemoveData.length === 0 ? undefined : await changedVersion(before, { Data, RemoveData }, services);
+    const { startedAt: at } = call;
+    const isSame = Data === undefined && RemoveData.length === 0 && Network === undefined;
+    const changed = isSame ? undefined : await changedVersion(before, { Data, RemoveData, Network }, call);
     const after = await call.transaction(async (tx) => {
       const locked = await lockIntegration(tx, before.id);
       if (locked?.version !== before.version)
@@ -201,6 +209,7 @@ const updateIntegration = defineOperation<z.infer<typeof updateInput>, Integrati
         : named;
       if (!(await saveIntegration(tx, next))) throw nameTaken(next.name);
       if (changed) {
+        await requireNetwork(tx, changed.version.network);
         await insertIntegrationVersion(tx, changed.version, at);
         await takeOwnExternalId(tx, changed.data, before.id);
       }
@@ -213,32 +222,36 @@ const updateIntegration = defineOperation<z.infer<typeof updateInput>, Integrati
 
 async function changedVersion(
   before: Integration,
-  { Data = {}, RemoveData }: { Data: Members | undefined; RemoveData: readonly string[] },
-  services: Call["services"],
+  { Data = {}, RemoveData, Network }: { Data: Members | undefined; RemoveData: readonly string[]; Network: string | undefined },
+  { services, sql }: Call,
 ) {
-  const target = await targetOf(services, before.type);
-  const kept = Object.entries(await openIntegration(services, before)).filter(([name]) => !RemoveData.includes(name));
+  const opened = await openIntegration(services, before);
+  const network = Network === undefined ? opened.network : Network || undefined;
+  await requireNetwork(sql, network); // before it is tried there
+  const target = await targetOf(services, before.type, network);
+  const kept = Object.entries(opened.data).filter(([name]) => !RemoveData.includes(name));
   const data = { ...Object.fromEntries(kept), ...Data };
-  requireSecretsAgain(target, { before: Object.fromEntries(kept), data, given: Data, isLess: RemoveData.length > 0 });
+  const isElsewhere = network !== opened.network || RemoveData.length > 0;
+  requireSecretsAgain(target, { before: Object.fromEntries(kept), data, given: Data, isElsewhere });
   const connection = parseMembers(target.connection, data, "Data");
   const identity = await verify(target, connection);
-  const place = { integrationId: before.id, number: before.version + 1 };
+  const place = { integrationId: before.id, number: before.version + 1, network };
   return { data, identity, version: await sealVersion(services, place, splitData(target, data), target.target(connection)) };
 }
 
 /** Whoever may change where it leads, may not have what is secret in it sent there. @throws ServiceError ValidationException */
 function requireSecretsAgain(
   { secretMembers }: LeaseTarget,
-  { before, data, given, isLess }: { before: Members; data: Members; given: Members; isLess: boolean },
+  { before, data, given, isElsewhere }: { before: Members; data: Members; given: Members; isElsewhere: boolean },
 ): void {
   const isSame =
-    !isLess &&
+    !isElsewhere &&
     Object.entries(data).every(([name, value]) => secretMembers.includes(name) || isDeepStrictEqual(value, before[name]));
   const missing = secretMembers.filter((name) => name in data && !(name in given));
   if (isSame || missing.length === 0) return;
   throw new ServiceError(
     "ValidationException",
-    `Give ${missing.map((name) => `Data.${name}`).join(", ")} again: what is secret is not taken along when anything else of the data changes.`,
+    `Give ${missing.map((name) => `Data.${name}`).join(", ")} again: what is secret is not taken along when anything else of the data, or the network, changes.`,
   );
 }
 
@@ -294,8 +307,9 @@ const verifyIntegration = defineOperation<z.infer<typeof named>, IntegrationReso
   async run(_input, found, call) {
     const integration = existing(found);
     const { services, startedAt: at } = call;
-    const target = await targetOf(services, integration.type);
-    const connection = parseMembers(target.connection, await openIntegration(services, integration), "Data");
+    const { data: kept, network } = await openIntegration(services, integration);
+    const target = await targetOf(services, integration.type, network);
+    const connection = parseMembers(target.connection, kept, "Data");
     const result = await target.verify(connection, toolsFor()).then(
       ({ identity }) => ({ outcome: "ok", identity, error: undefined }) as const,
       (error: unknown) => {

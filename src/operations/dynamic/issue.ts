@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { z } from "zod";
 import { ServiceError } from "../../core/error.ts";
 import { type Lease, leaseLimits } from "../../core/lease.ts";
+import { keyMoved } from "../../core/network.ts";
 import { type DynamicSecret, lockDynamicSecret } from "../../store/dynamic-secrets.ts";
 import { installationId } from "../../store/installation.ts";
 import { type Integration, loadIntegration, newestVersion } from "../../store/integrations.ts";
@@ -174,7 +175,8 @@ async function begin(call: Call, recipe: Recipe, asked: Asked): Promise<Begun> {
       integrationVersion: version.id,
       settings: secret.settings,
       name,
-      target: version.target,
+      network: secret.network ?? version.network,
+      target: secret.network === undefined ? version.target : keyMoved(version.target, version.network, secret.network),
       createdAt: nowMs,
       expiresAt,
       maxExpiresAt: nowMs + mostSeconds(recipe) * 1_000,

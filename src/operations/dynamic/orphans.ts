@@ -2,7 +2,7 @@ import type { z } from "zod";
 import { ServiceError } from "../../core/error.ts";
 import { installationId } from "../../store/installation.ts";
 import { type Integration, newestVersion } from "../../store/integrations.ts";
-import { anySettings, planOrphanLook, queueOrphans } from "../../store/lease-orphans.ts";
+import { anySettings, type Orphans, placesOfLeases, planOrphanLook, queueOrphans } from "../../store/lease-orphans.ts";
 import { type Call, defineOperation } from "../operation.ts";
 import { openIntegration, parseMembers, targetOf, targetRefusal, toolsFor } from "./connection.ts";
 import { existing, type IntegrationResource, integrationResource, named } from "./integration-input.ts";
@@ -24,29 +24,40 @@ export const findOrphans = defineOperation<z.infer<typeof named>, IntegrationRes
     const integration = existing(found);
     const { services } = call;
     await requireNoQuarantine(services.sql);
-    const version = await newestVersion(services.sql, integration);
-    if (!version) throw new ServiceError("ResourceNotFoundException", "The integration was deleted meanwhile.");
-    const users = await usersAt(call, integration);
-    if (!users) {
+    const newest = await newestVersion(services.sql, integration);
+    if (!newest) throw new ServiceError("ResourceNotFoundException", "The integration was deleted meanwhile.");
+    const { list } = await targetOf(services, integration.type);
+    if (!list) {
       await planOrphanLook(services.sql, integration.id, undefined);
       return { CanList: false, Orphans: [], RemoveByHand: [] };
     }
     const settings = await anySettings(services.sql, integration.id);
-    const orphans = await queueOrphans(services.sql, services, { integration, version, users, settings }, services.now());
+    const looked: { users: number; orphans: Orphans }[] = [];
+    for (const version of await placesOfLeases(services.sql, newest)) {
+      const users = await usersAt(call, integration, version.network);
+      if (!users) {
+        await planOrphanLook(services.sql, integration.id, undefined);
+        return { CanList: false, Orphans: [], RemoveByHand: [] };
+      }
+      const marked = { integration, version, users, settings };
+      looked.push({ users: users.length, orphans: await queueOrphans(services.sql, services, marked, services.now()) });
+    }
     services.wakeEngine();
+    const all = looked.map(({ orphans }) => orphans);
     return {
       CanList: true,
-      UsersFound: users.length,
-      Orphans: orphans.queued.map(({ leaseId, name }) => ({ LeaseId: leaseId, User: name })),
-      RemoveByHand: orphans.byHand,
-      TooYoungToTell: orphans.young,
+      UsersFound: looked.reduce((sum, { users }) => sum + users, 0),
+      Orphans: all.flatMap(({ queued }) => queued.map(({ leaseId, name }) => ({ LeaseId: leaseId, User: name }))),
+      RemoveByHand: all.flatMap(({ byHand }) => byHand),
+      TooYoungToTell: all.reduce((sum, { young }) => sum + young, 0),
     };
   },
 });
 
-async function usersAt({ services }: Call, integration: Integration) {
-  const target = await targetOf(services, integration.type);
-  const connection = parseMembers(target.connection, await openIntegration(services, integration), "Data");
+async function usersAt({ services }: Call, integration: Integration, network: string | undefined) {
+  const target = await targetOf(services, integration.type, network);
+  const { data } = await openIntegration(services, integration);
+  const connection = parseMembers(target.connection, data, "Data");
   try {
     return await target.list?.(connection, await installationId(services.sql), toolsFor(listMs));
   } catch (error) {

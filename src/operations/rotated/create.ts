@@ -61,11 +61,11 @@ export const createRotatedSecret = defineOperation<Input, RotatedSecretResource>
     const rotationRules = periodRules(request.RotationPeriodSeconds, services.extendedSchedules);
     const integration = await usableIntegration(request.Integration, call);
     const recipe = recipeOf(integration.type);
-    const connection = await connectionOf(call, integration);
+    const { connection, network } = await connectionOf(call, integration);
     const managerArn = integrationArn(services, integration.id);
     const { Parameters: parameters = {}, Credentials: credentials = [] } = request;
     const values = recipe.values({ connection, parameters, credentials, managerArn });
-    const { findings, account } = await mustRotate(recipe, values, connection);
+    const { findings, account } = await mustRotate(call, { recipe, network }, values, connection);
     await requireUnrotated(call, account);
     await requireFree(call, config, rotatedFieldsOf(request.Name, JSON.stringify(values[0] ?? {})).keys());
     const name = await freeName(call.sql, services.region, ownedName(config.projectId, config.name, request.Name));

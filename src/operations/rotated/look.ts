@@ -3,7 +3,7 @@ import { type OutcomeClass, RotatorError, ServiceError } from "../../core/error.
 import { generatePassword, rotationPasswordOptions } from "../../core/password.ts";
 import { integrationArn } from "../../core/rekey-arn.ts";
 import { findIntegration, type Integration } from "../../store/integrations.ts";
-import { type AnyCredential, findRotator } from "../../targets/index.ts";
+import type { AnyCredential } from "../../targets/index.ts";
 import type { Finding, Rotator, RotatorTools } from "../../targets/target.ts";
 import { openIntegration, parseMembers, targetOf } from "../dynamic/connection.ts";
 import type { Call } from "../operation.ts";
@@ -27,11 +27,27 @@ export async function usableIntegration(idOrName: string, call: Call): Promise<I
   return integration;
 }
 
-/** Its data as its kind reads it, secret members included. @throws ServiceError */
-export async function connectionOf({ services }: Call, integration: Integration): Promise<Record<string, unknown>> {
+/** Its data as its kind reads it, secret members included, and where its target is. @throws ServiceError */
+export async function connectionOf(
+  { services }: Call,
+  integration: Integration,
+): Promise<{ readonly connection: Record<string, unknown>; readonly network: string | undefined }> {
   const target = await targetOf(services, integration.type);
-  const data = await openIntegration(services, integration);
-  return parseMembers(target.connection, data, "Data") as Record<string, unknown>;
+  const { data, network } = await openIntegration(services, integration);
+  return { connection: parseMembers(target.connection, data, "Data") as Record<string, unknown>, network };
+}
+
+/** How a credential is rotated, and where its target is. */
+export interface Way {
+  readonly recipe: Recipe;
+  /** Its integration's; absent: reached from here. */
+  readonly network: string | undefined;
+}
+
+async function rotatorOf({ services }: Call, { recipe, network }: Way): Promise<Rotator<AnyCredential>> {
+  const rotator = await services.findRotator(recipe.kind, undefined, network);
+  if (!rotator) throw new Error(`there is no rotator ${recipe.kind}`);
+  return rotator;
 }
 
 /**
@@ -40,12 +56,13 @@ export async function connectionOf({ services }: Call, integration: Integration)
  * @throws ServiceError InvalidRequestException in words
  */
 export async function mustRotate(
-  recipe: Recipe,
+  call: Call,
+  way: Way,
   values: readonly AnyCredential[],
   manager: AnyCredential,
 ): Promise<{ readonly findings: readonly Finding[]; readonly account: string | undefined }> {
-  const rotator = await findRotator(recipe.kind);
-  if (!rotator) throw new Error(`there is no rotator ${recipe.kind}`);
+  const { strategy } = way.recipe;
+  const rotator = await rotatorOf(call, way);
   const parsed = values.map((value) => parse(rotator, value));
   for (const [index, value] of parsed.entries()) {
     await tried(`Credentials[${index}] was not accepted, so nothing was made`, () => rotator.test(value, toolsFor()));
@@ -55,25 +72,23 @@ export async function mustRotate(
   if (!admin.success)
     throw refused("The integration cannot manage credentials of this kind", admin.error.issues[0]?.message ?? "");
   const findings = await tried("What a rotation needs could not be looked at, so nothing was made", async () =>
-    rotator.check?.({ current, admin: admin.data, pairIsProven: true }, recipe.strategy, toolsFor()),
+    rotator.check?.({ current, admin: admin.data, pairIsProven: true }, strategy, toolsFor()),
   );
   const bad = (findings ?? []).filter(({ warning }) => warning !== true);
   const texts = bad.map(({ problem, remedy }) => `${problem} (${remedy})`);
   if (bad.length > 0) throw refused("A rotation would fail, so nothing was made", texts.join("; "));
-  return { findings: findings ?? [], account: rotator.account(current, recipe.strategy) };
+  return { findings: findings ?? [], account: rotator.account(current, strategy) };
 }
 
 /** Whether it logs in now. @throws ServiceError InvalidRequestException in words when it does not */
-export async function mustLogIn(recipe: Recipe, value: AnyCredential, otherwise: string): Promise<void> {
-  const rotator = await findRotator(recipe.kind);
-  if (!rotator) throw new Error(`there is no rotator ${recipe.kind}`);
+export async function mustLogIn(call: Call, way: Way, value: AnyCredential, otherwise: string): Promise<void> {
+  const rotator = await rotatorOf(call, way);
   await tried(otherwise, () => rotator.test(parse(rotator, value), toolsFor()));
 }
 
 /** What its target says of it now; never throws for an answer. @throws ServiceError */
-export async function loginOutcome(recipe: Recipe, value: AnyCredential): Promise<OutcomeClass> {
-  const rotator = await findRotator(recipe.kind);
-  if (!rotator) throw new Error(`there is no rotator ${recipe.kind}`);
+export async function loginOutcome(call: Call, way: Way, value: AnyCredential): Promise<OutcomeClass> {
+  const rotator = await rotatorOf(call, way);
   return rotator.probe(parse(rotator, value), toolsFor());
 }
 

@@ -18,6 +18,7 @@ import { encryptionContext } from "../../core/value-context.ts";
 import { findDynamicSecret } from "../../store/dynamic-secrets.ts";
 import { addEvent } from "../../store/events.ts";
 import { loadIntegration } from "../../store/integrations.ts";
+import { networkOfIntegrationOf } from "../../store/networks.ts";
 import { deleteRotatedSecret, rotatedSecretsOf, saveRotatedSecret } from "../../store/rotated-secrets.ts";
 import { abandonRotation, cancelRotation, listRotations } from "../../store/rotations.ts";
 import { loadSecrets, loadValue } from "../../store/secrets.ts";
@@ -30,8 +31,8 @@ import { readPageToken, writePageToken } from "../secrets/page-token.ts";
 import { sealValue } from "../secrets/value.ts";
 import { beginRotation, changedMeanwhile, changeOwned, requireFree, tellConfig } from "./change.ts";
 import { createRotatedSecret } from "./create.ts";
-import { loginOutcome, mustLogIn } from "./look.ts";
-import { type Recipe, recipeOf } from "./recipe.ts";
+import { loginOutcome, mustLogIn, type Way } from "./look.ts";
+import { recipeOf } from "./recipe.ts";
 import {
   existing,
   one,
@@ -242,8 +243,9 @@ const resumeRotatedSecret = defineOperation<z.infer<typeof resumeInput>, Rotated
       Credential === undefined
         ? "The credential does not log in: give Credential, the one in force"
         : "Credential was not accepted";
-    await mustLogIn(recipe, value, advice);
-    const idle = await idleOne(secret, { recipe, value }, call);
+    const way = { recipe, network: await networkOfIntegrationOf(call.sql, secret.id) };
+    await mustLogIn(call, way, value, advice);
+    const idle = await idleOne(secret, { way, value }, call);
     const id = randomUUID();
     const plaintext = new Plaintext(JSON.stringify(value));
     const sealed = Credential === undefined ? undefined : await sealValue(call, secret, id, { kind: "string", plaintext });
@@ -275,14 +277,14 @@ interface Idle {
 
 async function idleOne(
   secret: Secret,
-  { recipe, value }: { readonly recipe: Recipe; readonly value: Record<string, unknown> },
+  { way, value }: { readonly way: Way; readonly value: Record<string, unknown> },
   call: Call,
 ): Promise<Idle | undefined> {
   const version = versionWith(secret, "AWSPREVIOUS");
-  if (recipe.strategy !== "alternating-users" || !version?.kind) return undefined;
+  if (way.recipe.strategy !== "alternating-users" || !version?.kind) return undefined;
   const previous = JSON.parse(await openedValue(secret, version, call)) as Record<string, unknown>;
   if (previous.username === value.username) return undefined;
-  return { versionId: version.id, isRefused: (await loginOutcome(recipe, previous)) === "refused" };
+  return { versionId: version.id, isRefused: (await loginOutcome(call, way, previous)) === "refused" };
 }
 
 /** One that is refused is no more what is in force: the next rotation may set another one over it. */

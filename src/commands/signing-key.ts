@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import { type ApiCommand, addNoun, sentence, table } from "./api-command.ts";
 import { CommandError } from "./command-error.ts";
 import { type Answer, printLine } from "./output.ts";
+import { secondsOf } from "./typed-values.ts";
 
 /** Commands on the keys that requests to agents and functions are signed with. */
 export function addSigningKeyCommands(program: Command): void {
@@ -24,11 +25,13 @@ const list: ApiCommand = {
 const rotate: ApiCommand = {
   usage: "rotate",
   about: "make the next signing key",
-  notes: `It is published at once and signs ten minutes later, when every function has read it; the one before stays published for a
-day. Agents and functions that read the published keys follow by themselves. Where keys are written down, as in REKEY_KEY_SET
-or OVERRIDE_KEY_SET, put in what rekey signing-key export prints within those ten minutes.`,
-  examples: ["rekey signing-key rotate"],
+  notes: `It is published at once and signs ten minutes later; the one before stays published for a day more. Agents follow by
+themselves. Where keys are written down for functions, as REKEY_KEY_SET, OVERRIDE_KEY_SET or an object in S3, put in what
+rekey signing-key export prints before the new key signs: --signs-in gives the time that this takes.`,
+  options: { "--signs-in <time>": "when the new key begins to sign, such as 24h; default 10m, which is the least" },
+  examples: ["rekey signing-key rotate", "rekey signing-key rotate --signs-in 7d"],
   operation: "signing-keys/rotate",
+  input: ({ options }) => ({ signsInSeconds: secondsOf(options.signsIn, "--signs-in") }),
   show: sentence(({ keyId, signsFrom }) => `the signing key ${keyId} is published, and signs from ${signsFrom} on`),
 };
 

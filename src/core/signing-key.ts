@@ -17,7 +17,7 @@ export interface SigningKeyRecord {
 }
 
 /** Longer than a key set is kept by functions (5 minutes) and by what lies in between (4 minutes). */
-const publishedBeforeMs = 10 * 60_000;
+export const publishedBeforeSeconds = 600;
 const servedAfterMs = 24 * 3_600_000;
 
 /** The one that signs now: the newest whose time has come, or else the first. `keys` in the order of their numbers. */
@@ -31,12 +31,13 @@ export function servedAt(keys: readonly SigningKeyRecord[], nowMs: number): Sign
 }
 
 /**
- * When a key that is made now may sign, and how long the one before it is served.
+ * When a key that is made now may sign, and how long the one before it is served: a day longer than it signs.
  * @throws ServiceError InvalidRequestException while the newest does not sign yet
  */
 export function nextSigningKey(
   keys: readonly SigningKeyRecord[],
   nowMs: number,
+  signsInSeconds = publishedBeforeSeconds,
 ): {
   readonly sequence: number;
   readonly signsFromAt: number;
@@ -50,8 +51,8 @@ export function nextSigningKey(
     const text = `The signing key ${previous.kid} is published and signs from ${at} on; rotate again after that.`;
     throw new ServiceError("InvalidRequestException", text);
   }
-  const [signsFromAt, previousUntilAt] = [nowMs + publishedBeforeMs, nowMs + servedAfterMs];
-  return { sequence: previous.sequence + 1, signsFromAt, previous, previousUntilAt };
+  const signsFromAt = nowMs + signsInSeconds * 1000;
+  return { sequence: previous.sequence + 1, signsFromAt, previous, previousUntilAt: signsFromAt + servedAfterMs };
 }
 
 export type SigningKeyState = "published" | "signing" | "served" | "ended";

@@ -17,7 +17,7 @@ export function recording(sql: Sql): { sql: Sql; statements: Set<string> } {
 }
 
 /** Tables that hold a few rows at most, whatever the store holds. */
-export const smallTables = /\b(meta|ring_keys|ring_key_versions|key_aliases|migrations)\b/;
+export const smallTables = /\b(meta|ring_keys|ring_key_versions|key_aliases|signing_keys|migrations)\b/;
 
 /** Steps of the plan that read a whole table. */
 export async function fullScans(sql: Sql, text: string): Promise<string[]> {

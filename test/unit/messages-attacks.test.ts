@@ -54,6 +54,8 @@ describe("a request", () => {
       reason: "unreadable",
     });
     await opened({ nowMs: nowMs - 30_000 });
+    const ofTheFuture = await world.write({ notBeforeAt: 0 }, nowMs + 30_001);
+    await refused(ofTheFuture.text, "too-early");
     await opened({ nowMs: nowMs + 19_999 });
     await refused((await world.write({ notBeforeAt: nowMs + 30_001 })).text, "too-early");
   });

@@ -1,7 +1,13 @@
 import { z } from "zod";
 import { ServiceError } from "../../core/error.ts";
 import { signingKeysArn } from "../../core/rekey-arn.ts";
-import { nextSigningKey, type SigningKeyRecord, servedAt, signingKeyState } from "../../core/signing-key.ts";
+import {
+  nextSigningKey,
+  publishedBeforeSeconds,
+  type SigningKeyRecord,
+  servedAt,
+  signingKeyState,
+} from "../../core/signing-key.ts";
 import { newSigningKey } from "../../crypto/new-signing-key.ts";
 import { endorse } from "../../crypto/signing-key-chain.ts";
 import { addEvent } from "../../store/events.ts";
@@ -43,19 +49,32 @@ const listOperation = defineOperation<object, Resource>({
   },
 });
 
-const rotateOperation = defineOperation<object, Resource>({
+const rotateInput = z.object({
+  SignsInSeconds: z
+    .int()
+    .min(publishedBeforeSeconds)
+    .max(30 * 86_400)
+    .optional(),
+});
+
+const rotateOperation = defineOperation<z.infer<typeof rotateInput>, Resource>({
   name: "RotateSigningKey",
   action: "rekey:RotateSigningKey",
   noun: "signing-keys",
   verb: "rotate",
   mode: "write",
-  summary: "Makes the next signing key: published at once, in use ten minutes later; the one before stays published for a day.",
-  input: z.object({}),
+  summary:
+    "Makes the next signing key: published at once, in use ten minutes later or as SignsInSeconds says; the one before stays published for a day more.",
+  input: rotateInput,
   resource,
-  async run(_input, found, call) {
+  async run({ SignsInSeconds }, found, call) {
     const { services } = call;
     const nowMs = services.now();
-    const { sequence, signsFromAt, previous, previousUntilAt } = nextSigningKey(await listSigningKeys(call.sql), nowMs);
+    const { sequence, signsFromAt, previous, previousUntilAt } = nextSigningKey(
+      await listSigningKeys(call.sql),
+      nowMs,
+      SignsInSeconds,
+    );
     const { id } = await services.keys.resolve(undefined, services.region);
     const { kid, publicKey, secret } = await newSigningKey(services.envelope, id, signingKeyContext);
     services.signingKeys.forget();

@@ -6,23 +6,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { seeded } from "../support/random.ts";
-import { sampleSeed } from "../support/sample.ts";
+import { sampleOf } from "../support/sample.ts";
 import { findHole, skipOf } from "./campaign/find-hole.ts";
 import { type Hole, holes, plant } from "./campaign/holes.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
-const sampled = 3;
+const sampled = 2;
 const kills = 60;
 
-function sample(): Hole[] {
-  const random = seeded(`${sampleSeed} holes`);
-  const order = new Map(holes.map((hole) => [hole, random()]));
-  return holes.toSorted((a, b) => (order.get(a) ?? 0) - (order.get(b) ?? 0)).slice(0, sampled);
-}
-
 describe("planted holes", () => {
-  for (const hole of sample()) {
+  for (const hole of sampleOf(holes, sampled, "holes")) {
     test(`${hole.name} is found: ${hole.about}`, { skip: skipOf(hole) }, async (context) => {
       const found = await findHole(hole, { root, kills, seed: 1 });
       context.diagnostic(String(found));

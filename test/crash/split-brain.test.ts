@@ -7,7 +7,7 @@ import { migrate } from "../../src/store/migrate.ts";
 import { openPostgres } from "../../src/store/postgres.ts";
 import { newRootKey, openWorld } from "../support/engine-world.ts";
 import { postgresSkip, startPostgres } from "../support/postgres-server.ts";
-import { share } from "../support/sample.ts";
+import { sampleOf, share } from "../support/sample.ts";
 import { Inspector } from "./campaign/inspector.ts";
 import { scenarios } from "./campaign/scenarios.ts";
 import type { Job } from "./campaign/worker.ts";
@@ -16,11 +16,12 @@ import { startWorker } from "./campaign/worker-process.ts";
 const workerFile = fileURLToPath(new URL("campaign/worker.ts", import.meta.url));
 /** Short, so that a claim is lost soon; a claim is longer than two calls and what is kept between. */
 const settings = { ownsStore: false, callMs: 500, claimMs: 3_500 };
-const pauses = share === 1 ? 4 : 2;
+const pauses = share === 1 ? 4 : 1;
+const stopped = ["postgres/single-user", "postgres/alternating-users", "redis/dual-slot"];
 const names = ["user_a", "user_b", "user_c"];
 
 describe("a node that was stopped and goes on", { concurrency: 2, skip: postgresSkip }, () => {
-  for (const name of ["postgres/single-user", "postgres/alternating-users", "redis/dual-slot"]) {
+  for (const name of sampleOf(stopped, 2, "stopped nodes")) {
     const scenario = scenarios.find((one) => one.name === name);
     assert.ok(scenario, name);
     test(`${name}: what it does late changes no row and loses nothing`, { skip: scenario.skip }, async () => {

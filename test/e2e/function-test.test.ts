@@ -11,8 +11,7 @@ import { after, before, describe, it } from "node:test";
 import { newName } from "../support/aws.ts";
 import { type CommandLine, commandLine } from "../support/cli.ts";
 import { functionWorld, python } from "../support/function-world.ts";
-import { seeded } from "../support/random.ts";
-import { sampleSeed, share } from "../support/sample.ts";
+import { sampleOf } from "../support/sample.ts";
 
 const faulty = resolve(import.meta.dirname, "../support/functions/faulty.mjs");
 const hasBoto = spawnSync(python, ["-c", "import boto3"]).status === 0;
@@ -100,9 +99,7 @@ describe("rekey function test", { concurrency: 3 }, () => {
     { fault: "current for pending", loses: ["no-value"] },
     { fault: "any step", loses: ["unknown-step"], only: true },
   ];
-  const random = seeded(`${sampleSeed} faults of functions`);
-  const tried = faults.map((one) => ({ ...one, order: random() })).toSorted((a, b) => a.order - b.order);
-  for (const { fault, loses, only = false } of tried.slice(0, share === 1 ? tried.length : 3))
+  for (const { fault, loses, only = false } of sampleOf(faults, 2, "faults of functions"))
     it(`finds: ${fault}`, async () => {
       const score = await tested(faulty, await newSecret(), ["--env", `FAULT=${fault}`, "--timeout-seconds", "4"]);
       const lost = lostOf(score);

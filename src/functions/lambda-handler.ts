@@ -1,11 +1,13 @@
 import { createHash, randomInt } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { z } from "zod";
 import { RotatorError } from "../core/error.ts";
 import { generatePassword, rotationPasswordOptions } from "../core/password.ts";
 import { publicFarKeys } from "../crypto/message-keys.ts";
 import { MessageRefused } from "../crypto/message-refused.ts";
 import type { ReplyOutcome } from "../crypto/message-reply.ts";
 import { type OpenedRequest, openBareRequest, openRequest } from "../crypto/messages.ts";
+import { followKeys } from "../crypto/signing-key-chain.ts";
 import { type AllowRule, isAllowed, parseAllowRule } from "../targets/addresses.ts";
 import type { FarRotator } from "../targets/far-rotator-verbs.ts";
 import { runFarVerb } from "../targets/far-verbs.ts";
@@ -48,9 +50,11 @@ type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Kept back from what is left of the function's time, so that the answer still gets out. */
 const marginMs = 500;
+/** A change of Rekey's signing key every month for sixteen years. */
+const maxEndorsements = 200;
 
 /**
- * The handler of a function of AWS Lambda that acts on Rekey's messages `{ body: text }` and on nothing else. It never throws:
+ * The handler of a function of AWS Lambda that acts on Rekey's messages `{ body, endorsements? }` and on nothing else. It never throws:
  * what it refuses is answered with a name and a sentence. Only a signed `status` may come unsealed.
  */
 export function createLambdaHandler(
@@ -82,12 +86,12 @@ class LambdaFarSide {
   }
 
   async answer(event: unknown, context: LambdaContext): Promise<LambdaAnswer> {
-    const text = bodyOf(event);
+    const { text, endorsements } = readEvent(event);
     const arn = context.invokedFunctionArn.split(":");
     // A version or an alias is the same function.
     const audience = arn.slice(0, 7).join(":");
     const nowMs = Date.now();
-    const keySet = await this.#keys.keySet(arn[4] ?? "", nowMs);
+    const keySet = await followKeys(await this.#keys.keySet(arn[4] ?? "", nowMs), endorsements, nowMs);
     const keys = await this.#keys.own();
     if (text.split(".", 4).length === 3) {
       const request = await openBareRequest(text, { keySet, audience, nowMs });
@@ -118,7 +122,7 @@ class LambdaFarSide {
       return { status: "ok", result: await this.#run(request, deadlineAt) };
     } catch (error) {
       if (!(error instanceof RotatorError)) throw error;
-      logCause(error.cause);
+      if (error.outcome === "unknown") logCause(error.cause);
       const ranOut = ownEndAt < request.expiresAt && Date.now() >= deadlineAt - marginMs;
       return failed(error.outcome, error.message, ranOut ? longer : undefined);
     }
@@ -163,6 +167,11 @@ class LambdaFarSide {
   }
 }
 
+const eventShape = z.object({
+  body: z.string(),
+  endorsements: z.array(z.string().max(4_096)).max(maxEndorsements).default([]),
+});
+
 const update = "Update the function's code, or Rekey.";
 const longer = "The function's time was up: give it a longer timeout at AWS; where that does not help, its way to the target.";
 const stale = failed("denied", "A younger claim on the same work has been seen: this one is no longer valid.");
@@ -186,10 +195,11 @@ function failed(outcome: Exclude<RotatorError["outcome"], "ok">, message: string
   return { status: "error", error: { class: outcome, message, ...(remedy !== undefined && { remedy }) } };
 }
 
-/** @throws MessageRefused */
-function bodyOf(event: unknown): string {
-  if (typeof event === "object" && event !== null && "body" in event && typeof event.body === "string") return event.body;
-  throw new MessageRefused("unreadable");
+/** `endorsements`: what leads from the keys that the function was given to those that Rekey has now. @throws MessageRefused */
+function readEvent(event: unknown): { text: string; endorsements: readonly string[] } {
+  const { data } = eventShape.safeParse(event);
+  if (!data) throw new MessageRefused("unreadable");
+  return { text: data.body, endorsements: data.endorsements };
 }
 
 function refusal(error: unknown): LambdaAnswer {

@@ -2,7 +2,14 @@
 import { randomUUID } from "node:crypto";
 import { InvokeCommand, LambdaClient } from "@aws-sdk/client-lambda";
 import type { JWK } from "jose";
-import { type FarKeys, importSigningKey, newFarKeys, newPrivateJwk, publicFarKeys, publicJwk } from "../../src/crypto/message-keys.ts";
+import {
+  type FarKeys,
+  importSigningKey,
+  newFarKeys,
+  newPrivateJwk,
+  publicFarKeys,
+  publicJwk,
+} from "../../src/crypto/message-keys.ts";
 import { type FarRequest, writeBareRequest, writeRequest } from "../../src/crypto/messages.ts";
 import { farRequest } from "../../src/functions/far-request.ts";
 import type { FarRoute } from "../../src/targets/far.ts";
@@ -27,7 +34,7 @@ export interface LambdaFarSide extends FarRoute {
   /** Sealed to it; `other`: written by another key, or at another time. */
   sealed(request: FarRequest, other?: { signing?: JWK; nowMs?: number; receiver?: FarKeys }): ReturnType<typeof writeRequest>;
   /** Hands it a text as it is. */
-  invoke(text: string): Promise<FarAnswer>;
+  invoke(text: string, endorsements?: readonly string[]): Promise<FarAnswer>;
   /** Seals, invokes, opens. @throws RotatorError */
   ask(other?: Partial<FarRequest>): Promise<unknown>;
   /** Not sealed. */
@@ -69,11 +76,16 @@ export async function lambdaFarSide(
     }),
     async sealed(request, other = {}) {
       const key = await importSigningKey(other.signing ?? signing);
-      return writeRequest(request, { key, issuer, nowMs: other.nowMs ?? Date.now(), receiver: other.receiver ?? publicFarKeys(keys) });
+      return writeRequest(request, {
+        key,
+        issuer,
+        nowMs: other.nowMs ?? Date.now(),
+        receiver: other.receiver ?? publicFarKeys(keys),
+      });
     },
-    async invoke(text) {
+    async invoke(text, endorsements) {
       const { Payload, FunctionError } = await client.send(
-        new InvokeCommand({ FunctionName: hosted.arn, Payload: JSON.stringify({ body: text }) }),
+        new InvokeCommand({ FunctionName: hosted.arn, Payload: JSON.stringify({ body: text, endorsements }) }),
       );
       const answer = Buffer.from(Payload ?? []).toString("utf8");
       if (FunctionError !== undefined) throw new Error(`the function failed: ${answer}`);

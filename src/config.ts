@@ -113,6 +113,14 @@ export const settings = {
     flag: true,
     about: "let functions call AWS Lambda with this server's AWS credentials",
   }),
+  functionsReleases: path("DIR", {
+    parts: ["server"],
+    about: "folder with the newest code of Rekey's own functions of AWS Lambda: manifest.json and zips (default: none)",
+  }),
+  functionsReleaseKey: path("FILE", {
+    parts: ["server"],
+    about: "public key, a JWK, that must have signed that manifest.json",
+  }),
   functionsLambdaPrefix: text("TEXT", (value) => /^[A-Za-z0-9_-]{1,64}$/.test(value), {
     parts: ["server"],
     range: "1 to 64 letters, digits, - and _",
@@ -243,6 +251,8 @@ function notASetting(name: string, known: ReadonlySet<string>): string {
 function contradictions(config: Config): string[] {
   const { listen, metricsListen, tlsCert, tlsKey, insecureListen } = config;
   const problems = functionProblems(config);
+  if ((config.functionsReleases === undefined) !== (config.functionsReleaseKey === undefined))
+    problems.push("--functions-releases and --functions-release-key belong together: give both.");
   if ((tlsCert === undefined) !== (tlsKey === undefined)) problems.push("--tls-cert and --tls-key belong together: give both.");
   if (!isLoopback(listen) && !tlsCert && !insecureListen)
     problems.push("--listen beyond loopback needs --tls-cert and --tls-key, or --insecure-listen if something else does TLS.");

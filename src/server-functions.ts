@@ -72,6 +72,7 @@ export interface ServerFunctions extends FunctionDirectory, Pick<Functions, "not
   declared(functionArn: string): Promise<RotatorFunction | undefined>;
   /** Those at AWS that are ways into networks. */
   readonly farSides: Functions["farSides"];
+  lookAtCode: Functions["lookAtCode"];
 }
 
 export function createServerFunctions(config: Config, parts: ServerFunctionParts): ServerFunctions {
@@ -93,6 +94,7 @@ export function createServerFunctions(config: Config, parts: ServerFunctionParts
     users: config.functionsUsers === "same" ? undefined : config.functionsUsers,
     lambda: config.functionsLambda ?? false,
     lambdaPrefix: config.functionsLambdaPrefix,
+    releases: releasesIn(config),
     signingKeys: createSigningKeys({ sql, envelope, now: Date.now }),
     now: Date.now,
     endpoint: () => door.endpoint(),
@@ -139,6 +141,7 @@ export function createServerFunctions(config: Config, parts: ServerFunctionParts
       if (record.kind === "lambda" && record.lambda.protocol) await functions.probe(record).catch(asServiceError);
     },
     farSides: functions.farSides,
+    lookAtCode: functions.lookAtCode,
     policyOf: async (functionArn) => (await registered(functionArn))?.policy,
     call: functions.call,
     seal: functions.seal,
@@ -166,6 +169,9 @@ export function createServerFunctions(config: Config, parts: ServerFunctionParts
     },
   };
 }
+
+const releasesIn = ({ functionsReleases: folder, functionsReleaseKey: key }: Config) =>
+  folder === undefined || key === undefined ? undefined : { folder, key };
 
 /** It takes messages of ours, and no rotation events. */
 const isFarSide = (record: FunctionRecord): boolean => record.kind === "lambda" && record.lambda.protocol !== undefined;

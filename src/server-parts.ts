@@ -16,7 +16,7 @@ import { type KeyRing, openKeyRing } from "./crypto/key-ring.ts";
 import { SealedCache } from "./crypto/sealed-cache.ts";
 import { type EngineParts, engineDefaults } from "./engine/parts.ts";
 import { createTargets } from "./far-routes.ts";
-import { createAgentRoute } from "./functions/agent-route.ts";
+import { type AgentRouteParts, createAgentRoute } from "./functions/agent-route.ts";
 import { builtinFunction, kindOfEngine } from "./functions/builtin.ts";
 import type { Api } from "./http/dispatch.ts";
 import { checkAccount, isInitialised } from "./initialise.ts";
@@ -102,7 +102,7 @@ export function createServices(
   const hints = new Hints();
   const agents = new AgentDesk(sql, hints);
   const signingKeys = createSigningKeys({ sql, envelope, now: Date.now });
-  const toAgents = {
+  const toAgents: AgentRouteParts = {
     sql,
     hints,
     audit,

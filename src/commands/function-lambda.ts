@@ -34,6 +34,23 @@ const ofLambda =
   ({ lambda }: Answer): unknown =>
     (lambda as Answer | undefined)?.[member];
 
+const codeOf = ({ code }: Answer): Answer | undefined => code as Answer | undefined;
+
+const states: Readonly<Record<string, string>> = {
+  available: "update available",
+  current: "up to date",
+  failed: "update failed",
+  unknown: "not looked at yet",
+  unreachable: "cannot be looked at",
+  updating: "being updated",
+};
+
+/** How new the code of a function of AWS Lambda is, in a word or two. */
+export const codeState = (answer: Answer): string | undefined => {
+  const state = codeOf(answer)?.state;
+  return state === undefined ? undefined : (states[String(state)] ?? String(state));
+};
+
 /** What a function of AWS Lambda has beside others. */
 export const lambdaFields = {
   "Assumed role": ofLambda("assumeRoleArn"),
@@ -43,4 +60,7 @@ export const lambdaFields = {
     const signed = (lambda as Answer | undefined)?.signedCode as Answer | undefined;
     return signed && `s3://${signed.bucket}/${signed.key}`;
   },
+  "Auto-update": ofLambda("autoUpdate"),
+  Code: codeState,
+  Why: (answer: Answer) => codeOf(answer)?.message,
 };

@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { type Connection, callApi } from "./api-client.ts";
 import { type ApiCommand, addNoun, fields, pickOptions, sentence, type Typed, table } from "./api-command.ts";
 import { CommandError } from "./command-error.ts";
-import { lambdaFields, lambdaSettings } from "./function-lambda.ts";
+import { codeState, lambdaFields, lambdaSettings } from "./function-lambda.ts";
 import { addFunctionNew } from "./function-new.ts";
 import { addFunctionSigning } from "./function-sign.ts";
 import { test } from "./function-test.ts";
@@ -106,7 +106,7 @@ const list: ApiCommand = {
   pages: "functions",
   show: table(
     "functions",
-    { NAME: "functionName", KIND: "kind", RUNS: runs, CHANGED: "lastModifiedDate", DESCRIPTION: "description" },
+    { NAME: "functionName", KIND: "kind", RUNS: runs, CODE: codeState, CHANGED: "lastModifiedDate", DESCRIPTION: "description" },
     "no functions",
   ),
 };

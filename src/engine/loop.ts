@@ -5,13 +5,14 @@ import { Breakers } from "./breaker.ts";
 import { Caps } from "./caps.ts";
 import { Clock } from "./clock.ts";
 import { Deliveries } from "./deliver.ts";
+import { FunctionCodes } from "./function-code.ts";
 import { Heartbeats } from "./heartbeat.ts";
 import { TargetJobs } from "./jobs.ts";
 import { LeaseHouse } from "./lease-house.ts";
 import { LeaseOrphans } from "./lease-orphans.ts";
 import { Leases } from "./leases.ts";
 import type { EngineParts } from "./parts.ts";
-import { History, purgePage } from "./purge.ts";
+import { AgentHouse, History, purgePage } from "./purge.ts";
 import { QuarantineWatch } from "./quarantine.ts";
 import { copyDueReplicas } from "./replicate.ts";
 import { Retirements } from "./retirements.ts";
@@ -49,6 +50,7 @@ export function startEngine(given: EngineParts): Engine {
   const leases = new Leases(parts, limits, () => alarm.ring());
   const leaseOrphans = new LeaseOrphans(parts, limits, () => alarm.ring());
   const leaseHouse = new LeaseHouse(parts);
+  const functionCodes = new FunctionCodes(parts, () => alarm.ring());
   const deliveries = new Deliveries(parts, () => alarm.ring());
   let stopping = false;
 
@@ -83,6 +85,7 @@ export function startEngine(given: EngineParts): Engine {
   const zoneRules = new ZoneRules(parts);
   const rewrapping = new Rewrapping(parts);
   const history = new History(parts);
+  const agentHouse = new AgentHouse(parts);
   let released = !parts.settings.ownsStore;
   const lookAtClock = async (): Promise<boolean> => {
     if (await clock.look()) released = !parts.settings.ownsStore;
@@ -99,11 +102,13 @@ export function startEngine(given: EngineParts): Engine {
     () => jobs.begin(),
     () => heartbeats.begin(),
     () => deliveries.begin(),
+    () => functionCodes.begin(),
     () => clock.isSettled && retirements.begin(),
     () => purgePage(parts),
     () => copyDueReplicas(parts),
     () => rewrapping.page(),
     () => history.page(),
+    () => agentHouse.page(),
   ];
 
   /** True when there is more to do at once. One kind of work that fails does not keep the others from being done. */
@@ -158,7 +163,7 @@ export function startEngine(given: EngineParts): Engine {
     stopping = true;
     alarm.ring();
     await ended;
-    await Promise.all([...running, jobs.stop(), heartbeats.stop(), retirements.stop(), deliveries.stop()]);
+    await Promise.all([...running, jobs.stop(), heartbeats.stop(), retirements.stop(), deliveries.stop(), functionCodes.stop()]);
   };
   return { wake: () => alarm.ring(), stop, [Symbol.asyncDispose]: stop };
 }

@@ -6,6 +6,7 @@ import type { CallResult, FunctionRecord } from "../core/function.ts";
 import { Plaintext } from "../core/plaintext.ts";
 import type { Envelope } from "../crypto/envelope.ts";
 import type { KeyRing } from "../crypto/key-ring.ts";
+import type { CodeClaim } from "../store/function-code.ts";
 import { addFunctionLog, findFunction, loadEnvironment, type SealedEnvironment } from "../store/functions.ts";
 import { installationId } from "../store/installation.ts";
 import type { Sql } from "../store/sql.ts";
@@ -15,8 +16,11 @@ import { CodeRefused } from "./code-bundle.ts";
 import { cutValues } from "./cut-values.ts";
 import { KnownValues } from "./known-values.ts";
 import { createLambdaCaller, type LambdaFunction, lambdaMarginMs } from "./lambda.ts";
+import { createLambdaCode } from "./lambda-code.ts";
+import { createCodeLooks } from "./lambda-code-looks.ts";
 import { type FarStatus, type LambdaFarParts, probeLambda } from "./lambda-far.ts";
 import { checkReceiver, createLambdaFarSides, type FarSideParts, type LambdaFarSides } from "./lambda-far-sides.ts";
+import { createLambdaReleases, type ReleasePlace } from "./lambda-releases.ts";
 import { missingCertificates } from "./missing-certificates.ts";
 import type { ProcessFunction } from "./process-environment.ts";
 import { type CallTrace, type PoolParts, ProcessPool, startMs } from "./process-pool.ts";
@@ -30,6 +34,8 @@ export interface FunctionParts extends Omit<PoolParts, "environment" | "code"> {
   /** What the names of those that are called begin with; absent: any. */
   readonly lambdaPrefix?: string | undefined;
   readonly signingKeys: LambdaFarParts["signingKeys"];
+  /** The newest code of Rekey's own functions at AWS; absent: this server has none. */
+  readonly releases?: ReleasePlace | undefined;
   readonly sql: Sql;
   readonly envelope: Pick<Envelope, "open" | "seal">;
   readonly keys: Pick<KeyRing, "resolve">;
@@ -61,6 +67,8 @@ export interface Functions {
   probe(record: LambdaFunction): Promise<FarStatus>;
   /** Those that are ways into networks. */
   readonly farSides: LambdaFarSides;
+  /** Looks at the code that one of them runs, and replaces it where it may. */
+  lookAtCode(claim: CodeClaim): Promise<void>;
   /** The longest that a call may go on, in ms. */
   longestMs(record: FunctionRecord): number;
   seal(record: Pick<FunctionRecord, "arn" | "region">, variables: Readonly<Record<string, string>>): Promise<SealedEnvironment>;
@@ -182,9 +190,13 @@ export function createFunctions(parts: FunctionParts): Functions {
     now,
   };
 
+  const probe = (record: LambdaFunction): Promise<FarStatus> => probeLambda(far, record);
+  const releases = parts.releases && createLambdaReleases(parts.releases);
+
   return {
     check,
-    probe: (record) => probeLambda(far, record),
+    probe,
+    lookAtCode: createCodeLooks({ ...far, sql, audit, code: createLambdaCode(lambda.client), releases, probe }),
     farSides: createLambdaFarSides(far),
     async missingCertificates(record) {
       if (record.kind !== "process" || record.process.runtime === "executable") return [];

@@ -6,10 +6,10 @@ interface Known {
   readonly remedy: string;
 }
 
-const rights: Known = {
+const rights = (right: string): Known => ({
   outcome: "denied",
-  remedy: "Give this server's AWS identity, or the role that it assumes, lambda:InvokeFunction on the function.",
-};
+  remedy: `Give this server's AWS identity, or the role that it assumes, ${right} on the function.`,
+});
 const identity: Known = {
   outcome: "denied",
   remedy: "Give this server AWS credentials that are valid now: by its environment, a profile or the machine's role.",
@@ -24,12 +24,21 @@ const network: Known = {
     "Correct the function's VPC settings at AWS: subnets, security groups, free addresses and its right to make network interfaces.",
 };
 const key: Known = { outcome: "denied", remedy: "Let the function's role use the KMS key of its variables." };
+const unsigned: Known = {
+  outcome: "invalid",
+  remedy:
+    "The function's code signing at AWS takes signed packages only. Sign the zip with its signing profile (aws signer start-signing-job), then name the signed one: rekey function update NAME --signed-code s3://BUCKET/KEY --signed-sha256 DIGEST.",
+};
 const later: Known = { outcome: "unreachable", remedy: "The function is not ready at AWS: it is tried again." };
 
 /** By the names of AWS's errors. Source: AWS Lambda API reference, Invoke, "Errors"; STS API reference, "Common errors". */
 const byName: Readonly<Record<string, Known>> = {
-  AccessDenied: rights,
-  AccessDeniedException: rights,
+  CodeSigningConfigNotFoundException: unsigned,
+  CodeStorageExceededException: {
+    outcome: "invalid",
+    remedy: "The account's room for code at AWS is used up: remove versions of functions that nothing needs.",
+  },
+  CodeVerificationFailedException: unsigned,
   CredentialsProviderError: identity,
   EC2AccessDeniedException: network,
   EC2ThrottledException: throttled,
@@ -39,6 +48,7 @@ const byName: Readonly<Record<string, Known>> = {
   ExpiredTokenException: identity,
   IncompleteSignature: identity,
   InvalidClientTokenId: identity,
+  InvalidCodeSignatureException: unsigned,
   InvalidSecurityGroupIDException: network,
   InvalidSignatureException: identity,
   InvalidSubnetIDException: network,
@@ -46,6 +56,7 @@ const byName: Readonly<Record<string, Known>> = {
   KMSDisabledException: key,
   KMSInvalidStateException: key,
   KMSNotFoundException: key,
+  PreconditionFailedException: later,
   RegionDisabledException: { outcome: "denied", remedy: "Enable STS in that region for the account." },
   RequestTooLargeException: { outcome: "invalid", remedy: "The event is larger than AWS Lambda takes." },
   ResourceConflictException: later,
@@ -75,10 +86,11 @@ const byCode: Readonly<Record<string, Known>> = {
   ENOTFOUND: route,
 };
 
-/** The class and the sentence of a call that AWS refused or did not answer. What is not known for sure is `unknown`. */
-export function lambdaFailure(error: unknown): CallFailure {
+/** The class and the sentence of a call that AWS refused or did not answer, `right`: what it needs. What is not known for sure is `unknown`. */
+export function lambdaFailure(error: unknown, right = "lambda:InvokeFunction"): CallFailure {
   const { name, message, code } = partsOf(error);
-  const known = byName[name] ?? byCode[code] ?? byText(name, message, code);
+  const known =
+    (/^AccessDenied(Exception)?$/.test(name) ? rights(right) : byName[name]) ?? byCode[code] ?? byText(name, message, code);
   if (known) return { outcome: known.outcome, remedy: known.remedy, message: sentence(name, message, code) };
   return {
     outcome: "unknown",

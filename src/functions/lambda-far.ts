@@ -16,7 +16,11 @@ import { lambdaProtocol } from "./lambda-protocol.ts";
 export interface LambdaFarParts {
   /** Calls it once; what it writes is not kept. */
   call(record: LambdaFunction, payload: string, signal: AbortSignal): Promise<CallResult>;
-  readonly signingKeys: { current(nowMs: number): Promise<SigningKey> };
+  readonly signingKeys: {
+    current(nowMs: number): Promise<SigningKey>;
+    /** All keys with their endorsements, oldest first. */
+    chain(): Promise<readonly { readonly endorsement?: string | undefined }[]>;
+  };
   /** Id of this installation. */
   issuer(): Promise<string>;
   now(): number;
@@ -49,7 +53,7 @@ export async function askLambda(
   const ms = deadlineAt - parts.now();
   if (ms <= 0) throw new RotatorError("unreachable", `there was no time left to call function ${record.name}`);
   const signal = AbortSignal.timeout(Math.ceil(ms));
-  const { payload, failure } = await parts.call(record, JSON.stringify({ body: text }), signal);
+  const { payload, failure } = await parts.call(record, await eventOf(parts, record, text), signal);
   if (failure && signal.aborted)
     throw new RotatorError("timeout", `function ${record.name} did not answer in time; it may still be at work`);
   if (failure) throw failed(failure);
@@ -58,6 +62,16 @@ export async function askLambda(
   const sentence = `function ${record.name} answered something else than a far side of Rekey or of Doppler does`;
   throw new RotatorError("unknown", `${sentence}: see that rekey function show ${record.name} names the right one.`);
 }
+
+/** With what leads from the keys that a function of ours was set up with to those of now. */
+async function eventOf({ signingKeys }: LambdaFarParts, { lambda }: LambdaFunction, text: string): Promise<string> {
+  if (lambda.protocol !== "rekey") return JSON.stringify({ body: text });
+  const endorsements = (await signingKeys.chain()).flatMap(({ endorsement }) => endorsement ?? []);
+  return JSON.stringify({ body: text, ...(endorsements.length > 0 && { endorsements: endorsements.slice(-maxEndorsements) }) });
+}
+
+/** As many as the far side takes. */
+const maxEndorsements = 200;
 
 /** Every verb becomes one sealed message to a function that runs Rekey's own code. */
 export function createLambdaRoute(parts: LambdaFarParts, record: LambdaFunction): FarRoute {

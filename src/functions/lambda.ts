@@ -21,6 +21,8 @@ export interface LambdaCaller {
   call(record: LambdaFunction, payload: string, signal?: AbortSignal): Promise<LambdaCall>;
   /** Asks AWS whether it may be called, and does not call it. @throws RotatorError; `remedy` says what would help */
   reach(record: LambdaFunction): Promise<void>;
+  /** For other calls about it, as whoever may call it. */
+  client(record: LambdaFunction): Promise<LambdaClient>;
   close(): void;
 }
 
@@ -102,6 +104,7 @@ export function createLambdaCaller(): LambdaCaller {
         throw Object.assign(new RotatorError(outcome, message, { cause: error }), { remedy });
       }
     },
+    client: clientOf,
     close() {
       for (const client of clients.values()) client.destroy();
       clients.clear();

@@ -1,7 +1,9 @@
 import { z } from "zod";
 import { ServiceError } from "../../core/error.ts";
 import { type FunctionRecord, functionArn, functionLimits } from "../../core/function.ts";
+import { forgetFarFunction, noteFarFunction } from "../../store/function-code.ts";
 import { deleteFunction, insertFunction, updateFunction } from "../../store/functions.ts";
+import type { Sql } from "../../store/sql.ts";
 import { type Call, defineOperation } from "../operation.ts";
 import {
   askSpecialAddresses,
@@ -44,7 +46,10 @@ export const createFunction = defineOperation<z.infer<typeof createInput>, Funct
     const record = changed(blank(input.FunctionName, call), input, call);
     await call.services.functions.check(record);
     const environment = input.Environment && (await call.services.functions.seal(record, input.Environment));
-    await call.transaction((tx) => insertFunction(tx, record, environment));
+    await call.transaction(async (tx) => {
+      await insertFunction(tx, record, environment);
+      await noteCode(tx, record);
+    });
     return shown(record);
   },
 });
@@ -163,13 +168,24 @@ function nextChange({ updatedAt }: FunctionRecord, { startedAt }: Call): number 
   return Math.max(startedAt, updatedAt + 1);
 }
 
+/** The code of Rekey's own functions at AWS is looked at from now on. */
+async function noteCode(tx: Sql, { arn, updatedAt, ...settings }: FunctionRecord): Promise<void> {
+  if (settings.kind !== "lambda") return;
+  if (settings.lambda.protocol === "rekey") await noteFarFunction(tx, arn, updatedAt);
+  else await forgetFarFunction(tx, arn);
+}
+
 async function save(
   record: FunctionRecord,
   before: FunctionRecord,
   call: Call,
   environment?: Parameters<typeof updateFunction>[3],
 ): Promise<void> {
-  const saved = await call.transaction((tx) => updateFunction(tx, record, before.updatedAt, environment));
+  const saved = await call.transaction(async (tx) => {
+    const isSaved = await updateFunction(tx, record, before.updatedAt, environment);
+    if (isSaved) await noteCode(tx, record);
+    return isSaved;
+  });
   if (!saved)
     throw new ServiceError("InvalidRequestException", "The function was changed or deleted meanwhile; look and try again.");
   call.services.functions.forget(record.arn);

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { functionLimits } from "../../core/function.ts";
 import { functionPolicies } from "../../core/function-policy.ts";
+import { codeOfFunctions, type FunctionCode } from "../../store/function-code.ts";
 import { functionLogs, listFunctions } from "../../store/functions.ts";
 import { nextToken, secretId } from "../input.ts";
 import { type Call, defineOperation, type Resource } from "../operation.ts";
@@ -25,7 +26,13 @@ export const listFunctionsOperation = defineOperation<z.infer<typeof listInput>,
     const after = NextToken === undefined ? "" : String(readPageToken(NextToken, scope)[0]);
     const found = await listFunctions(sql, region, { after, limit: MaxResults + 1 });
     const last = found.length > MaxResults ? found[MaxResults - 1] : undefined;
-    return { Functions: found.slice(0, MaxResults).map(shown), ...(last && { NextToken: writePageToken(scope, [last.name]) }) };
+    const page = found.slice(0, MaxResults);
+    const code = await codeOfFunctions(
+      sql,
+      page.filter(({ kind }) => kind === "lambda").map(({ arn }) => arn),
+    );
+    const Functions = page.map((record) => ({ ...shown(record), ...shownCode(code.get(record.arn)) }));
+    return { Functions, ...(last && { NextToken: writePageToken(scope, [last.name]) }) };
   },
 });
 
@@ -39,8 +46,19 @@ export const getFunction = defineOperation<z.infer<typeof named>, FunctionResour
   summary: "Shows a function; the names of its variables, not their values.",
   input: named,
   resource: functionResource,
-  run: async (_input, found) => shown(existing(found)),
+  async run(_input, found, { sql }) {
+    const record = existing(found);
+    return { ...shown(record), ...shownCode((await codeOfFunctions(sql, [record.arn])).get(record.arn)) };
+  },
 });
+
+/** What is known of the code of one of Rekey's own functions at AWS. */
+function shownCode(code: FunctionCode | undefined): object {
+  if (!code) return {};
+  const { state, runs, wanted, message, lookedAt } = code;
+  const Code = { State: state, Runs: runs, Newest: wanted, Message: message, LookedDate: lookedAt && new Date(lookedAt) };
+  return { Code };
+}
 
 const logsInput = z.object({ FunctionName: functionName, MaxResults: z.number().int().min(1).max(50).default(10) });
 

@@ -132,6 +132,10 @@ export const migration = {
       concurrency integer not null, environment_names text not null, sealed bytes, wrapped_data_key bytes, key_id text,
       key_version integer, created_at bigint not null, updated_at bigint not null, unique (region, name))`,
     "create index functions_by_key on functions (key_id, key_version, arn) where key_id is not null",
+    // What is known of the code that Rekey's own functions at AWS run; `former`: the zip that goes back when newer code does not work.
+    `create table function_code (function_arn text primary key references functions (arn) on delete cascade, state text not null,
+      runs text, wanted text, message text, looked_at bigint, look_at bigint not null, former bytes)`,
+    "create index function_code_by_look on function_code (look_at)",
     // What requests to agents and functions are signed with; the private half is forgotten once the key has ended.
     `create table signing_keys (kid text primary key, sequence integer not null unique, public_key text not null, sealed bytes,
       wrapped_data_key bytes, key_id text, key_version integer, created_at bigint not null, signs_from_at bigint not null,

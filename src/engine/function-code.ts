@@ -1,0 +1,57 @@
+import { type CodeClaim, claimDueCode } from "../store/function-code.ts";
+import type { EngineParts } from "./parts.ts";
+
+const lookEveryMs = 5_000;
+const most = 2;
+/** Longer than an update with its wait, its probes and its way back takes. */
+const claimMs = 10 * 60_000;
+
+/** Looks now and then at the code that functions at AWS run, and has newer code put in place; a few at once. */
+export class FunctionCodes {
+  readonly #parts: EngineParts;
+  readonly #wake: () => void;
+  readonly #running = new Set<Promise<void>>();
+  #nextAt = 0;
+  #stopping = false;
+
+  constructor(parts: EngineParts, wake: () => void) {
+    this.#parts = parts;
+    this.#wake = wake;
+  }
+
+  /** True when there may be more to do at once. */
+  async begin(): Promise<boolean> {
+    const { sql, now } = this.#parts;
+    if (!this.#parts.lookAtFunctionCode || this.#stopping || now() < this.#nextAt || this.#running.size >= most) return false;
+    const nowMs = now();
+    const claim = await sql.transaction((tx) => claimDueCode(tx, nowMs, nowMs + claimMs));
+    if (!claim) {
+      this.#nextAt = nowMs + lookEveryMs;
+      return false;
+    }
+    this.#work(claim);
+    return true;
+  }
+
+  #work(claim: CodeClaim): void {
+    const job = this.#look(claim)
+      .catch((error: unknown) =>
+        this.#parts.log.error({ err: error, functionArn: claim.functionArn }, "a function's code could not be looked at"),
+      )
+      .finally(() => {
+        this.#running.delete(job);
+        this.#wake();
+      });
+    this.#running.add(job);
+  }
+
+  async #look(claim: CodeClaim): Promise<void> {
+    await this.#parts.lookAtFunctionCode?.(claim);
+  }
+
+  /** Takes up no more, and waits for what is under way. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    await Promise.all(this.#running);
+  }
+}

@@ -17,17 +17,18 @@ import { initialise, writeCredentialsFile } from "./initialise.ts";
 import { createLog } from "./log.ts";
 import { openMetrics } from "./open-metrics.ts";
 import { auditKeyPurpose } from "./open-store.ts";
+import type { Services } from "./operations/services.ts";
 import { openFront, openReaderFront } from "./server-front.ts";
 import { createFunctionDoor, createServerFunctions } from "./server-functions.ts";
 import { keepHouse } from "./server-house.ts";
 import { createAuthentication, createServices, engineParts, openParts } from "./server-parts.ts";
 import type { Listen } from "./setting.ts";
+import { countAgentStates } from "./store/agents.ts";
 import { openAudit } from "./store/audit.ts";
 import { countHeartbeats } from "./store/heartbeats.ts";
 import { LastReads } from "./store/last-reads.ts";
 import { countSilentTargets } from "./store/rotation-waits.ts";
 import { countRotations } from "./store/rotations.ts";
-import type { Sql } from "./store/sql.ts";
 import { createNotes, createNotesListener, saveNoted } from "./worker-notes.ts";
 import { boundYoungGeneration } from "./young-generation.ts";
 
@@ -91,7 +92,7 @@ export async function startNode(config: Config, part: Part = { role: "alone", so
   const shared = { ...store, audit, log, reads, functions, sessionTokens };
   const services = createServices(config, { ...shared, wakeEngine: () => hint.wake() });
   const authenticator = createAuthentication(config, services);
-  const metrics = metricsOf(config, part, sql);
+  const metrics = metricsOf(config, part, services);
   const rate = createRequestRate(config.maxRequestsPerSecond);
   const api: Api = { services, authorize, rate, count: metrics.request };
   const agents = readOnly ? undefined : services.agents;
@@ -156,13 +157,15 @@ function renewCertificate({ tlsCert, tlsKey }: Config, front: Front, log: Logger
 }
 
 /** Rotations are counted once among several processes. */
-function metricsOf({ engine }: Config, { role, metrics }: Part, sql: Sql): Metrics {
+function metricsOf({ engine }: Config, { role, metrics }: Part, { sql, agents, now }: Services): Metrics {
   const counts = metrics === undefined || (engine && role !== "reader");
   if (!counts) return createMetrics();
   return createMetrics({
     rotations: () => countRotations(sql),
     heartbeats: () => countHeartbeats(sql),
     targets: async () => new Map([["silent", await countSilentTargets(sql)]]),
+    agents: () => countAgentStates(sql, now()),
+    agentJobs: () => agents.jobs,
   });
 }
 

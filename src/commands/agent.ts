@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { addAgentAdminCommands } from "./agent-admin.ts";
 import { addAgentRunCommand } from "./agent-run.ts";
 
 /** Commands on agents, and the agent itself. */
@@ -9,4 +10,5 @@ export function addAgentCommands(program: Command): void {
     .usage("[options]|<command>")
     .helpCommand(false);
   addAgentRunCommand(noun);
+  addAgentAdminCommands(noun);
 }

@@ -49,7 +49,8 @@ export function addNoun(program: Command, name: string, about: string, commands:
   return noun;
 }
 
-function addApiCommand(noun: Command, spec: ApiCommand): void {
+/** Adds one command to a noun. */
+export function addApiCommand(noun: Command, spec: ApiCommand): void {
   const command = noun.command(spec.usage).description(spec.about.slice(0, 1).toUpperCase() + spec.about.slice(1));
   for (const [flag, about] of Object.entries(spec.options ?? {})) {
     if (flag.includes("...")) command.option(flag, about, collect);

@@ -15,8 +15,8 @@ export interface Forwarder {
 
 /** First header of a request that is handed on. It means something on that socket only, where the other process put it. */
 const originHeader = "rekey-origin";
-/** Longer than any request is worked on. */
-const longestSilenceMs = 30_000;
+/** Longer than any request is worked on, and than agents' polls wait. */
+const longestSilenceMs = 60_000;
 const maxHeaderBytes = 64 * 1024;
 /** They speak of one connection, not of the answer. */
 const connectionHeaders: ReadonlySet<string> = new Set(["connection", "keep-alive", "transfer-encoding"]);
@@ -26,11 +26,11 @@ export function createForwarder(socketPath: string): Forwarder {
   return {
     async send(request, response) {
       try {
-        const answer = await ask(request, { socketPath, agent });
+        const answer = await ask(request, response, { socketPath, agent });
         response.writeHead(answer.statusCode ?? 500, withoutConnection(answer.rawHeaders));
         await pipeline(answer, response);
       } catch (cause) {
-        if (response.headersSent)
+        if (response.headersSent || response.destroyed)
           response.destroy(); // the caller must not take half an answer for a whole one
         else throw unanswered(cause);
       }
@@ -40,7 +40,7 @@ export function createForwarder(socketPath: string): Forwarder {
 }
 
 /** Headers go as they came, in their order: a signature covers them. */
-function ask(request: RawRequest, way: { socketPath: string; agent: Agent }): Promise<IncomingMessage> {
+function ask(request: RawRequest, response: ServerResponse, way: { socketPath: string; agent: Agent }): Promise<IncomingMessage> {
   const { method, path, query, rawHeaders, body, sourceIp, secure } = request;
   const origin: Origin = { sourceIp, secure };
   return new Promise((resolve, reject) => {
@@ -52,6 +52,8 @@ function ask(request: RawRequest, way: { socketPath: string; agent: Agent }): Pr
       timeout: longestSilenceMs,
     });
     outgoing.on("response", resolve);
+    // A caller that is gone waits for nothing: the other process is to know.
+    response.once("close", () => outgoing.destroy());
     outgoing.on("error", reject);
     outgoing.on("timeout", () => outgoing.destroy(new Error(`no answer within ${longestSilenceMs} ms`)));
     outgoing.end(body);

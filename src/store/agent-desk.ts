@@ -37,6 +37,8 @@ export class AgentDesk {
   readonly #turns = new Map<string, AbortController>();
   readonly #seen = new Map<string, Seen>();
   #sightings = new Map<string, Sighting>();
+  /** Jobs by what became of them, since the start. */
+  readonly jobs = new Map<string, number>();
   #looking = false;
   #closed = false;
 
@@ -88,6 +90,11 @@ export class AgentDesk {
       await this.#sql.transaction((tx) => saveSightings(tx, page), { durable: false });
     }
   }
+
+  /** Counts what became of a job that this process gave to an agent. */
+  readonly countJob = (outcome: string): void => {
+    this.jobs.set(outcome, (this.jobs.get(outcome) ?? 0) + 1);
+  };
 
   /** Whether the agent waits here now. */
   isHere(agentId: string): boolean {

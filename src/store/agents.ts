@@ -172,13 +172,14 @@ export async function countAgents(sql: Sql, network: string, nowMs: number): Pro
   return { live: Number(row?.live ?? 0), all: Number(row?.total ?? 0) };
 }
 
-/** Of all networks, for metrics. */
-export async function countLiveAgents(sql: Sql, nowMs: number): Promise<number> {
-  const [row] = await sql.query<{ count: number }>(
-    "select count(*) as count from agents where revoked_at is null and gone_at is null and away_at is null and seen_at > $1",
+/** Of all networks, by what is known of where they are, for metrics. */
+export async function countAgentStates(sql: Sql, nowMs: number): Promise<ReadonlyMap<string, number>> {
+  const rows = await sql.query<{ state: string; count: number }>(
+    `select case when seen_at <= $1 then 'gone' when away_at is null then 'live' else 'away' end as state, count(*) as count
+     from agents where revoked_at is null group by 1`,
     [nowMs - agentGoneMs],
   );
-  return Number(row?.count);
+  return new Map(rows.map(({ state, count }) => [state, Number(count)]));
 }
 
 /** Writes that the agent is worked with now; what it waits for is locked. False when it was revoked. */

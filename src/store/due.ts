@@ -60,6 +60,7 @@ const history = [
   { table: "function_logs", key: "id", old: "at <= $1", order: "at" },
   { table: "config_versions", key: "id", old: "replaced_at <= $1", order: "replaced_at" },
   { table: "activity_logs", key: "id", old: "at <= $1", order: "at" },
+  { table: "agents", key: "id", old: "revoked_at <= $1", order: "revoked_at" },
 ] as const;
 
 /** Removes old history, at most `limit` of each kind: work that ended, what functions wrote, and events. The most of one kind. */

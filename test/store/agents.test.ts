@@ -10,7 +10,7 @@ import { agentsWithJobs, findAgentJob, purgeAgentJobs } from "../../src/store/ag
 import {
   agentGoneMs,
   chooseAgent,
-  countLiveAgents,
+  countAgentStates,
   findAgent,
   listAgents,
   noteAgentAway,
@@ -281,14 +281,14 @@ forEachStore((name, open) => {
       await fails(/works at postgres, or all have too much to do/);
       world.clock.aheadMs += agentGoneMs;
       await fails(/No agent of network plant is connected; the one it has cannot be seen/);
-      assert.equal(await countLiveAgents(sql, world.now()), 0);
+      assert.deepEqual([...(await countAgentStates(sql, world.now()))], [["gone", 1]]);
       assert.equal(await noteGoneAgents(sql, world.now(), 10), 1);
       assert.equal(await noteGoneAgents(sql, world.now(), 10), 0);
       const sighting = { agentId: agent.id, version: "2.0.0", kinds: ["postgres"], clockSkewMs: -7 };
       await sql.transaction((tx) => saveSightings(tx, [{ ...sighting, atMs: world.now() }]));
       const back = await findAgent(sql, agent.id);
       assert.deepEqual([back?.goneAt, back?.version, back?.kinds, back?.clockSkewMs], [undefined, "2.0.0", ["postgres"], -7]);
-      assert.equal(await countLiveAgents(sql, world.now()), 1);
+      assert.deepEqual([...(await countAgentStates(sql, world.now()))], [["live", 1]]);
     });
 
     test("an enrolment is used once, and is removed with its token when it is old", async () => {

@@ -59,6 +59,8 @@ test("metrics are for this machine, also when the rotations cannot be counted", 
       rotations: () => Promise.reject(new Error("no store")),
       heartbeats: () => Promise.reject(new Error("no store")),
       targets: () => Promise.reject(new Error("no store")),
+      agents: () => Promise.reject(new Error("no store")),
+      agentJobs: () => new Map(),
     }),
   );
   const ask = (remoteAddress: string, headers = {}) => app.inject({ url: "/metrics", remoteAddress, headers });

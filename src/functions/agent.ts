@@ -86,6 +86,8 @@ class RunningAgent {
   #skewMs: number | undefined;
   #skewTold: string | undefined;
   #failures = 0;
+  /** The first poll does not wait: keys and clocks are known before anything is begun. */
+  #acquainted = false;
   #purgedAt = 0;
   #trustCheckedAt = 0;
   #slotFreed = Promise.withResolvers<void>();
@@ -97,10 +99,12 @@ class RunningAgent {
   }
 
   async run(): Promise<AgentEnd> {
-    const { stop, log, drainMs } = this.#parts;
+    const { stop, log, drainMs, enrolled } = this.#parts;
+    log.info({ agent: enrolled.agentId, network: enrolled.network }, "the agent starts");
     this.#answers.load();
     let revoked = false;
     while (!stop.aborted && !revoked) revoked = await this.#turn();
+    log.info({ jobs: this.#running.size }, "the agent stops: it takes no more, and ends what it works on");
     if (!revoked) await this.#sayGoodbye();
     const tooLong = new AbortController();
     const ranOut = sleep(drainMs, "late", { signal: tooLong.signal }).catch(() => undefined);
@@ -144,7 +148,9 @@ class RunningAgent {
       if (this.#alarmed) await this.#pause(alarmMs * (0.5 + random() / 2));
     } else if (free > 0) {
       const { least, most } = pollSeconds;
-      await this.#poll({ most: Math.min(free, 64), waitSeconds: least + Math.floor(random() * (most - least + 1)) });
+      const waitSeconds = this.#acquainted ? least + Math.floor(random() * (most - least + 1)) : 0;
+      await this.#poll({ most: this.#acquainted ? Math.min(free, 64) : 0, waitSeconds });
+      this.#acquainted = true;
     } else {
       await this.#pause(signOfLifeMs, this.#slotFreed.promise);
       if (this.#running.size >= jobsAtOnce) await this.#poll({ most: 0, waitSeconds: 0 });

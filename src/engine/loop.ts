@@ -86,7 +86,6 @@ export function startEngine(given: EngineParts): Engine {
   const rewrapping = new Rewrapping(parts);
   const history = new History(parts);
   const agentHouse = new AgentHouse(parts);
-  const agentHouse = new AgentHouse(parts);
   let released = !parts.settings.ownsStore;
   const lookAtClock = async (): Promise<boolean> => {
     if (await clock.look()) released = !parts.settings.ownsStore;
@@ -109,7 +108,6 @@ export function startEngine(given: EngineParts): Engine {
     () => copyDueReplicas(parts),
     () => rewrapping.page(),
     () => history.page(),
-    () => agentHouse.page(),
     () => agentHouse.page(),
   ];
 

@@ -196,7 +196,7 @@ export function createFunctions(parts: FunctionParts): Functions {
   return {
     check,
     probe,
-    lookAtCode: createCodeLooks({ ...far, sql, audit, code: createLambdaCode(lambda.client), releases, probe }),
+    lookAtCode: createCodeLooks({ ...far, sql, audit, code: createLambdaCode(lambda), releases, probe }),
     farSides: createLambdaFarSides(far),
     async missingCertificates(record) {
       if (record.kind !== "process" || record.process.runtime === "executable") return [];

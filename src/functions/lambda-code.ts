@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { LambdaClient } from "@aws-sdk/client-lambda";
 import { RotatorError } from "../core/error.ts";
-import type { LambdaFunction } from "./lambda.ts";
+import type { LambdaCaller, LambdaFunction } from "./lambda.ts";
 import { lambdaFailure } from "./lambda-failure.ts";
 import { digestOf } from "./lambda-releases.ts";
 
@@ -35,10 +35,10 @@ const lookMs = 1_000;
 /** Of a zip. AWS takes no larger ones without S3. */
 const maxBytes = 50 * 1024 * 1024;
 
-export function createLambdaCode(clientOf: (record: LambdaFunction) => Promise<LambdaClient>): LambdaCode {
+export function createLambdaCode(caller: Pick<LambdaCaller, "ask">): LambdaCode {
   const asked = async <T>(record: LambdaFunction, right: string, ask: (client: LambdaClient) => Promise<T>): Promise<T> => {
     try {
-      return await ask(await clientOf(record));
+      return await caller.ask(record, ask);
     } catch (error) {
       if (error instanceof RotatorError) throw error;
       const { outcome, message, remedy } = lambdaFailure(error, right);

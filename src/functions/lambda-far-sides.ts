@@ -18,7 +18,7 @@ export interface FarSideParts extends LambdaFarParts {
 export interface LambdaFarSides {
   /** As the function is registered at each call. */
   route(functionArn: string): FarRoute;
-  /** A far rotator, as the function can be one. @throws RotatorError: the function cannot be called */
+  /** A far rotator, as the function can be one. */
   fit(functionArn: string, far: FarRotator): Promise<FarRotator>;
 }
 
@@ -47,8 +47,9 @@ export function createLambdaFarSides(parts: FarSideParts): LambdaFarSides {
   return {
     route,
     async fit(functionArn, far) {
-      const { lambda, timeoutSeconds } = await find(functionArn);
-      return lambda.protocol === "rekey" ? far : dopplerRotator(far, messageMs + timeoutSeconds * 1_000);
+      const record = await parts.findFunction(functionArn);
+      if (record?.kind !== "lambda" || record.lambda.protocol !== "doppler") return far;
+      return dopplerRotator(far, messageMs + record.timeoutSeconds * 1_000);
     },
   };
 }

@@ -21,8 +21,8 @@ export interface LambdaCaller {
   call(record: LambdaFunction, payload: string, signal?: AbortSignal): Promise<LambdaCall>;
   /** Asks AWS whether it may be called, and does not call it. @throws RotatorError; `remedy` says what would help */
   reach(record: LambdaFunction): Promise<void>;
-  /** For other calls about it, as whoever may call it. */
-  client(record: LambdaFunction): Promise<LambdaClient>;
+  /** Other calls about it, as whoever may call it. @throws what the SDK throws, and RotatorError */
+  ask<T>(record: LambdaFunction, ask: (client: LambdaClient) => Promise<T>): Promise<T>;
   close(): void;
 }
 
@@ -71,12 +71,25 @@ export function createLambdaCaller(): LambdaCaller {
     return client;
   };
 
+  /** AWS may end an assumed role's credentials early. Nothing has run then: new ones are asked for, once. */
+  const withRenewal: LambdaCaller["ask"] = async (record, ask) => {
+    const client = await clientOf(record);
+    try {
+      return await ask(client);
+    } catch (error) {
+      const isExpired = error instanceof Error && /^ExpiredToken(Exception)?$/.test(error.name);
+      if (!isExpired || record.lambda.assumeRoleArn === undefined) throw error;
+      for (const [key, known] of clients) if (known === client) clients.delete(key);
+      return ask(await clientOf(record));
+    }
+  };
+
   return {
+    ask: withRenewal,
     async call(record, payload, signal) {
       const late = AbortSignal.timeout(record.timeoutSeconds * 1_000 + lambdaMarginMs);
       const abortSignal = signal ? AbortSignal.any([signal, late]) : late;
       try {
-        const client = await clientOf(record);
         const { InvokeCommand } = await import("@aws-sdk/client-lambda");
         const command = new InvokeCommand({
           FunctionName: record.lambda.targetArn,
@@ -84,7 +97,7 @@ export function createLambdaCaller(): LambdaCaller {
           LogType: "Tail",
           Payload: Buffer.from(payload),
         });
-        const answer = await client.send(command, { abortSignal });
+        const answer = await withRenewal(record, (client) => client.send(command, { abortSignal }));
         const written = Buffer.from(answer.LogResult ?? "", "base64");
         return { end: endOf(record, answer), output: written.toString("utf8"), cut: written.length >= tailBytes };
       } catch (error) {
@@ -94,17 +107,15 @@ export function createLambdaCaller(): LambdaCaller {
     async reach(record) {
       const late = AbortSignal.timeout(reachMs);
       try {
-        const client = await clientOf(record);
         const { InvokeCommand } = await import("@aws-sdk/client-lambda");
         const command = new InvokeCommand({ FunctionName: record.lambda.targetArn, InvocationType: "DryRun" });
-        await client.send(command, { abortSignal: late });
+        await withRenewal(record, (client) => client.send(command, { abortSignal: late }));
       } catch (error) {
         const { failure } = late.aborted ? withoutAnswer(silent) : failed(record, error, { late, signal: undefined });
         const { outcome, message, remedy } = failure ?? silent;
         throw Object.assign(new RotatorError(outcome, message, { cause: error }), { remedy });
       }
     },
-    client: clientOf,
     close() {
       for (const client of clients.values()) client.destroy();
       clients.clear();

@@ -124,7 +124,11 @@ export function createServices(
     account: config.account,
     region: config.region,
     functions,
-    ...createTargets(sql, { agents: (network) => createAgentRoute(toAgents, network) }),
+    ...createTargets(sql, {
+      agents: (network) => createAgentRoute(toAgents, network),
+      lambda: functions.farSides.route,
+      fit: functions.farSides.fit,
+    }),
     extendedSchedules: config.extendedSchedules ?? false,
     readBarrierMs: config.readBarrierMs,
     digest: (value, context) => createHmac("sha256", digestKey).update(`${context}\n`).update(value).digest(),

@@ -3,6 +3,7 @@ import type { Flags } from "../config.ts";
 import { callApi, rowsOf } from "./api-client.ts";
 import { CommandError } from "./command-error.ts";
 import { addConfigNoun, type ConfigCommand, confirmed, wrapped } from "./config-command.ts";
+import { networkIn, networkOptions } from "./network.ts";
 import { type Answer, type Columns, cell, printFields, printLine, printTable } from "./output.ts";
 import type { ConfigConnection } from "./scope.ts";
 import { memberOptions, membersOf } from "./typed-members.ts";
@@ -25,6 +26,7 @@ const details: Columns = {
   Project: "project",
   Config: "config",
   Integration: ({ integration }) => (integration as Answer | undefined)?.name ?? (integration as Answer | undefined)?.id,
+  Network: "network",
   Settings: "settings",
   Gives: "fieldNames",
   "Life of a lease": ({ defaultTtlSeconds, maxTtlSeconds }) => `${defaultTtlSeconds} s, at most ${maxTtlSeconds} s`,
@@ -45,6 +47,7 @@ function showOne(answer: Answer): void {
 
 const settingOptions = {
   "--integration <integration>": "where the credentials are made, by name or id",
+  "--network <name>": "make them in this network, and not in the integration's",
   ...memberOptions("its settings: statements, roles, policies"),
   "--ttl <duration>": "life of a lease that asks for none, default 30m",
   "--max-ttl <duration>": "longest life, renewals included, default 24h",
@@ -56,6 +59,7 @@ const settingOptions = {
 
 const settingsOf = async (options: Flags) => ({
   integration: options.integration,
+  network: networkIn(options),
   settings: await membersOf(options),
   defaultTtlSeconds: secondsOf(options.ttl, "--ttl"),
   maxTtlSeconds: secondsOf(options.maxTtl, "--max-ttl"),
@@ -120,7 +124,7 @@ const update: ConfigCommand = {
   usage: "update <name>",
   about: "change a dynamic secret; what is not named stays, and live leases keep what they were made with",
   needs: "config",
-  options: settingOptions,
+  options: { ...settingOptions, ...networkOptions },
   notes: "Settings are replaced as a whole.",
   examples: ["rekey dynamic update DB --max-leases 20"],
   ask: async ({ args, options }, connection) =>

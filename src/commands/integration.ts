@@ -4,6 +4,7 @@ import { exampleText } from "./api-command.ts";
 import { CommandError } from "./command-error.ts";
 import { addConfigNoun, type ConfigCommand, confirmed, wrapped } from "./config-command.ts";
 import { endingOf } from "./dynamic.ts";
+import { networkIn, networkOptions } from "./network.ts";
 import { type Answer, type Columns, cell, printFields, printJson, printLine, printTable } from "./output.ts";
 import { memberOptions, membersOf, secretMemberOptions } from "./typed-members.ts";
 
@@ -25,6 +26,7 @@ const details: Columns = {
   Name: "name",
   Id: "id",
   Type: "type",
+  Network: "network",
   Target: "target",
   Data: ({ data }) => dataText(data),
   "Logs in as": "identity",
@@ -54,6 +56,7 @@ const create: ConfigCommand = {
   needs: "server",
   options: {
     "--type <type>": "postgres, mysql, redis, mongodb, ldap, aws-iam, aws-sts or http-api",
+    "--network <name>": "where the target is: reached through that network's agents or functions",
     ...memberOptions("how the managing user gets there"),
     ...secretMemberOptions,
   },
@@ -64,7 +67,7 @@ const create: ConfigCommand = {
   async ask({ args, options }, connection) {
     if (options.type === undefined) throw new CommandError(2, "give --type: what the target is, e.g. postgres");
     const data = (await membersOf(options)) ?? {};
-    return callApi(connection, "integrations/create", { name: args[0], type: options.type, data });
+    return callApi(connection, "integrations/create", { name: args[0], type: options.type, data, network: options.network });
   },
   show: showOne,
 };
@@ -100,17 +103,22 @@ const update: ConfigCommand = {
   needs: "server",
   options: {
     "--name <name>": "another name",
+    ...networkOptions,
     ...memberOptions("members that change"),
     ...secretMemberOptions,
     "--remove <member...>": "a member to take away",
   },
   notes:
-    "When anything but a secret member changes, the secret members are given again: they go nowhere that they were not meant for.",
-  examples: ["rekey integration update main --secret-file password=new.txt"],
+    "When anything but a secret member changes, or the network, the secret members are given again: they go nowhere that they were not meant for.",
+  examples: [
+    "rekey integration update main --secret-file password=new.txt",
+    "rekey integration update main --network office --secret-file password=manager.txt",
+  ],
   async ask({ args, options }, connection) {
     const data = await membersOf(options);
     const { name, remove: removeData } = options;
-    return callApi(connection, "integrations/update", { integration: args[0], name, data, removeData });
+    const network = networkIn(options);
+    return callApi(connection, "integrations/update", { integration: args[0], name, data, removeData, network });
   },
   show: showOne,
 };

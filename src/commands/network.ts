@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import type { Flags } from "../config.ts";
 import { type ApiCommand, addNoun, fields, sentence, type Typed, table } from "./api-command.ts";
 import { CommandError } from "./command-error.ts";
 import type { Answer, Columns } from "./output.ts";
@@ -19,6 +20,19 @@ const details: Columns = {
   Created: "createdAt",
   Changed: "updatedAt",
 };
+
+/** Of what may be moved to a network, and out of it. */
+export const networkOptions = {
+  "--network <name>": "where the target is: reached through that network's agents or functions",
+  "--no-own-network": "of no network of its own any more",
+};
+
+/** As the API takes it: empty for none. @throws CommandError for usage */
+export function networkIn({ network, ownNetwork }: Flags): unknown {
+  if (ownNetwork !== false) return network;
+  if (network !== undefined) throw new CommandError(2, "--network and --no-own-network do not go together");
+  return "";
+}
 
 /** Commands on networks. */
 export function addNetworkCommands(program: Command): void {

@@ -92,9 +92,8 @@ export async function readKeySet(value: unknown): Promise<JWK[] | undefined> {
 
 /** @throws TypeError when it is not a private P-521 key */
 export async function importSigningKey(jwk: JWK): Promise<SigningKey> {
-  const key = await readPrivateJwk(jwk, "sig");
-  if (!key) throw new TypeError("not a private key of P-521");
-  return { kid: key.kid ?? "", key: await imported(key, "sig") };
+  if (!privateShape.safeParse(jwk).success || !(await isUsable(jwk, "sig"))) throw new TypeError("not a private key of P-521");
+  return { kid: await calculateJwkThumbprint(jwk), key: await imported(jwk, "sig") };
 }
 
 async function described(jwk: JWK, use: "sig" | "enc"): Promise<JWK> {
@@ -121,7 +120,19 @@ async function isUsable(jwk: JWK, use: "sig" | "enc"): Promise<boolean> {
   }
 }
 
-export async function imported(jwk: JWK, use: "sig" | "enc"): Promise<CryptoKey> {
+/** Checking that a private key's halves belong together takes as long as signing: each JWK is imported once. */
+const importedKeys = { sig: new WeakMap<JWK, Promise<CryptoKey>>(), enc: new WeakMap<JWK, Promise<CryptoKey>>() };
+
+/** The JWK must not be changed afterwards. */
+export function imported(jwk: JWK, use: "sig" | "enc"): Promise<CryptoKey> {
+  const known = importedKeys[use].get(jwk);
+  if (known) return known;
+  const key = importOne(jwk, use);
+  importedKeys[use].set(jwk, key);
+  return key;
+}
+
+async function importOne(jwk: JWK, use: "sig" | "enc"): Promise<CryptoKey> {
   const { kty, crv, x, y, d } = jwk;
   const key = await importJWK(definedOnly({ kty, crv, x, y, d }), use === "sig" ? "ES512" : "ECDH-ES");
   if (key instanceof Uint8Array) throw new TypeError("not an elliptic-curve key");

@@ -11,7 +11,7 @@ import { maxMessageBytes, openSigned, writeSigned } from "./signed-text.ts";
 /** As Doppler's agents expect it; nothing else that a signing key signs carries this type. */
 const requestType = "JWT";
 /** Both ways. Source: what Doppler's published agents accept. */
-export const messageWindowMs = 30_000;
+const messageWindowMs = 30_000;
 
 /** What Rekey asks of an agent or a function of AWS Lambda. Times are epoch ms. */
 export interface FarRequest {

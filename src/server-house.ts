@@ -1,3 +1,4 @@
+import { performance } from "node:perf_hooks";
 import type { Logger } from "pino";
 import type { Authenticator } from "./auth/authenticate.ts";
 import type { AgentDesk } from "./store/agent-desk.ts";

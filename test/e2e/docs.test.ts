@@ -71,10 +71,12 @@ describe("examples", () => {
 });
 
 async function runPage(page: string, examples: readonly Example[], folder: string): Promise<void> {
-  await using postgres = await startPostgres();
+  await using postgres = examples.some(needsDatabase) ? await startPostgres() : undefined;
   await using issuer = await startIssuer(Date.now);
-  const database = await postgres.newDatabase();
-  const adapt = await adapter(postgres, new URL(database).pathname.slice(1), issuer.url);
+  const database = (await postgres?.newDatabase()) ?? "";
+  const inDatabase = postgres ? adapterTo(postgres, new URL(database).pathname.slice(1)) : (text: string) => text;
+  const inPlace = await adapter(issuer.url);
+  const adapt = (text: string) => inPlace(inDatabase(text));
   const adapted = examples.map((example) => ({ ...example, text: adapt(example.text) }));
   furnish(folder, database);
   writeFileSync(join(folder, "workload.token"), await issuer.token(workload));
@@ -97,20 +99,27 @@ async function runPage(page: string, examples: readonly Example[], folder: strin
 /** Whose token the examples have. */
 const workload = { sub: "repo:acme/shop:ref:refs/heads/main", aud: "sts.amazonaws.com" };
 
-/** Ports, the database, the issuer and the way to start the program are those of this machine; all else is run as it is printed. */
-async function adapter(postgres: PostgresServer, database: string, issuer: string): Promise<(text: string) => string> {
+const needsDatabase = ({ text }: Example): boolean => /\b5432\b|db\.example\.com|the_database|sql\.mjs/.test(text);
+
+/** Ports, the issuer and the way to start the program are those of this machine; all else but the database is run as it is printed. */
+async function adapter(issuer: string): Promise<(text: string) => string> {
   const ports = new Map(await Promise.all(["7353", "7354", "7355"].map(async (port) => [port, await freePort()] as const)));
   return (text) =>
     text
       .replaceAll(/\b735[345]\b/g, (port) => String(ports.get(port)))
-      .replaceAll(/\b5432\b/g, String(postgres.port))
-      .replaceAll("db.example.com", postgres.host)
-      .replaceAll("the-superusers-password", postgres.password)
-      .replaceAll("the_database", database)
       .replaceAll("https://token.issuer.example", issuer)
       .replaceAll("token.issuer.example", new URL(issuer).host)
       .replaceAll("npm run -s rekey --", "command rekey");
 }
+
+const adapterTo =
+  ({ host, port, password }: PostgresServer, database: string) =>
+  (text: string): string =>
+    text
+      .replaceAll(/\b5432\b/g, String(port))
+      .replaceAll("db.example.com", host)
+      .replaceAll("the-superusers-password", password)
+      .replaceAll("the_database", database);
 
 /** The commands that pages suppose, in a folder that is first on the path. */
 function furnish(folder: string, database: string): void {

@@ -4,9 +4,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { postgresSkip } from "../../support/postgres-server.ts";
 import { redisSkip } from "../../support/redis-server.ts";
-import { runScenario } from "./campaign.ts";
+import { type CampaignOptions, type Report, runScenario } from "./campaign.ts";
 import { type Hole, plant } from "./holes.ts";
-import { type Scenario, scenarios } from "./scenarios.ts";
+import { leaseScenarios } from "./lease-places.ts";
+import { runLeases } from "./leases.ts";
+import { scenarios } from "./scenarios.ts";
 
 const testMaxMs = 300_000;
 
@@ -24,7 +26,7 @@ export async function findHole(
     symlinkSync(join(root, "node_modules"), join(copy, "node_modules"));
     plant(hole, copy);
     if ("test" in hole.by) return failureOf(hole.by, copy);
-    const { violations } = await runScenario(scenarioOf(hole), { kills, seed, root: copy, untilFound: true });
+    const { violations } = await scenarioOf(hole).run({ kills, seed, root: copy, untilFound: true });
     const [found] = violations.filter((text) => /^I\d+:/.test(text));
     if (found === undefined && violations.length > 0)
       throw new Error(`${hole.name} was not found, the program fails: ${violations[0]}`);
@@ -39,10 +41,18 @@ export function skipOf(hole: Hole): string | false {
   return "test" in hole.by ? postgresSkip || redisSkip : scenarioOf(hole).skip;
 }
 
-function scenarioOf({ name, by }: Hole): Scenario {
-  const scenario = scenarios.find((one) => "scenario" in by && one.name === by.scenario);
-  if (!scenario) throw new Error(`hole ${name} names no scenario`);
-  return scenario;
+interface Found {
+  readonly skip: string | false;
+  run(options: CampaignOptions): Promise<Report>;
+}
+
+function scenarioOf({ name, by }: Hole): Found {
+  const asked = "scenario" in by ? by.scenario : undefined;
+  const rotates = scenarios.find((one) => one.name === asked);
+  if (rotates) return { skip: rotates.skip, run: (options) => runScenario(rotates, options) };
+  const leases = leaseScenarios.find((one) => one.name === asked);
+  if (leases) return { skip: leases.skip, run: (options) => runLeases(leases, options) };
+  throw new Error(`hole ${name} names no scenario`);
 }
 
 /** Its first assertion that fails. @throws Error when it fails otherwise: that tells nothing of the hole */

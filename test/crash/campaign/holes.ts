@@ -179,6 +179,42 @@ export const holes: readonly Hole[] = [
     ],
   },
   {
+    name: "lease-forgotten",
+    about: "a user whose making was under way when its process died is taken for one that was not made",
+    by: { scenario: "leases, postgres" },
+    changes: [
+      {
+        file: "src/core/lease.ts",
+        from: '      if (takenOver) return { kind: "begin-revoking", reason: "failed" };\n',
+        to: '      if (takenOver) return { kind: "drop", reason: "failed" };\n',
+      },
+    ],
+  },
+  {
+    name: "session-lives-on",
+    about: "the user of a lease is gone, and who had logged in as it stays",
+    by: { scenario: "leases, postgres" },
+    changes: [
+      {
+        file: "src/targets/lease-postgres-revoke.ts",
+        from: '    await endSessions(db, "usesysid = $1::oid", role.oid, manager.deadlineAt);\n',
+        to: "",
+      },
+    ],
+  },
+  {
+    name: "config-apart",
+    about: "whoever reads the config is told of a rotation after the commit",
+    by: { scenario: "postgres/alternating-users, shown by a config" },
+    changes: [
+      {
+        file: "src/engine/finish.ts",
+        from: "      raised = await tellOwner(tx, parts, turn);\n    },\n  });\n",
+        to: "    },\n  });\n  raised = await parts.sql.transaction((tx) => tellOwner(tx, parts, turn));\n",
+      },
+    ],
+  },
+  {
     name: "value-in-log",
     about: "the log shows the new credential",
     by: { scenario: "postgres/alternating-users" },

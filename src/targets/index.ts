@@ -21,7 +21,7 @@ const rotators: Readonly<Record<string, () => Promise<Rotator<AnyCredential>>>> 
 
 /** `undefined` for a kind that Rekey does not know. @throws ServiceError InvalidParameterException when a declaration is not valid */
 export async function findRotator(kind: string, declaration?: unknown): Promise<Rotator<AnyCredential> | undefined> {
-  if (kind !== "http-api") return rotators[kind]?.();
+  if (kind !== "http-api") return Object.hasOwn(rotators, kind) ? rotators[kind]?.() : undefined;
   const { httpApiRotator, parseHttpApiDeclaration } = await import("./http-api.ts");
   return httpApiRotator(parseHttpApiDeclaration(declaration));
 }

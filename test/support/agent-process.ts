@@ -14,6 +14,9 @@ export interface AgentProcess extends AsyncDisposable {
   logged(pattern: RegExp): Promise<string>;
   /** Ends it with a signal; resolves with its exit code (null after SIGKILL). */
   stop(signal?: NodeJS.Signals): Promise<number | null>;
+  /** It stays, and does nothing. */
+  suspend(): void;
+  resume(): void;
   /** Resolves with its exit code when it ends by itself. */
   readonly exited: Promise<number | null>;
 }
@@ -75,6 +78,8 @@ export async function startAgent({ flags = [], env = {}, dataFolder, waits = tru
     log: () => log,
     logged: (pattern) => until(() => log.split("\n").find((line) => pattern.test(line))),
     exited,
+    suspend: () => child.kill("SIGSTOP"),
+    resume: () => child.kill("SIGCONT"),
     async stop(signal = "SIGTERM") {
       if (child.exitCode === null && child.signalCode === null) child.kill(signal);
       return exited;

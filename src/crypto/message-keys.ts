@@ -37,9 +37,12 @@ export async function newPrivateJwk(use: "sig" | "enc"): Promise<JWK> {
   return described(await exportJWK(pair.privateKey), use);
 }
 
-export async function newPair(use: "sig" | "enc"): Promise<{ publicKey: CryptoKey; privateKey: CryptoKey }> {
-  const options = { extractable: true } as const;
-  return use === "sig" ? generateKeyPair("ES512", options) : generateKeyPair("ECDH-ES", { ...options, crv: "P-521" });
+/** `extractable`: whether the private half may leave the platform's keeping. */
+export async function newPair(
+  use: "sig" | "enc",
+  { extractable = true } = {},
+): Promise<{ publicKey: CryptoKey; privateKey: CryptoKey }> {
+  return use === "sig" ? generateKeyPair("ES512", { extractable }) : generateKeyPair("ECDH-ES", { extractable, crv: "P-521" });
 }
 
 /** The halves that others may have. */

@@ -1,4 +1,4 @@
-import type { JWK } from "jose";
+import type { CryptoKey, JWK } from "jose";
 import { z } from "zod";
 import { type OutcomeClass, RotatorError } from "../core/error.ts";
 import { type FarKeys, importSigningKey } from "./message-keys.ts";
@@ -64,7 +64,7 @@ export async function writeReplyTo(
 interface ReplyCheck extends Answered {
   readonly sentAt: number;
   /** Private half of the request's reply key. */
-  readonly replyKey: JWK;
+  readonly replyKey: CryptoKey;
   /** Of the one that was asked. */
   readonly signing: JWK;
 }

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { exportJWK, type JWK } from "jose";
 import { z } from "zod";
 import { RotatorError } from "../core/error.ts";
-import { bareKey, type FarKeys, newPair, publicJwk, type SigningKey } from "./message-keys.ts";
+import { bareKey, type FarKeys, imported, newPair, publicJwk, type SigningKey } from "./message-keys.ts";
 import { MessageRefused } from "./message-refused.ts";
 import { openReplyTo, type ReplyOutcome, writeReplyTo } from "./message-reply.ts";
 import { openSealed, sealText } from "./sealed-text.ts";
@@ -77,11 +77,10 @@ export async function writeRequest(
   options: WriteOptions & { readonly receiver: Receiver },
 ): Promise<SentRequest> {
   const { receiver, nowMs } = options;
-  const pair = await newPair("enc");
-  const replyKey = await exportJWK(pair.privateKey);
-  const jws = await signRequest(request, options, publicJwk(replyKey));
+  const pair = await newPair("enc", { extractable: false });
+  const jws = await signRequest(request, options, publicJwk(await exportJWK(pair.publicKey)));
   const text = checked(await sealText(jws, receiver.sealing));
-  const asked = { hash: hashOf(jws), id: request.id, sentAt: nowMs, replyKey, signing: receiver.signing };
+  const asked = { hash: hashOf(jws), id: request.id, sentAt: nowMs, replyKey: pair.privateKey, signing: receiver.signing };
   return { text, openReply: (reply, atMs) => openReplyTo(asked, reply, atMs) };
 }
 
@@ -144,7 +143,7 @@ export interface OpenedRequest extends FarRequest {
  */
 export async function openRequest(text: string, options: OpenOptions): Promise<OpenedRequest> {
   const { keys, keySet } = options;
-  const jws = await openSealed(text, keys.sealing);
+  const jws = await openSealed(text, await imported(keys.sealing, "enc"), keys.sealing.kid);
   const { payload } = await openSigned(requestType, jws, keySet);
   const { data } = requestShape.safeParse(payload);
   if (!data) throw new MessageRefused("shape");

@@ -1,4 +1,4 @@
-import { CompactEncrypt, compactDecrypt, type JWK } from "jose";
+import { CompactEncrypt, type CryptoKey, compactDecrypt, type JWK } from "jose";
 import { z } from "zod";
 import { bareKey, imported } from "./message-keys.ts";
 import { MessageRefused } from "./message-refused.ts";
@@ -20,14 +20,17 @@ export async function sealText(text: string, receiver: JWK): Promise<string> {
     .encrypt(await imported(receiver, "enc"));
 }
 
-/** @throws MessageRefused too-large, unreadable, algorithm or other-receiver */
-export async function openSealed(text: string, key: JWK): Promise<string> {
+/**
+ * Opens with a private key; `kid` as the seal must name it, if it names one.
+ * @throws MessageRefused too-large, unreadable, algorithm or other-receiver
+ */
+export async function openSealed(text: string, key: CryptoKey, kid?: string): Promise<string> {
   const [header] = compactParts(text, 5);
   const { data } = sealHeader.safeParse(readJson(header));
   if (!data) throw new MessageRefused("algorithm");
-  if (data.kid !== undefined && data.kid !== key.kid) throw new MessageRefused("other-receiver");
+  if (data.kid !== undefined && data.kid !== kid) throw new MessageRefused("other-receiver");
   try {
-    const { plaintext } = await compactDecrypt(text, await imported(key, "enc"), {
+    const { plaintext } = await compactDecrypt(text, key, {
       keyManagementAlgorithms: ["ECDH-ES"],
       contentEncryptionAlgorithms: ["A256GCM"],
       maxDecompressedLength: 0,

@@ -5,7 +5,14 @@ import { describe, it } from "node:test";
 import fc from "fast-check";
 import { CompactEncrypt, CompactSign, compactDecrypt, generateKeyPair, importJWK, type JWK } from "jose";
 import { RotatorError } from "../../src/core/error.ts";
-import { importSigningKey, newFarKeys, newPrivateJwk, publicFarKeys, publicJwk } from "../../src/crypto/message-keys.ts";
+import {
+  imported,
+  importSigningKey,
+  newFarKeys,
+  newPrivateJwk,
+  publicFarKeys,
+  publicJwk,
+} from "../../src/crypto/message-keys.ts";
 import { MessageRefused } from "../../src/crypto/message-refused.ts";
 import { openBareRequest, openRequest, writeBareRequest, writeRequest } from "../../src/crypto/messages.ts";
 import { openSealed, sealText } from "../../src/crypto/sealed-text.ts";
@@ -229,7 +236,10 @@ describe("a reply", () => {
     await assert.rejects(two.openReply(reply, nowMs), forged);
     // By the far side itself, which knows both reply keys.
     const replyKey = JSON.parse(
-      Buffer.from(String((await openSealed(two.text, world.far.sealing)).split(".")[1]), "base64url").toString(),
+      Buffer.from(
+        String((await openSealed(two.text, await imported(world.far.sealing, "enc"), sealing.kid)).split(".")[1]),
+        "base64url",
+      ).toString(),
     ).replyKey as JWK;
     const own = await importSigningKey(world.far.signing);
     const { hash } = await world.open(one.text);

@@ -54,3 +54,22 @@ test("a config is written, read, downloaded and rolled back", async () => {
   const unnamed = await post("config-secrets/list", { project: "app" });
   assert.deepEqual([unnamed.status, unnamed.body.code], [400, "ValidationException"]);
 });
+
+test("a config holds 500 KiB of names and values, and not a byte more", async () => {
+  assert.equal((await post("projects/create", { name: "large" })).status, 200);
+  const dev = { project: "large", config: "dev" };
+  const value = "x".repeat(50 * 1024);
+  const names = Array.from({ length: 10 }, (_, index) => `N${index}`);
+  const bytes = names.join("").length;
+  const full = { ...Object.fromEntries(names.map((name) => [name, value])), N9: value.slice(bytes) };
+  for (const more of [{ N9: value.slice(bytes - 1) }, { X: "" }]) {
+    const { status, body } = await post("config-secrets/set", { ...dev, secrets: { ...full, ...more } });
+    assert.deepEqual([status, body.code], [409, "LimitExceededException"]);
+    assert.match(String(body.detail), /can't be longer than 500 KiB together/);
+  }
+  assert.equal((await post("config-secrets/set", { ...dev, secrets: full })).status, 200);
+  const later = await post("config-secrets/set", { ...dev, secrets: { N9: value.slice(bytes - 1) } });
+  assert.deepEqual([later.status, later.body.code], [409, "LimitExceededException"]);
+  const { body } = await post("config-secrets/download", { ...dev, format: "json", names });
+  assert.deepEqual(JSON.parse(String(body.body)), full);
+});

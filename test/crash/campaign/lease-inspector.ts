@@ -90,7 +90,9 @@ export class LeaseInspector {
       await sleep(betweenLooksMs);
       [users, rows] = [await this.#users(), await read()];
     }
-    if (!isSame()) this.violated("I7", `users are ${users}, leases ${rows.map(({ name, state }) => `${name} ${state}`)}`, where);
+    const [known, there] = [new Set(rows.map(({ name }) => name)), new Set(users)];
+    for (const user of users) if (!known.has(user)) this.violated("I7", `${user} has no lease`, where);
+    for (const { name, state } of rows) if (!there.has(name)) this.violated("I7", `${name} is ${state} and not there`, where);
     const nowMs = Date.now() + this.clockMs;
     for (const { name, expires_at } of rows)
       if (expires_at + mostOverMs < nowMs) this.violated("I8", `${name} outlives its time`, where);

@@ -17,12 +17,16 @@ const route = /^\/2015-03-31\/functions\/([^/]+)(?:\/(invocations|configuration|
 export class LambdaService implements AsyncDisposable {
   readonly #parts: LambdaParts;
   readonly #functions = new Map<string, HostedFunction>();
+  readonly #replaced: HostedFunction[] = [];
 
   constructor(parts: LambdaParts) {
     this.#parts = parts;
   }
 
+  /** One of the same name is no more. */
   create(options: FunctionOptions): HostedFunction {
+    const before = this.#functions.get(options.name);
+    if (before) this.#replaced.push(before);
     const arn = `arn:aws:lambda:${awsRegion}:${awsAccountId}:function:${options.name}`;
     const { accessKeyId, secretAccessKey, sessionToken } = this.#parts.newSession();
     const made = new HostedFunction(arn, options, {
@@ -86,7 +90,7 @@ export class LambdaService implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all([...this.#functions.values()].map((each) => each[Symbol.asyncDispose]()));
+    await Promise.all([...this.#replaced, ...this.#functions.values()].map((each) => each[Symbol.asyncDispose]()));
   }
 }
 

@@ -62,6 +62,8 @@ export class HostedFunction implements AsyncDisposable {
   losesAnswers = false;
   /** Calls that were begun. */
   invocations = 0;
+  /** What its calls wrote, as CloudWatch would keep it. */
+  written = "";
 
   readonly #base: Readonly<Record<string, string>>;
   readonly #node: string;
@@ -110,6 +112,7 @@ export class HostedFunction implements AsyncDisposable {
     this.invocations += 1;
     const environment = this.#idle.pop() ?? (await this.#start());
     const invoked = await environment.invoke(requestId, payload, this.timeoutSeconds);
+    this.written += invoked.log;
     if (environment.isUsable && environment.folder === this.#place?.folder) this.#idle.push(environment);
     else await this.#end(environment);
     return invoked;

@@ -145,7 +145,7 @@ const prelude = `
 export REKEY_LISTEN=127.0.0.1:7353
 until_listening() {
   for _ in $(seq 1200); do
-    if grep -q "rekey: listening" "$1"; then return 0; fi
+    if grep -qE "rekey: (listening|agent .* works)" "$1"; then return 0; fi
     if ! kill -0 "$server" 2> /dev/null; then break; fi
     sleep 0.1
   done

@@ -1,21 +1,19 @@
 import assert from "node:assert/strict";
-import { type AddressInfo, createServer, type Server } from "node:net";
 import { after, before, describe, test } from "node:test";
 import { Attribute, Change, Client } from "ldapts";
 import { ldapLeases as target } from "../../src/targets/lease-ldap.ts";
+import { type LeaseServers, managerPassword, startLeaseServers } from "../support/lease-servers.ts";
 import { type SlapdServer, slapdSkip, startSlapd, suffix } from "../support/slapd-server.ts";
 import { type LeaseSubject, lease, leaseContract, leaseFailure, leaseTools, problemsOf } from "./lease-contract.ts";
 
-const managerPassword = "canary-of-the-manager";
 const base = `ou=leases,${suffix}`;
 const readers = `cn=readers,${suffix}`;
 const manager = `cn=manager,${suffix}`;
 const powerless = `cn=powerless,${suffix}`;
 
 describe("leases of OpenLDAP", { skip: slapdSkip }, () => {
+  let servers: LeaseServers<SlapdServer>;
   let server: SlapdServer;
-  let stopped: SlapdServer;
-  let silent: Server;
 
   async function asUser<T>(
     { HOST, PORT, DN = "", PASSWORD = "" }: Readonly<Record<string, string>>,
@@ -29,22 +27,10 @@ describe("leases of OpenLDAP", { skip: slapdSkip }, () => {
       await client.unbind();
     }
   }
-  const managerAt = (port: number, username = manager, password = managerPassword) => ({
-    host: "127.0.0.1",
-    port,
-    username,
-    password,
-    ssl: false,
-    baseDn: base,
-  });
   const subject = (): LeaseSubject => ({
     target,
-    connection: managerAt(server.port),
+    ...servers.connections,
     settings: { groups: [{ dn: readers }] },
-    wrongPassword: managerAt(server.port, manager, "canary-wrong"),
-    atStoppedServer: managerAt(stopped.port),
-    powerless: managerAt(server.port, powerless),
-    atSilentServer: managerAt((silent.address() as AddressInfo).port),
     logIn: (fields) =>
       asUser(fields, async (client) => {
         const { searchEntries } = await client.search(`ou=services,${suffix}`, { scope: "base" });
@@ -66,7 +52,6 @@ describe("leases of OpenLDAP", { skip: slapdSkip }, () => {
   });
 
   before(async () => {
-    silent = createServer((socket) => socket.on("error", () => undefined)).listen(0, "127.0.0.1");
     const access = [
       `access to dn.subtree="${base}" attrs=userPassword by dn.exact="${manager}" write by anonymous auth by * none`,
       "access to attrs=userPassword by anonymous auth by * none",
@@ -76,8 +61,9 @@ describe("leases of OpenLDAP", { skip: slapdSkip }, () => {
       "access to * by * none",
       `limits dn.exact="${manager}" size=unlimited`,
     ];
-    [server, stopped] = await Promise.all([startSlapd({ access }), startSlapd()]);
-    await stopped.stop();
+    const start = () => startSlapd({ access });
+    servers = await startLeaseServers({ start, startStopped: startSlapd, manager, powerless, more: { baseDn: base } });
+    server = servers.server;
     await server.asRoot(async (client) => {
       await client.add(base, { objectClass: "organizationalUnit", ou: "leases" });
       for (const [dn, cn] of [
@@ -88,10 +74,7 @@ describe("leases of OpenLDAP", { skip: slapdSkip }, () => {
       await client.add(readers, { objectClass: "groupOfNames", cn: "readers", member: server.rootDn });
     });
   });
-  after(async () => {
-    silent.close();
-    for (const one of [server, stopped]) await one[Symbol.asyncDispose]();
-  });
+  after(() => servers[Symbol.asyncDispose]());
 
   leaseContract(subject, { sessionsEnd: false });
 

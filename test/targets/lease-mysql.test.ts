@@ -1,17 +1,14 @@
 import assert from "node:assert/strict";
-import { type AddressInfo, createServer, type Server } from "node:net";
 import { after, before, describe, test } from "node:test";
 import mysql from "mysql2/promise";
 import { mysqlLeases as target } from "../../src/targets/lease-mysql.ts";
+import { type LeaseServers, managerPassword, startLeaseServers } from "../support/lease-servers.ts";
 import { type MariaDbServer, mariadbSkip, startMariaDb } from "../support/mariadb-server.ts";
 import { type LeaseSubject, lease, leaseContract, leaseFailure, leaseTools, newUser, problemsOf } from "./lease-contract.ts";
 
-const managerPassword = "canary-of-the-manager";
-
 describe("leases of MariaDB", { skip: mariadbSkip }, () => {
+  let servers: LeaseServers<MariaDbServer>;
   let server: MariaDbServer;
-  let stopped: MariaDbServer;
-  let silent: Server;
 
   const asRoot = async (...texts: string[]): Promise<mysql.RowDataPacket[]> => {
     const connection = await server.connect();
@@ -34,22 +31,10 @@ describe("leases of MariaDB", { skip: mariadbSkip }, () => {
     }
   }
 
-  const managerAt = (port: number, username = "manager", password = managerPassword) => ({
-    host: "127.0.0.1",
-    port,
-    username,
-    password,
-    dbname: "app",
-    ssl: false,
-  });
   const subject = (): LeaseSubject => ({
     target,
-    connection: managerAt(server.port),
+    ...servers.connections,
     settings: { roles: ["app_reader"] },
-    wrongPassword: managerAt(server.port, "manager", "canary-wrong"),
-    atStoppedServer: managerAt(stopped.port),
-    powerless: managerAt(server.port, "powerless"),
-    atSilentServer: managerAt((silent.address() as AddressInfo).port),
     logIn: (fields) =>
       asUser(fields, async (connection) => {
         await connection.query("select * from orders");
@@ -74,9 +59,8 @@ describe("leases of MariaDB", { skip: mariadbSkip }, () => {
   });
 
   before(async () => {
-    silent = createServer((socket) => socket.on("error", () => undefined)).listen(0, "127.0.0.1");
-    [server, stopped] = await Promise.all([startMariaDb(), startMariaDb()]);
-    await stopped.stop();
+    servers = await startLeaseServers({ start: startMariaDb, more: { dbname: "app" } });
+    server = servers.server;
     await asRoot(
       "create database app",
       "create database `my_app`",
@@ -97,10 +81,7 @@ describe("leases of MariaDB", { skip: mariadbSkip }, () => {
       "grant app_reader to manager@'%' with admin option",
     );
   });
-  after(async () => {
-    silent.close();
-    for (const one of [server, stopped]) await one[Symbol.asyncDispose]();
-  });
+  after(() => servers[Symbol.asyncDispose]());
 
   leaseContract(subject);
 
@@ -228,7 +209,7 @@ describe("leases of MariaDB", { skip: mariadbSkip }, () => {
   });
 
   test("what stands against leases is told in words, each with what helps", async () => {
-    const powerless = managerAt(server.port, "powerless");
+    const powerless = servers.as("powerless");
     const told = await check(subject().settings, powerless);
     assert.match(told, /user powerless may not make users -> grant create user on \*\.\* to it/);
     assert.match(told, /cannot see the sessions of leased users.* -> grant process/);

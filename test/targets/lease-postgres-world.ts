@@ -1,24 +1,22 @@
 // A PostgreSQL with a managing user, group roles and two databases, for tests of leases.
 import { readFileSync } from "node:fs";
-import { type AddressInfo, createServer } from "node:net";
 import pg from "pg";
 import { postgresLeases as target } from "../../src/targets/lease-postgres.ts";
+import { managerPassword, startLeaseServers } from "../support/lease-servers.ts";
 import { startPostgres } from "../support/postgres-server.ts";
 import type { LeaseSubject } from "./lease-contract.ts";
-
-const managerPassword = "canary-of-the-manager";
 
 type Fields = Readonly<Record<string, string>>;
 
 export type LeaseWorld = Awaited<ReturnType<typeof startLeaseWorld>>;
 
 export async function startLeaseWorld({ older = false } = {}) {
-  const silent = createServer((socket) => socket.on("error", () => undefined)).listen(0, "127.0.0.1");
-  const [server, stopped] = await Promise.all([
-    startPostgres({ older, settings: ["log_statement=all", "max_prepared_transactions=5"] }),
-    startPostgres(),
-  ]);
-  await stopped.stop();
+  const servers = await startLeaseServers({
+    start: () => startPostgres({ older, settings: ["log_statement=all", "max_prepared_transactions=5"] }),
+    startStopped: () => startPostgres(),
+    more: { dbname: "app" },
+  });
+  const { server } = servers;
 
   const asRoot = async (text: string, database = "postgres"): Promise<pg.QueryResultRow[]> => {
     const client = new pg.Client({
@@ -49,22 +47,10 @@ export async function startLeaseWorld({ older = false } = {}) {
     }
   }
 
-  const managerAt = (port: number, username = "manager", password = managerPassword) => ({
-    host: "127.0.0.1",
-    port,
-    username,
-    password,
-    dbname: "app",
-    ssl: false,
-  });
   const subject = (): LeaseSubject => ({
     target,
-    connection: managerAt(server.port),
+    ...servers.connections,
     settings: { roles: ["app_reader"] },
-    wrongPassword: managerAt(server.port, "manager", "canary-wrong"),
-    atStoppedServer: managerAt(stopped.port),
-    powerless: managerAt(server.port, "powerless"),
-    atSilentServer: managerAt((silent.address() as AddressInfo).port),
     logIn: (fields) =>
       asUser(fields, async (client) => {
         await client.query("select * from orders");
@@ -107,12 +93,9 @@ export async function startLeaseWorld({ older = false } = {}) {
   return {
     server,
     subject,
-    managerAt: (username: string) => managerAt(server.port, username),
+    managerAt: servers.as,
     asRoot,
     asUser,
-    async [Symbol.asyncDispose]() {
-      silent.close();
-      for (const one of [server, stopped]) await one[Symbol.asyncDispose]();
-    },
+    [Symbol.asyncDispose]: () => servers[Symbol.asyncDispose](),
   };
 }

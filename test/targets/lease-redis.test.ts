@@ -1,20 +1,18 @@
 import assert from "node:assert/strict";
-import { type AddressInfo, createServer, type Server } from "node:net";
 import { after, before, describe, test } from "node:test";
 import { createClient } from "@redis/client";
 import { redisLeases as target } from "../../src/targets/lease-redis.ts";
+import { type LeaseServers, managerPassword, startLeaseServers } from "../support/lease-servers.ts";
 import { type RedisServer, redisSkip, startRedis } from "../support/redis-server.ts";
 import { type LeaseSubject, lease, leaseContract, leaseFailure, leaseTools, problemsOf } from "./lease-contract.ts";
 
 const rootPassword = "password-of-default";
-const managerPassword = "canary-of-the-manager";
 const managerRights = ["+acl|setuser", "+acl|deluser", "+acl|users", "+acl|save", "+acl|dryrun"];
 
 describe("leases of redis", { skip: redisSkip }, () => {
+  let servers: LeaseServers<RedisServer>;
   let server: RedisServer;
   let second: RedisServer;
-  let stopped: RedisServer;
-  let silent: Server;
 
   const clientOf = ({ HOST = "", PORT, USERNAME = "", PASSWORD = "" }: Readonly<Record<string, string>>) =>
     createClient({
@@ -34,21 +32,10 @@ describe("leases of redis", { skip: redisSkip }, () => {
     }
   }
 
-  const managerAt = (port: number, username = "manager", password = managerPassword) => ({
-    host: "127.0.0.1",
-    port,
-    username,
-    password,
-    ssl: false,
-  });
   const subject = (): LeaseSubject => ({
     target,
-    connection: managerAt(server.port),
+    ...servers.connections,
     settings: { keys: ["orders:*"], commands: ["+get", "+set", "+multi", "+blpop"] },
-    wrongPassword: managerAt(server.port, "manager", "canary-wrong"),
-    atStoppedServer: managerAt(stopped.port),
-    powerless: managerAt(server.port, "powerless"),
-    atSilentServer: managerAt((silent.address() as AddressInfo).port),
     logIn: (fields) =>
       asUser(fields, async (client) => {
         assert.equal(await client.sendCommand(["SET", "orders:1", "x"]), "OK");
@@ -84,28 +71,25 @@ describe("leases of redis", { skip: redisSkip }, () => {
   });
 
   before(async () => {
-    silent = createServer((socket) => socket.on("error", () => undefined)).listen(0, "127.0.0.1");
-    [server, second, stopped] = await Promise.all([
-      startRedis({ password: rootPassword }),
+    [servers, second] = await Promise.all([
+      startLeaseServers({ start: () => startRedis({ password: rootPassword }) }),
       startRedis({ password: rootPassword, users: "config" }),
-      startRedis(),
     ]);
+    server = servers.server;
     for (const one of [server, second]) {
       const rights = [...managerRights, ...(one === second ? ["+config|rewrite"] : [])];
       await one.run("ACL", "SETUSER", "manager", "on", `>${managerPassword}`, "-@all", ...rights);
       await one.run("ACL", "SETUSER", "powerless", "on", `>${managerPassword}`, "-@all", "+acl|dryrun");
     }
-    await stopped.stop();
   });
   after(async () => {
-    silent.close();
-    for (const one of [server, second, stopped]) await one[Symbol.asyncDispose]();
+    for (const one of [servers, second]) await one[Symbol.asyncDispose]();
   });
 
   leaseContract(subject);
 
   test("users are made and ended at every node, and stay so when it starts again", async () => {
-    const connection = { ...managerAt(server.port), nodes: [`127.0.0.1:${second.port}`] };
+    const connection = { ...servers.as(), nodes: [`127.0.0.1:${second.port}`] };
     const one = await lease({ ...subject(), connection });
     const both = [server, second].map(({ port }) => ({ ...one.fields, PORT: String(port) }));
     await second.restart();

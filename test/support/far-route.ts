@@ -12,14 +12,20 @@ export interface LoopRoute extends FarRoute {
   readonly calls: FarCall[];
 }
 
-/** `allow`: as an agent's allow-list; absent: everything. */
-export function loopRoute(allow?: FarTools["allow"]): LoopRoute {
+/** A server as its network knows it. */
+type Places = Readonly<Record<string, { readonly host: string; readonly port: number }>>;
+
+/** `allow`: as an agent's allow-list; absent: everything. `places`: what host names mean there, and nowhere else. */
+export function loopRoute(allow?: FarTools["allow"], places: Places = {}): LoopRoute {
   const calls: FarCall[] = [];
   return {
     calls,
     async call(call) {
       calls.push(call);
-      const { kind, declaration, input, verb, subject, deadlineAt } = crossed(call) as FarCall;
+      const { kind, declaration, input, verb, subject, deadlineAt } = JSON.parse(JSON.stringify(call), (_name, value) => {
+        const { host, port } = (value && places[value.host]) || {};
+        return host === undefined ? value : { ...value, host, port };
+      }) as FarCall;
       const answer = await runFarVerb(
         { kind, ...(declaration !== undefined && { declaration }), input },
         {

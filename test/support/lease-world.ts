@@ -10,11 +10,11 @@ import type { Principal } from "../../src/core/principal.ts";
 import type { RootKeyProvider } from "../../src/crypto/key-provider.ts";
 import { type Engine, startEngine } from "../../src/engine/loop.ts";
 import { type EngineParts, engineDefaults } from "../../src/engine/parts.ts";
+import { createTargets, type Ways } from "../../src/far-routes.ts";
 import { type Api, dispatch } from "../../src/http/dispatch.ts";
 import { operations } from "../../src/operations/index.ts";
 import type { Sql } from "../../src/store/sql.ts";
 import type { LeaseTarget } from "../../src/targets/lease-target.ts";
-import { findLeaseTarget } from "../../src/targets/lease-targets.ts";
 import { account, region } from "./keys.ts";
 import { type Answer, operationsWorld } from "./operations-world.ts";
 import type { PostgresServer } from "./postgres-server.ts";
@@ -43,6 +43,8 @@ export interface LeaseWorld extends AsyncDisposable {
 export interface LeaseWorldOptions {
   readonly rootKey?: RootKeyProvider;
   readonly settings?: Partial<EngineParts["settings"]>;
+  /** Into networks. */
+  readonly ways?: Ways;
   /** What is put around targets. */
   wrap?(target: LeaseTarget): LeaseTarget;
 }
@@ -62,7 +64,7 @@ export const secretName = "DB";
 export async function leaseWorld(
   sql: Sql,
   dir: string,
-  { rootKey, settings = {}, wrap }: LeaseWorldOptions = {},
+  { rootKey, settings = {}, ways = {}, wrap }: LeaseWorldOptions = {},
 ): Promise<LeaseWorld> {
   const clock = {
     offsetMs: 0,
@@ -73,13 +75,15 @@ export async function leaseWorld(
   const world = await operationsWorld(sql, dir, clock, rootKey);
   const log: string[] = [];
   const running: Engine[] = [];
-  const find = async (kind: string) => {
-    const target = await findLeaseTarget(kind);
+  const targets = createTargets(sql, ways);
+  const find = async (kind: string, network?: string) => {
+    const target = await targets.findLeaseTarget(kind, network);
     return target && wrap ? wrap(target) : target;
   };
   const services = {
     ...world.services,
     findLeaseTarget: find,
+    findRotator: targets.findRotator,
     wakeEngine: () => {
       for (const engine of running) engine.wake();
     },
@@ -89,7 +93,6 @@ export async function leaseWorld(
     log: pino({ level: "info" }, { write: (line: string) => void log.push(line) }),
     random: Math.random,
     generatePassword: (asked) => generatePassword(rotationPasswordOptions(asked), randomInt),
-    findRotator: async () => undefined,
     findFunction: async () => undefined,
     kindOfEngine: () => undefined,
     findInvoked: async () => undefined,

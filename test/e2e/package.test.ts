@@ -8,6 +8,7 @@ import { delimiter, dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { after, before, describe, it } from "node:test";
 import { ListSecretsCommand, SecretsManager } from "@aws-sdk/client-secrets-manager";
+import { lambdaTargets } from "../../src/core/lambda-targets.ts";
 
 const repository = join(import.meta.dirname, "../..");
 const home = mkdtempSync(join(tmpdir(), "rekey-package-"));
@@ -84,12 +85,17 @@ describe("the tarball", () => {
     const papers = ["package/package.json", "package/README.md", "package/LICENSE", "package/CHANGELOG.md"];
     const program = /^package\/dist\/.+\.(js|d\.ts)$/;
     const ofFunctions = /^package\/dist\/functions\/(python-bootstrap\.py|templates\/(node|python)\/[\w.-]+)$/;
-    const strange = files.filter((file) => !(program.test(file) || papers.includes(file) || ofFunctions.test(file)));
+    const ofLambda = ["manifest.json", "release-key.json", ...lambdaTargets.map((kind) => `rekey-${kind}.zip`)];
+    const lambda = ofLambda.map((file) => `package/dist/lambda/${file}`);
+    const known = [...papers, ...lambda];
+    const strange = files.filter((file) => !(program.test(file) || known.includes(file) || ofFunctions.test(file)));
     assert.deepEqual(strange, []);
-    for (const file of [...papers, "package/dist/cli.js", "package/dist/index.js", "package/dist/index.d.ts"])
+    for (const file of [...known, "package/dist/cli.js", "package/dist/index.js", "package/dist/index.d.ts"])
       assert.ok(files.includes(file), file);
     test.diagnostic(`${files.length} files, ${Math.round(statSync(tarball).size / 1024)} KiB packed`);
-    assert.ok(statSync(tarball).size < 1_048_576, "more than a mebibyte: what is in it?");
+    const lambdaBytes = lambda.reduce((sum, file) => sum + statSync(join(installed, file.slice("package/".length))).size, 0);
+    assert.ok(statSync(tarball).size < lambdaBytes + 1.5 * 1_048_576, "a mebibyte and a half beside the zips: what is in it?");
+    assert.ok(lambdaBytes < 3 * 1_048_576, "the zips have grown: what is in them?");
   });
 
   it("declares the types of what it exports", () => {

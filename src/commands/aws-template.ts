@@ -23,6 +23,7 @@ interface Options {
   readonly keySet?: string;
   readonly keySetBucket?: string;
   readonly signingProfile?: string;
+  readonly kmsKey?: string;
   readonly principal?: string;
   readonly externalId?: string;
   readonly autoUpdate?: boolean;
@@ -55,6 +56,7 @@ export function addAwsTemplate(noun: Command): void {
     .option("--key-set <file>", "Rekey's public keys, from rekey signing-key export; - for standard input")
     .option("--key-set-bucket <bucket>", "let it read them from this S3 bucket, object rekey/jwks.json, instead")
     .option("--signing-profile <arn>", "version of a signing profile that is there already; default: make one")
+    .option("--kms-key <arn>", "KMS key of yours that encrypts its variables, which it alone may then use")
     .option("--principal <arn>", "user or role at AWS as which Rekey's server runs")
     .option("--external-id <text>", "what Rekey says to take on its role, default a new one")
     .option("--auto-update", "let Rekey put newer code in place")
@@ -88,6 +90,7 @@ async function wishesIn(options: Options): Promise<TemplateWishes> {
     /^arn:aws[a-z-]*:signer:[a-z0-9-]+:\d{12}:\/signing-profiles\/\w{2,64}\/\w{10}$/,
     "--signing-profile must be the ARN of a signing profile's version, which ends in /signing-profiles/NAME/VERSION",
   );
+  demand(options.kmsKey, /^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key\/[\w-]{1,64}$/, "--kms-key must be the ARN of a KMS key");
   demand(externalId, externalIdPattern, "--external-id must have 2 to 1224 letters, digits and +=,.@:/-");
   if (options.keySet !== undefined && keySetBucket !== undefined)
     throw new CommandError(2, "give --key-set or --key-set-bucket, not both");
@@ -99,6 +102,7 @@ async function wishesIn(options: Options): Promise<TemplateWishes> {
     externalId: externalId ?? randomUUID(),
     principal,
     signingProfile,
+    kmsKey: options.kmsKey,
     keySetBucket,
     keySet: options.keySet === undefined ? undefined : keySetText(await fileText(options.keySet)),
   };

@@ -27,6 +27,7 @@ const setInput = z.object({
   strategy: z.string(),
 });
 const oneInput = z.object({ credential });
+const verifyInput = z.object({ connection: credential });
 
 /** One of their requests. Source: what Doppler's published agents accept. */
 interface AgentRequest {
@@ -72,6 +73,12 @@ export function createDopplerRoute(parts: LambdaFarParts, record: LambdaFunction
   const verbs: Readonly<Record<string, (call: FarCall) => Promise<unknown>>> = {
     "rotator.set": (call) => set(call, (request) => ask(call, request)),
     "rotator.probe": async (call) => ((await logsIn(call, read(oneInput, call).credential)) ? "ok" : "refused"),
+    // Of an integration, whose user manages others.
+    "lease.verify": async (call) => {
+      const { connection } = read(verifyInput, call);
+      if (await logsIn(call, connection)) return { identity: connection.username };
+      throw new RotatorError("refused", `user ${connection.username} is refused`);
+    },
     "rotator.test": async (call) => {
       const { credential: pending } = read(oneInput, call);
       if (!(await logsIn(call, pending))) throw new RotatorError("refused", `user ${pending.username} is refused`);
@@ -87,7 +94,7 @@ export function createDopplerRoute(parts: LambdaFarParts, record: LambdaFunction
       if (!verb || !Object.hasOwn(dopplerKinds, call.kind))
         throw new RotatorError(
           "invalid",
-          `Doppler's agents cannot do ${call.verb} at ${call.kind}: they set and test passwords at ${Object.keys(dopplerKinds).join(", ")}. Rekey's own functions can.`,
+          `Doppler's agents cannot do ${call.verb} at ${call.kind}: they set and test passwords of users at ${Object.keys(dopplerKinds).join(", ")}. Rekey's own functions can.`,
         );
       return { answer: await verb(call) };
     },

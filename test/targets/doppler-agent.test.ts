@@ -9,9 +9,11 @@ import { importSigningKey, newPrivateJwk, publicJwk } from "../../src/crypto/mes
 import type { LambdaFunction } from "../../src/functions/lambda.ts";
 import { type LambdaFarParts, probeLambda } from "../../src/functions/lambda-far.ts";
 import { createLambdaFarSides, type LambdaFarSides } from "../../src/functions/lambda-far-sides.ts";
+import { farLeaseTarget } from "../../src/targets/far-lease.ts";
 import { farRotator } from "../../src/targets/far-rotator.ts";
 import type { FarRotator } from "../../src/targets/far-rotator-verbs.ts";
 import { findRotator } from "../../src/targets/index.ts";
+import { findLeaseTarget } from "../../src/targets/lease-targets.ts";
 import type { Access, RotatorTools, Versions } from "../../src/targets/target.ts";
 import { dopplerAgent, type FakeAgent } from "../support/doppler-agent-fake.ts";
 import { type MariaDbServer, mariadbSkip, startMariaDb } from "../support/mariadb-server.ts";
@@ -190,6 +192,18 @@ describe("Doppler's agents", () => {
       "unknown",
       /^function doppler answered an error \(Error\); its log at AWS says more\.$/,
     );
+  });
+
+  it("an integration's managing user is tried", async () => {
+    const { admin } = await postgresUsers();
+    const local = (await findLeaseTarget("postgres")) ?? assert.fail();
+    const far = farLeaseTarget(local, sidesOf(dopplerAgent("postgres", keySet())).route(record.arn));
+    const verify = (more: object = {}) => {
+      const connection = local.connection.parse({ ...admin, ...more });
+      return far.verify(connection, { ...tools, subject: "integration" });
+    };
+    assert.deepEqual(await verify(), { identity: postgres.user });
+    await fails(verify({ password: "wrong" }), "refused", /is refused/);
   });
 
   it("other verbs and kinds are refused in words, before anything is sent", async () => {

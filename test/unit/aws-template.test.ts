@@ -29,6 +29,7 @@ const wishes: fc.Arbitrary<TemplateWishes> = fc.record(
     signingProfile: fc.constant("arn:aws:signer:eu-central-1:111122223333:/signing-profiles/rekey/AbCdEf0123"),
     // Text that would begin an expression in one of the languages.
     keySet: fc.constantFrom('{"keys":[]}', `{"keys":[{"kid":"\${x}%{y}\\\\"}]}`, '{"keys":["\\u2028\\b"]}'),
+    kmsKey: fc.constant("arn:aws:kms:eu-central-1:111122223333:key/0a1b2c3d-0000-1111-2222-333344445555"),
     keySetBucket: fc.constantFrom("keys-of-rekey", "a.b-c"),
   },
   { requiredKeys: ["target", "name", "autoUpdate", "externalId"] },
@@ -87,6 +88,7 @@ const arguments_: Readonly<Record<string, readonly [string, Readonly<Record<stri
       "Code.S3Bucket": "s3_bucket",
       "Code.S3Key": "s3_key",
       CodeSigningConfigArn: "code_signing_config_arn",
+      KmsKeyArn: "kms_key_arn",
       Role: "role",
       Timeout: "timeout",
       MemorySize: "memory_size",
@@ -239,6 +241,7 @@ describe("infrastructure of a function of AWS Lambda", () => {
         );
         assert.equal(invoke.length - onFunction.length, given.autoUpdate ? 1 : 0, "objects of the code's bucket");
         const allowed = actionsOf(template, "ExecutorRights");
+        assert.equal(allowed.includes("kms:Decrypt"), given.kmsKey !== undefined);
         assert.equal(allowed.includes("s3:GetObject"), given.keySetBucket !== undefined);
         assert.equal(allowed.includes("ec2:CreateNetworkInterface"), given.vpc !== undefined);
       }),

@@ -37,6 +37,8 @@ export interface TemplateWishes {
   /** Rekey's public keys: as text, or the bucket that holds them. Neither: text, asked for where it is applied. */
   readonly keySet?: string | undefined;
   readonly keySetBucket?: string | undefined;
+  /** ARN of a KMS key that encrypts the function's variables, for all but the function itself. */
+  readonly kmsKey?: string | undefined;
 }
 
 /** The object in which a function looks for Rekey's public keys. */
@@ -122,7 +124,7 @@ function codeSigning(wishes: TemplateWishes): TemplateResource {
   };
 }
 
-function lambdaFunction({ name, target, vpc, keySetBucket, signingProfile: given }: TemplateWishes): TemplateResource {
+function lambdaFunction({ name, target, vpc, keySetBucket, kmsKey, signingProfile: given }: TemplateWishes): TemplateResource {
   const keys: { [name: string]: Value } =
     keySetBucket === undefined ? { REKEY_KEY_SET: parameter("KeySet") } : { REKEY_KEY_SET_S3_BUCKET: parameter("KeySetBucket") };
   return {
@@ -138,6 +140,7 @@ function lambdaFunction({ name, target, vpc, keySetBucket, signingProfile: given
       Timeout: timeoutSeconds,
       MemorySize: memoryMiB,
       Environment: { Variables: { ...keys, REKEY_FAR_KEYS: parameter("FarKeys") } },
+      ...(kmsKey !== undefined && { KmsKeyArn: parameter("KmsKey") }),
       LoggingConfig: { LogFormat: "Text", LogGroup: attribute("Logs", "Ref") },
       ...(vpc && { VpcConfig: { SubnetIds: vpc.subnetIds, SecurityGroupIds: vpc.securityGroupIds } }),
     },
@@ -165,10 +168,11 @@ function rights(of: string, name: string, statements: readonly Value[]): Templat
   return { type: "AWS::IAM::RolePolicy", properties };
 }
 
-function executorStatements({ name, vpc, keySetBucket }: TemplateWishes, functionArn: Expression): Value[] {
+function executorStatements({ name, vpc, keySetBucket, kmsKey }: TemplateWishes, functionArn: Expression): Value[] {
   const logs = text`arn:${partition}:logs:${region}:${accountId}:log-group:/aws/lambda/${name}:*`;
   return [
     allow(["logs:CreateLogStream", "logs:PutLogEvents"], logs),
+    ...(kmsKey === undefined ? [] : [allow(["kms:Decrypt"], parameter("KmsKey"))]),
     ...(keySetBucket === undefined
       ? []
       : [allow(["s3:GetObject"], text`arn:${partition}:s3:::${parameter("KeySetBucket")}/${keySetObject}`)]),
@@ -201,7 +205,7 @@ function s3Endpoint({ vpcId, routeTableIds }: VpcPlace): TemplateResource {
 }
 
 function parametersOf(wishes: TemplateWishes): Record<string, Parameter> {
-  const { signingProfile: profile, keySet, keySetBucket, principal, externalId, target } = wishes;
+  const { signingProfile: profile, keySet, keySetBucket, principal, externalId, target, kmsKey } = wishes;
   const isTwoSteps = profile === undefined;
   return {
     CodeBucket: { about: `S3 bucket, in this region, that holds the signed rekey-${target}.zip` },
@@ -221,6 +225,9 @@ function parametersOf(wishes: TemplateWishes): Record<string, Parameter> {
         }
       : { KeySetBucket: { about: `S3 bucket with Rekey's public keys as object ${keySetObject}`, default: keySetBucket } }),
     FarKeys: { about: "The function's own keys: the file that rekey aws keys wrote", secret: true },
+    ...(kmsKey !== undefined && {
+      KmsKey: { about: "KMS key that encrypts the function's variables", default: kmsKey },
+    }),
     Principal: {
       about: "ARN of the user or role at AWS as which Rekey's server runs",
       ...(principal !== undefined && { default: principal }),

@@ -30,7 +30,7 @@ export function integrationKind(type: string, data: Readonly<Record<string, unkn
     throw refused("Pairs of SQL Server users are rotated as secrets of their own, not in configs: see rekey rotation setup.");
   if (type !== kind && asksFunction)
     throw refused(
-      `Rekey changes credentials of ${kind} itself, and calls no function to do so: give Data.${needs[kind] ?? "what the kind asks for"}.`,
+      `Rekey changes credentials of ${kind} itself, or through a network's function: give Data.${needs[kind] ?? "what the kind asks for"}, and as Network one whose function this is (rekey function create --lambda, rekey network create).`,
     );
   return kind;
 }

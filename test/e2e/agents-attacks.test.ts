@@ -1,13 +1,16 @@
 // What a stranger, a thief of a token or a hostile agent may try at the server: each is refused, and on record.
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
-import { newFarKeys } from "../../src/crypto/message-keys.ts";
-import { askToEnrol, enrolAgent, newEnrolment } from "../support/agent-client.ts";
+import { type FarKeys, newFarKeys } from "../../src/crypto/message-keys.ts";
+import { openRequest } from "../../src/crypto/messages.ts";
+import { type AgentClient, askToEnrol, enrolAgent, type HandedOut, newEnrolment } from "../support/agent-client.ts";
 import { native, nativeOk, newName } from "../support/aws.ts";
 import { startRekey } from "../support/rekey-server.ts";
 
 const server = await startRekey();
 after(() => server[Symbol.asyncDispose]());
+
+const rotationLambdaArn = `arn:aws:lambda:us-east-1:${server.credentials.account}:function:SecretsManagerRDSPostgreSQLRotationSingleUser`;
 
 interface Recorded {
   readonly action: string;
@@ -17,10 +20,14 @@ interface Recorded {
   readonly parameters: Record<string, unknown>;
 }
 
-/** Records of an action since `from`, the newest first. */
-async function recorded(action: string, from: number): Promise<Recorded[]> {
-  const { records } = await nativeOk(server, "audit/search", { action, from: new Date(from).toISOString(), limit: 100 });
-  return records as Recorded[];
+/** Records of an action since `from`, the newest first, once there are `count`: those of changes come a moment later. */
+async function recorded(action: string, from: number, count = 1): Promise<Recorded[]> {
+  for (let looks = 0; ; looks++) {
+    const { records } = await nativeOk(server, "audit/search", { action, from: new Date(from).toISOString(), limit: 100 });
+    const found = records as Recorded[];
+    if (found.length >= count || looks === 50) return found;
+    await pause(100);
+  }
 }
 
 const code = ({ json }: { json: Record<string, unknown> | undefined }) => json?.code;
@@ -37,7 +44,7 @@ describe("enrolment tokens", () => {
     const thief = await askToEnrol(server, enrolment.secret);
     assert.deepEqual([thief.status, code(thief)], [409, "PreconditionNotMetException"]);
     assert.match(String(thief.json?.detail), /used before; make another one: rekey agent enroll-token/);
-    const outcomes = (await recorded("rekey:EnrolAgent", from)).map(({ outcome }) => outcome);
+    const outcomes = (await recorded("rekey:EnrolAgent", from, 3)).map(({ outcome }) => outcome);
     assert.deepEqual(outcomes, ["PreconditionNotMetException", "ok", "ok"]);
     const { agents } = await nativeOk(server, "agents/list", { network: "used-twice" });
     assert.equal((agents as object[]).length, 1);
@@ -60,7 +67,7 @@ describe("enrolment tokens", () => {
     const agent = await enrolAgent(server, "guessed");
     assert.equal(code(await askToEnrol(server, agent.token)), "AccessDeniedException");
     assert.equal(code(await askToEnrol(server, server.credentials.token)), "AccessDeniedException");
-    const outcomes = (await recorded("rekey:EnrolAgent", from)).map(({ outcome }) => outcome);
+    const outcomes = (await recorded("rekey:EnrolAgent", from, 3)).map(({ outcome }) => outcome);
     assert.deepEqual(outcomes, ["AccessDeniedException", "AccessDeniedException", "ok"]);
   });
 
@@ -187,7 +194,9 @@ describe("polls and answers", () => {
         "nor-this": "refused",
       },
     );
-    const denied = (await recorded("rekey:AnswerAgentJobs", from)).filter(({ outcome }) => outcome === "AccessDeniedException");
+    const denied = (await recorded("rekey:AnswerAgentJobs", from, 3)).filter(
+      ({ outcome }) => outcome === "AccessDeniedException",
+    );
     assert.deepEqual(denied.map(({ parameters }) => parameters.Job).sort(), ["never-was", "nor-this"]);
     assert.ok(denied.every(({ principal }) => principal === agent.arn));
   });
@@ -220,5 +229,55 @@ describe("polls and answers", () => {
     assert.ok(!JSON.stringify(records).includes("marked-reply"));
   });
 });
+
+describe("an agent that is hostile", () => {
+  test("neither ends a rotation nor changes a secret by replies that are not its own to give", async () => {
+    const from = Date.now();
+    const agent = await enrolAgent(server, "hostile");
+    const other = await enrolAgent(server, "elsewhere");
+    const credential = { engine: "postgres", host: "db.internal", port: 5432, username: "app", password: "in-force" };
+    const { arn: secretId } = await nativeOk(server, "secrets/create", {
+      name: newName(),
+      secretString: JSON.stringify(credential),
+    });
+    await nativeOk(server, "rotations/put-policy", { secretId, network: "hostile" });
+    await nativeOk(server, "secrets/rotate", { secretId, rotationLambdaArn });
+    const job = await agent.next();
+    assert.ok(!job.message.includes("in-force"));
+    await assert.rejects(other.open(job), /unreadable|sealed/);
+    assert.deepEqual(await other.answer([{ id: job.id, reply: "x" }]), { [job.id]: "refused" });
+    const request = await agent.open(job);
+    const forged = await (await openedBy({ ...other.keys, sealing: agent.keys.sealing }, agent, job)).writeReply({
+      status: "ok",
+      result: { answer: null },
+    });
+    assert.deepEqual(
+      await agent.answer([
+        { id: job.id, reply: forged },
+        { id: job.id, reply: forged },
+      ]),
+      { [job.id]: "known" },
+    );
+    const next = await agent.next();
+    assert.notEqual(next.id, job.id);
+    assert.deepEqual(await agent.answer([{ id: job.id, reply: await request.writeReply({ status: "ok", result: null }) }]), {
+      [job.id]: "known",
+    });
+    await agent.answer([{ id: next.id, reply: await request.writeReply({ status: "ok", result: null }) }]);
+    const denied = (await recorded("rekey:AnswerAgentJobs", from, 7)).filter(
+      ({ outcome }) => outcome === "AccessDeniedException",
+    );
+    const by = (arn: string) => denied.filter(({ principal }) => principal === arn).map(({ parameters }) => parameters.reply);
+    assert.deepEqual([by(other.arn), by(agent.arn).sort()], [[undefined], ["unknown-key", "unreadable"]]);
+    const { rotations } = await nativeOk(server, "rotations/list", { secretId });
+    assert.equal((rotations as { state: string }[])[0]?.state, "running");
+    const { secretString } = await nativeOk(server, "secrets/get-value", { secretId });
+    assert.equal(JSON.parse(String(secretString)).password, "in-force");
+    await nativeOk(server, "secrets/cancel-rotate", { secretId });
+  });
+});
+
+const openedBy = (keys: FarKeys, { keySet, arn }: AgentClient, { message }: HandedOut) =>
+  openRequest(message, { keys, keySet, audience: arn, nowMs: Date.now() });
 
 const pause = (ms: number) => new Promise<undefined>((resolve) => setTimeout(resolve, ms));

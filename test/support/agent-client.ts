@@ -1,10 +1,16 @@
 // An agent that does what a test says, good or bad: keys, token and messages, over plain HTTP.
 import assert from "node:assert/strict";
+import { randomInt } from "node:crypto";
 import type { JWK } from "jose";
 import { type EnrolmentToken, parseEnrolmentToken } from "../../src/core/agent.ts";
+import { RotatorError } from "../../src/core/error.ts";
+import { generatePassword, rotationPasswordOptions } from "../../src/core/password.ts";
 import { type FarKeys, newFarKeys, publicFarKeys } from "../../src/crypto/message-keys.ts";
 import type { ReplyOutcome } from "../../src/crypto/message-reply.ts";
 import { type OpenedRequest, openRequest } from "../../src/crypto/messages.ts";
+import { runFarVerb } from "../../src/targets/far-verbs.ts";
+import { findRotator } from "../../src/targets/index.ts";
+import { findLeaseTarget } from "../../src/targets/lease-targets.ts";
 import { native, nativeOk, type RawAnswer } from "./aws.ts";
 import type { RekeyServer } from "./rekey-server.ts";
 
@@ -73,6 +79,24 @@ export async function enrolAgent(server: RekeyServer, network: string, options: 
   return new AgentClient(server, { ...body, id: body.agentId }, keys, keySet);
 }
 
+/** Does what a good agent does. */
+export async function runNear({ body, step, subject, expiresAt }: OpenedRequest): Promise<ReplyOutcome> {
+  const tools = {
+    verb: step,
+    subject,
+    deadlineAt: expiresAt,
+    generatePassword: (asked?: object) => generatePassword(rotationPasswordOptions(asked), randomInt),
+    findRotator,
+    findLeaseTarget,
+  };
+  try {
+    return { status: "ok", result: await runFarVerb(body, tools) };
+  } catch (error) {
+    if (!(error instanceof RotatorError)) throw error;
+    return { status: "error", error: { class: error.outcome, message: error.message } };
+  }
+}
+
 export class AgentClient {
   readonly server: RekeyServer;
   readonly id: string;
@@ -131,8 +155,13 @@ export class AgentClient {
     return jobs[0];
   }
 
+  /** The same agent at another node. */
+  at(server: RekeyServer): AgentClient {
+    return new AgentClient(server, this, this.keys, this.keySet);
+  }
+
   /** Takes jobs and answers each as `handle` says, until it is disposed of. */
-  serve(handle: (request: OpenedRequest) => Promise<ReplyOutcome> | ReplyOutcome): AsyncDisposable {
+  serve(handle: (request: OpenedRequest) => Promise<ReplyOutcome> | ReplyOutcome = runNear): AsyncDisposable {
     let stopped = false;
     const run = async () => {
       while (!stopped) {

@@ -13,7 +13,7 @@ export const networkName = z
   .string()
   .min(1)
   .max(64)
-  .regex(networkNamePattern, "Member must have small letters, digits and - only, and not begin with -");
+  .refine((name) => networkNamePattern.test(name), "Member must have small letters, digits and - only, and not begin with -");
 export const description = z.string().max(1_024);
 const targetKind = z.enum(lambdaTargets);
 /** Names or ARNs of functions, by kind of target. */

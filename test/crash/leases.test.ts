@@ -21,7 +21,7 @@ const mostPoints = 300;
 
 const shards = 2;
 /** Of the points, each run tries so many apart, another part of them each time. */
-const stride = share === 1 ? 1 : 3;
+const stride = share === 1 ? 1 : 5;
 
 describe("leases killed at any point", { skip: postgresSkip, concurrency: shards }, () => {
   for (let shard = 1; shard <= shards; shard += 1) {

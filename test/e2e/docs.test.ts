@@ -52,7 +52,7 @@ function missing(examples: readonly Example[]): string | false {
   );
 }
 
-describe("examples", () => {
+describe("examples", { concurrency: 2 }, () => {
   for (const { page, examples } of runnable) {
     test(page, { skip: missing(examples) }, async (context) => {
       const folder = mkdtempSync(join(tmpdir(), "rekey-docs-"));

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import mysql, { type Connection } from "mysql2/promise";
-import { freePort, hasOpenssl, makeCertificate, serverAccount, startWatcher, unlessCi } from "./server-process.ts";
+import { copyPrepared, freePort, hasOpenssl, makeCertificate, serverAccount, startWatcher, unlessCi } from "./server-process.ts";
 
 export interface MariaDbOptions {
   /** Offers TLS with a self-signed certificate for localhost and 127.0.0.1. Needs `openssl`. */
@@ -47,9 +47,12 @@ export async function startMariaDb(options: MariaDbOptions = {}): Promise<MariaD
   const spawnOptions: SpawnOptions = { ...account, cwd: home, env: { PATH: process.env.PATH, LC_ALL: "C", TZ: "UTC" } };
   own(home);
   const data = join(home, "data");
-  const folder = [`--datadir=${data}`, `--tmpdir=${home}`, "--no-defaults"].reverse();
-  const install = [...folder, "--auth-root-authentication-method=normal", "--skip-test-db", "--innodb-log-file-size=8M"];
-  execFileSync("/usr/bin/mariadb-install-db", install, { ...spawnOptions, stdio: "pipe" });
+  const folder = ["--no-defaults", `--tmpdir=${home}`, `--datadir=${data}`];
+  copyPrepared({ program: server, home, account }, (made) => {
+    const place = ["--no-defaults", `--tmpdir=${home}`, `--datadir=${join(made, "data")}`];
+    const install = [...place, "--auth-root-authentication-method=normal", "--skip-test-db", "--innodb-log-file-size=8M"];
+    execFileSync("/usr/bin/mariadb-install-db", install, { ...spawnOptions, stdio: "pipe" });
+  });
   const password = randomBytes(18).toString("base64url");
   const init = join(home, "init.sql");
   writeFileSync(

@@ -10,7 +10,6 @@ import {
   cpSync,
   existsSync,
   globSync,
-  mkdirSync,
   mkdtempSync,
   openSync,
   readFileSync,
@@ -24,7 +23,16 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import pg from "pg";
-import { type Account, freePort, hasOpenssl, makeCertificate, serverAccount, startWatcher, unlessCi } from "./server-process.ts";
+import {
+  type Account,
+  copyPrepared,
+  freePort,
+  hasOpenssl,
+  makeCertificate,
+  serverAccount,
+  startWatcher,
+  unlessCi,
+} from "./server-process.ts";
 
 export interface PostgresOptions {
   /** Offers TLS with a self-signed certificate for localhost and 127.0.0.1; `url` then verifies it. Needs `openssl`. */
@@ -111,14 +119,18 @@ function usableBinaries(account: Account | undefined, older: boolean | undefined
   return join(cache, "bin");
 }
 
-function initialize(bin: string, home: string, password: string, spawnOptions: SpawnOptions): void {
-  const passwordFile = join(home, "password");
-  writeFileSync(passwordFile, password, { mode: 0o600 });
-  if (spawnOptions.uid !== undefined) chownSync(passwordFile, spawnOptions.uid, spawnOptions.gid ?? spawnOptions.uid);
-  const options = ["--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"];
-  const args = [...options, `--pgdata=${join(home, "data")}`, `--pwfile=${passwordFile}`];
-  execFileSync(join(bin, "initdb"), args, { ...spawnOptions, stdio: "pipe" });
-  rmSync(passwordFile);
+/** Makes `data` in `home`; the superuser's password. */
+function initialize(bin: string, home: string, account: Account | undefined, options: SpawnOptions): string {
+  const folder = copyPrepared({ program: join(bin, "postgres"), home, account }, (made) => {
+    const passwordFile = join(made, "password");
+    writeFileSync(passwordFile, randomBytes(18).toString("base64url"), { mode: 0o600 });
+    if (account) chownSync(passwordFile, account.uid, account.gid);
+    const flags = ["--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"];
+    const args = [...flags, `--pgdata=${join(made, "data")}`, `--pwfile=${passwordFile}`];
+    execFileSync(join(bin, "initdb"), args, { ...options, stdio: "pipe" });
+    if (account) chownSync(passwordFile, 0, 0);
+  });
+  return readFileSync(join(folder, "password"), "utf8");
 }
 
 /** Until it answers, were it with a refusal. Fails with the server's last words when it ends instead. */
@@ -154,14 +166,12 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Post
     for (const path of paths) if (account) chownSync(path, account.uid, account.gid);
   };
   const spawnOptions: SpawnOptions = { ...account, cwd: home, env: { PATH: process.env.PATH, LC_ALL: "C", TZ: "UTC" } };
-  const password = randomBytes(18).toString("base64url");
   const logFile = join(home, "postgres.log");
   const data = join(home, "data");
 
-  mkdirSync(data, { mode: 0o700 });
   writeFileSync(logFile, "");
-  own(home, data, logFile);
-  initialize(bin, home, password, spawnOptions);
+  own(home, logFile);
+  const password = initialize(bin, home, account, spawnOptions);
   if (options.hba) {
     const file = join(data, "pg_hba.conf");
     writeFileSync(file, `${options.hba.join("\n")}\n${readFileSync(file, "utf8")}`);

@@ -1,9 +1,11 @@
 // What test servers have in common: an account to run under, a port, a certificate, and an end when we end.
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { chmodSync } from "node:fs";
+import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, statSync } from "node:fs";
 import { createServer } from "node:net";
-import { join } from "node:path";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
 
 /** An account of the system that a server runs under. */
 export interface Account {
@@ -36,6 +38,38 @@ export function serverAccount(wanted: string): Account | undefined {
     }
   }
   throw new Error(`database servers refuse root, and there is no account ${wanted}, nobody or daemon to run one under`);
+}
+
+/**
+ * Puts `data` into `home`, owned by the account: a copy of what `make` made in `data` of a folder, once for each version of
+ * `program`. Gives that folder, which is ours.
+ */
+export function copyPrepared(
+  { program, home, account }: { readonly program: string; readonly home: string; readonly account: Account | undefined },
+  make: (folder: string) => void,
+): string {
+  const { mtimeMs, size } = statSync(program);
+  const version = createHash("sha256")
+    .update(`${program} ${mtimeMs} ${size} ${process.getuid?.()} ${account?.uid}`)
+    .digest("hex")
+    .slice(0, 16);
+  const cache = join(tmpdir(), `rekey-test-data-${basename(program)}-${version}`);
+  if (!existsSync(cache)) {
+    const fresh = mkdtempSync(`${cache}-`);
+    chmodSync(fresh, 0o755);
+    mkdirSync(join(fresh, "data"), { mode: 0o700 });
+    if (account) chownSync(join(fresh, "data"), account.uid, account.gid);
+    make(fresh);
+    try {
+      renameSync(fresh, cache);
+    } catch {
+      rmSync(fresh, { recursive: true }); // another test run was first
+    }
+  }
+  const { uid, mode } = statSync(cache);
+  if (uid !== process.getuid?.() || mode & 0o022) throw new Error(`${cache} could be changed by others: remove it`);
+  execFileSync("cp", ["-a", join(cache, "data"), home], { ...account, stdio: "pipe" });
+  return cache;
 }
 
 export async function freePort(): Promise<number> {

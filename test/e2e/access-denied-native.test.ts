@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { after, it } from "node:test";
 import { configNouns, nativePaths, powerless, refusesAlike } from "../support/access-denied.ts";
+import { enrolAgent } from "../support/agent-client.ts";
 import { nativeOk, newName, policyOf, statement } from "../support/aws.ts";
 import { declarationAt } from "../support/http-api-world.ts";
 import { startRekey } from "../support/rekey-server.ts";
@@ -31,11 +32,20 @@ interface Names {
   readonly secret: string;
   readonly job: string;
   readonly function: string;
+  readonly agent: string;
   readonly network: string;
   readonly [kind: string]: string;
 }
 
+const publicKey = { kty: "EC", crv: "P-521", x: "x", y: "y" };
+
 const membersOf = (the: Names): Readonly<Record<string, object>> => ({
+  "agents/create-enrolment": { network: the.network },
+  "agents/enrol": { name: "a", version: "1", kinds: [], keys: { signing: publicKey, sealing: publicKey } },
+  "agents/poll": { version: "1", kinds: [], most: 1, waitSeconds: 0 },
+  "agents/answer": { answers: [{ id: the.job, reply: "r" }] },
+  "agents/list": { network: the.network },
+  "agents/revoke": { agentId: the.agent },
   "events/list": {},
   "functions/create": { functionName: the.function, httpApi },
   "functions/update": { functionName: the.function, timeout: 9 },
@@ -132,6 +142,7 @@ async function there(): Promise<Names> {
   await nativeOk(server, "functions/create", { functionName: named, httpApi });
   const network = newName("network");
   await nativeOk(server, "networks/create", { name: network });
+  const { id: agent } = await enrolAgent(server, network);
   const { jobId } = await nativeOk(server, "rotations/adopt", { secretId: secret, rotationLambdaArn });
   return {
     user,
@@ -141,6 +152,7 @@ async function there(): Promise<Names> {
     provider,
     secret,
     job: String(jobId),
+    agent,
     function: named,
     network,
     accessKey: String(accessKeyId),
@@ -159,6 +171,7 @@ const nowhere: Names = {
   secret: "nothing",
   job: "00000000-0000-4000-8000-000000000001",
   function: "nothing-to-call",
+  agent: "00000000-0000-4000-8000-000000000002",
   network: "nowhere",
 };
 

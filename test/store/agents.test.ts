@@ -5,6 +5,7 @@ import { describe, test } from "node:test";
 import { RotatorError, ServiceError } from "../../src/core/error.ts";
 import { newFarKeys } from "../../src/crypto/message-keys.ts";
 import { openRequest } from "../../src/crypto/messages.ts";
+import { newToken } from "../../src/operations/identity/new-credentials.ts";
 import { findEnrolment, insertEnrolment, purgeEnrolments, useEnrolment } from "../../src/store/agent-enrolments.ts";
 import { agentsWithJobs, findAgentJob, purgeAgentJobs } from "../../src/store/agent-jobs.ts";
 import {
@@ -15,12 +16,14 @@ import {
   listAgents,
   noteAgentAway,
   noteGoneAgents,
+  replaceAgentToken,
   revokeAgent,
   saveSightings,
 } from "../../src/store/agents.ts";
 import { eventsAfter, firstPosition } from "../../src/store/event-list.ts";
 import { Hints } from "../../src/store/hints.ts";
 import { agentWorld, network, newAgent } from "../support/far-agents.ts";
+import { identityWorld } from "../support/identity-world.ts";
 import { forEachStore } from "../support/stores.ts";
 
 const failing = (outcome: RotatorError["outcome"], text: RegExp) => (error: unknown) => {
@@ -302,6 +305,33 @@ forEachStore((name, open) => {
       assert.equal(await purgeEnrolments(sql, 1_999, 10), 0);
       assert.equal(await purgeEnrolments(sql, 2_000, 10), 1);
       assert.equal((await sql.query("select id from tokens where id = $1", [id])).length, 0);
+    });
+
+    test("an enrolment token that expired is refused, an agent's token ends with the agent, and no node keeps either", async () => {
+      const sql = await open();
+      const world = await identityWorld(sql);
+      const [other, now] = [world.node(), world.clock.now];
+      const [enrolment, agent] = [newToken("agent_enrolment"), await newAgent(sql, now)];
+      const rest = { network, createdBy: "me", createdAt: now, expiresAt: now + 60_000, arn: "a", tokenHash: enrolment.hash };
+      await sql.transaction((tx) => insertEnrolment(tx, { id: enrolment.id, ...rest }));
+      const agents = newToken("agent");
+      await sql.transaction((tx) => replaceAgentToken(tx, agent.id, agents.hash));
+      for (const node of [world.authenticator, other]) {
+        const { principal } = await node.bearer(enrolment.token, "127.0.0.1");
+        assert.deepEqual(principal.agent, { id: enrolment.id, network, isEnrolled: false });
+        assert.deepEqual((await node.bearer(agents.token, "127.0.0.1")).principal.agent, {
+          id: agent.id,
+          network,
+          isEnrolled: true,
+        });
+      }
+      world.clock.now += 60_000;
+      await sql.transaction((tx) => revokeAgent(tx, agent.id, world.clock.now));
+      const failing = (code: string) => (error: unknown) => error instanceof ServiceError && error.code === code;
+      for (const node of [world.authenticator, other]) {
+        await assert.rejects(node.bearer(enrolment.token, "127.0.0.1"), failing("ExpiredTokenException"));
+        await assert.rejects(node.bearer(agents.token, "127.0.0.1"), failing("UnrecognizedClientException"));
+      }
     });
 
     test("jobs are removed some time after their deadlines, a page at a time", async () => {

@@ -70,7 +70,13 @@ export class LeaseOrphans {
     if (!integration || !newest || integration.deletedAt !== undefined) return;
     const kind = await targetOfKind(this.#parts, integration.type);
     if (!kind.list) return planOrphanLook(sql, integrationId, undefined);
-    for (const version of await placesOfLeases(sql, newest)) await this.#lookAt(integration, version);
+    let failure: unknown;
+    for (const version of await placesOfLeases(sql, newest)) {
+      await this.#lookAt(integration, version).catch((error: unknown) => {
+        failure ??= error; // one network that is silent keeps none of the others from being looked at
+      });
+    }
+    if (failure !== undefined) throw failure;
   }
 
   async #lookAt(integration: Integration, version: IntegrationVersion): Promise<void> {

@@ -1,8 +1,10 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { type CodeClaim, claimDueCode } from "../store/function-code.ts";
 import type { EngineParts } from "./parts.ts";
 
 const lookEveryMs = 5_000;
 const most = 2;
+const stopMs = 5_000;
 /** Longer than an update with its wait, its probes and its way back takes. */
 const claimMs = 10 * 60_000;
 
@@ -49,9 +51,9 @@ export class FunctionCodes {
     await this.#parts.lookAtFunctionCode?.(claim);
   }
 
-  /** Takes up no more, and waits for what is under way. */
+  /** Takes up no more, and waits a little for what is under way: what is cut off is taken up again. */
   async stop(): Promise<void> {
     this.#stopping = true;
-    await Promise.all(this.#running);
+    await Promise.race([Promise.all(this.#running), sleep(stopMs, undefined, { ref: false })]);
   }
 }

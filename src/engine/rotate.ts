@@ -137,8 +137,8 @@ async function testCopy(held: HeldRotation, turn: Turn): Promise<void> {
 
 async function switchOver(held: HeldRotation, turn: Turn): Promise<void> {
   const doubtful = held.rotation.step !== "createSecret" && mustProbe(held.rotation, held.takenOver);
-  const { pending, barrier } = await createSecret(held, turn);
-  if (isIssued(turn)) {
+  const { pending, barrier, isSet } = await createSecret(held, turn);
+  if (isSet || isIssued(turn)) {
     if (held.rotation.step === "setSecret") held.stepDone();
   } else await putInForce(held, turn, pending, { doubtful, barrier });
   if (held.rotation.step === "testSecret") {
@@ -149,6 +149,9 @@ async function switchOver(held: HeldRotation, turn: Turn): Promise<void> {
   }
   await finishSecret(held, turn);
 }
+
+/** A session that has logged in waits for its work at most about so long. */
+const longestEarlyMs = 1_000;
 
 /** What comes to be in force where it is made, or never is at any target: there is nothing to set. */
 function isIssued({ strategy }: Turn): boolean {
@@ -169,8 +172,16 @@ async function putInForce(
   if (held.rotation.step === "setSecret") held.stepDone();
 }
 
-/** The next credential: sealed and committed under the rotation's token before anything happens at the target. */
-async function createSecret(held: HeldRotation, turn: Turn): Promise<{ pending: AnyCredential; barrier: boolean }> {
+interface Created {
+  readonly pending: AnyCredential;
+  /** Readers wait already. */
+  readonly barrier: boolean;
+  /** The target has taken it, too. */
+  readonly isSet?: boolean;
+}
+
+/** The next credential: sealed and committed under the rotation's token before anything is changed at the target. */
+async function createSecret(held: HeldRotation, turn: Turn): Promise<Created> {
   const { parts, rotation } = held;
   const { secret, rotator, strategy, current } = turn;
   const made = await openVersion(parts, secret, rotation.versionId);
@@ -183,8 +194,27 @@ async function createSecret(held: HeldRotation, turn: Turn): Promise<{ pending: 
   held.stepDone();
   const barrier = strategy === "single-user";
   const hold = (before: Secret) => (barrier ? held.withBarrier(before) : before);
-  await commitPending(held, turn, made ? undefined : value, hold);
+  const commit = () => commitPending(held, turn, made ? undefined : value, hold);
+  if (rotator.logsInEarly && parts.settings.settleMs <= longestEarlyMs) {
+    await commitAndSet(held, turn, pending, commit);
+    return { pending, barrier, isSet: true };
+  }
+  await commit();
   return { pending, barrier };
+}
+
+/** Logs in while the intent is made durable and readers settle: neither waits for the other, and nothing is changed before both. */
+async function commitAndSet(held: HeldRotation, turn: Turn, pending: AnyCredential, commit: () => Promise<void>): Promise<void> {
+  const { rotator, strategy, current } = turn;
+  const others = actingBeside(held, turn, "set");
+  const ready = commit().then(() => (strategy === "single-user" ? held.openBarrier(true) : undefined));
+  const setting = others.then(async ({ admin, previous }) => {
+    const versions = { pending, current, previous, admin, pairIsProven: isOwned(turn.secret) };
+    await rotator.set(versions, strategy, { ...(await held.tools()), ready });
+  });
+  const [committed, set] = await Promise.allSettled([ready, setting]);
+  if (committed.status === "rejected") throw committed.reason;
+  if (set.status === "rejected") throw set.reason;
 }
 
 interface Probed {
@@ -239,12 +269,23 @@ async function setSecret(
   { decision, barrier, former }: SetOptions,
 ): Promise<void> {
   const { rotator, strategy, current } = turn;
+  const { admin, previous } = await actingBeside(held, turn, decision, former);
+  if (strategy === "single-user") await held.openBarrier(barrier);
+  const pairIsProven = isOwned(turn.secret);
+  await rotator.set({ pending, current, previous, admin, pairIsProven }, strategy, await held.tools());
+}
+
+/** What may act at the target beside the current credential, when one is put in force. @throws RotatorError */
+async function actingBeside(
+  held: HeldRotation,
+  turn: Turn,
+  decision: Decision,
+  former?: AnyCredential,
+): Promise<{ admin: AnyCredential | undefined; previous: AnyCredential | undefined }> {
+  const { strategy } = turn;
   const alternating = strategy === "alternating-users";
   let admin: AnyCredential | undefined;
   if (alternating || strategy === "dual-slot") admin = await superuserForOwn(held, turn);
   else if (decision === "reset") admin = await superuserOrNone(held, turn);
-  const previous = alternating ? undefined : (former ?? (await previousCredential(held, turn)));
-  if (strategy === "single-user") await held.openBarrier(barrier);
-  const pairIsProven = isOwned(turn.secret);
-  await rotator.set({ pending, current, previous, admin, pairIsProven }, strategy, await held.tools());
+  return { admin, previous: alternating ? undefined : (former ?? (await previousCredential(held, turn))) };
 }

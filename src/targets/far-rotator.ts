@@ -31,6 +31,7 @@ export function farRotator(
   return {
     ...local,
     callsOutliveMs: clockDifferenceMs,
+    logsInEarly: false, // what is sent there is done there
     account(current, strategy) {
       const account = local.account(current, strategy);
       return account === undefined ? undefined : keyIn(network, account);

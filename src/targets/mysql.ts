@@ -23,6 +23,7 @@ const secret = databaseSecret({
 export const mysql: Rotator<DatabaseCredential> = {
   kind: "mysql",
   strategies: ["single-user", "alternating-users", "dual-slot"],
+  logsInEarly: true,
   credential: secret.credential,
   account: secret.account,
 
@@ -155,6 +156,8 @@ async function retireOther(old: DatabaseCredential, access: Access<DatabaseCrede
   });
 }
 
-/** Only one call at a time changes an account. */
-const holdAccount = (db: Session, credential: DatabaseCredential, { deadlineAt }: RotatorTools): Promise<void> =>
-  hold(db, secret.account(credential, "alternating-users"), credential.username, deadlineAt);
+/** Only one call at a time changes an account, and none before that may be. */
+async function holdAccount(db: Session, credential: DatabaseCredential, { deadlineAt, ready }: RotatorTools): Promise<void> {
+  await ready;
+  await hold(db, secret.account(credential, "alternating-users"), credential.username, deadlineAt);
+}

@@ -24,6 +24,7 @@ const secret = databaseSecret({
 export const postgres: Rotator<DatabaseCredential> = {
   kind: "postgres",
   strategies: ["single-user", "alternating-users"],
+  logsInEarly: true,
   credential: secret.credential,
 
   account: secret.account,
@@ -89,6 +90,7 @@ async function setOwn(versions: Versions<DatabaseCredential>, verifier: Promise<
   const change = (to: string) => `alter role ${pg.escapeIdentifier(pending.username)} password ${pg.escapeLiteral(to)}`;
   await withFirstAccepted(secret.loginsOf(versions), (candidate) =>
     withSession(secret.login(candidate), session(pending, tools, candidate === admin), async (db) => {
+      await tools.ready;
       await db.change(`${endEarlierCalls(pending)}; ${change(await verifier)}`);
     }),
   );
@@ -99,6 +101,7 @@ async function setOther(versions: Versions<DatabaseCredential>, verifier: Promis
   const { pending, current, pairIsProven: proven } = versions;
   const admin = secret.superuserOf(versions);
   await withSession(secret.login(admin), session(pending, tools, true), async (db) => {
+    await tools.ready;
     await db.read(endEarlierCalls(pending));
     await setCloned(db, { ...pairOf(current, pending), proven }, await verifier);
   });

@@ -14,6 +14,8 @@ export interface RotatorTools {
   readonly password?: PasswordShape | undefined;
   /** Epoch ms. A call that is not done by then fails: `unknown` when a change was under way, else `timeout`. */
   readonly deadlineAt: number;
+  /** Resolves when what is to be put in force is durable; rejects when it never will be. Absent: it is. See `Rotator.logsInEarly`. */
+  readonly ready?: Promise<void> | undefined;
   /** A password with at least `length` characters (default 32) and none of `exclude`; the caller's randomness. */
   generatePassword(options?: { length?: number; exclude?: string }): string;
 }
@@ -116,6 +118,8 @@ export interface Rotator<Credential, Admin = Credential> {
   readonly outwaited?: boolean;
   /** So much later than its deadline a call may still end; absent: not at all. */
   readonly callsOutliveMs?: number;
+  /** `set` may be called while its intent is made durable: it logs in, and awaits `tools.ready` before it does anything there. */
+  readonly logsInEarly?: boolean;
   /** Shape of the secret's JSON value; keys that it does not name are kept. */
   readonly credential: z.ZodType<Credential>;
   /** Shape of the superuser's value; absent: the same. */

@@ -86,6 +86,25 @@ export function rotatorContract<Credential>(subject: () => Subject<Credential>, 
       }
     });
 
+    test(`${strategy}: what logs in early changes nothing before its intent is durable, and nothing at all when it never is`, async (context) => {
+      const { rotator, newUser } = subject();
+      if (!rotator.logsInEarly) return context.skip("it is called when the intent is durable");
+      const current = await newUser(`early_${randomUUID().slice(0, 8)}`, "old-password");
+      const pending = await rotator.create(current, strategy, tools());
+      const versions = await versionsOf(strategy, current, pending);
+      const never = Promise.reject(new Error("the disk is full"));
+      never.catch(() => undefined);
+      await assert.rejects(rotator.set(versions, strategy, { ...tools(), ready: never }));
+      assert.deepEqual([await rotator.probe(current, tools()), await rotator.probe(pending, tools())], ["ok", "refused"]);
+      const durable = Promise.withResolvers<void>();
+      const setting = rotator.set(versions, strategy, { ...tools(), ready: durable.promise });
+      for (const _ of ["while it logs in", "when it has"])
+        assert.deepEqual([await rotator.probe(current, tools()), await rotator.probe(pending, tools())], ["ok", "refused"]);
+      durable.resolve();
+      await setting;
+      await rotator.test(pending, tools());
+    });
+
     test(`${strategy}: three rotations in a row, each from the last`, async () => {
       const { rotator, newUser } = subject();
       let current = await newUser(`row_${randomUUID().slice(0, 8)}`, "old-password");

@@ -56,6 +56,7 @@ describe("rotations on several nodes", { skip: postgresSkip }, () => {
         return {
           ...rotator,
           async set(versions, strategy, tools) {
+            await tools.ready; // from here on it may change something
             const done = seen.set(tools.rotationId, String(versions.pending.username));
             try {
               await rotator.set(versions, strategy, tools);

@@ -338,6 +338,7 @@ describe("rotation of PostgreSQL credentials", { skip: postgresSkip }, () => {
         findRotator: async () => ({
           ...rotator,
           async set(...all: Parameters<typeof rotator.set>) {
+            await all[2].ready; // from here on it may change something
             seen = ((await world.reload(secret)).switchingUntil ?? 0) > Date.now();
             await rotator.set(...all);
           },

@@ -30,7 +30,7 @@ describe("agents of a network", { skip: postgresSkip || redisSkip }, () => {
 
   const startServer = async (dataFolder?: string) =>
     startRekey({
-      env: { REKEY_SETTLE_MS: "0" },
+      env: { REKEY_SETTLE_MS: "0", NODE_OPTIONS: `--import=${names}`, PLANT_NAMES: "unknown" },
       flags: ["--listen", `127.0.0.1:${port}`],
       ...(dataFolder === undefined ? {} : { dataFolder }),
     });

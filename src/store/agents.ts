@@ -129,11 +129,6 @@ export async function listAgents(sql: Sql, { network, after, limit }: AgentsPage
   return rows.map(toAgent);
 }
 
-/** Whether any agent of the network could be used again. */
-export async function hasAgents(sql: Sql, network: string): Promise<boolean> {
-  return (await sql.query("select 1 as one from agents where network = $1 and revoked_at is null limit 1", [network])).length > 0;
-}
-
 interface Wanted {
   readonly network: string;
   readonly kind: string;

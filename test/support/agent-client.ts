@@ -80,7 +80,7 @@ export async function enrolAgent(server: RekeyServer, network: string, options: 
 }
 
 /** Does what a good agent does. */
-export async function runNear({ body, step, subject, expiresAt }: OpenedRequest): Promise<ReplyOutcome> {
+async function runNear({ body, step, subject, expiresAt }: OpenedRequest): Promise<ReplyOutcome> {
   const tools = {
     verb: step,
     subject,

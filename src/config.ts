@@ -129,7 +129,7 @@ export const settings = {
   server: webUrl({ parts: ["agent"], about: "address of the server that an agent works for" }),
   enroll: text("TOKEN", (value) => /^rekey-enrol\.[\w-]{40,4096}$/.test(value), {
     parts: ["agent"],
-    range: "a token that begins with rekey-enrol.",
+    range: "a token of rekey agent enroll-token, rekey-enrol and what follows",
     about: "make this an agent, with a token of rekey agent enroll-token; needed once",
   }),
   network: text("NAME", isConfigName, {

@@ -28,7 +28,7 @@ export interface AgentConnection {
   close(): void;
 }
 
-export interface AskOptions {
+interface AskOptions {
   readonly token: string;
   /** For the whole answer. */
   readonly withinMs: number;

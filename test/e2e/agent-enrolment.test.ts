@@ -114,7 +114,7 @@ describe("enrolment of an agent", () => {
       [[], 2, /holds no agent yet: give --server, --enroll with a token of rekey agent enroll-token, and --allow/],
       [base, 2, /nothing is allowed/],
       [[...base, "--allow", "db:5432"], 2, /The allow rule "db:5432" is not one of KIND:\/\/HOST:PORT/],
-      [["--enroll", "rekey-enrol.eyJ9"], 2, /--enroll must be a token that begins with rekey-enrol/],
+      [["--enroll", "rekey-enrol.eyJ9"], 2, /--enroll must be a token of rekey agent enroll-token/],
       [[...base, ...allow, "--network", "office"], 1, /the enrolment token is for network plant, not for office/],
       [["--server", "http://rekey.example.com", "--enroll", base[3] ?? "", ...allow], 2, /plain http beyond this machine/],
       [

@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { pathToFileURL } from "node:url";
 import pg from "pg";
 import { type AgentProcess, startAgent } from "../support/agent-process.ts";
 import { nativeOk } from "../support/aws.ts";
@@ -16,7 +15,7 @@ import { type DatabaseSecret, functionArn, rotationWorld, type SeenRotation } fr
 import { freePort } from "../support/server-process.ts";
 
 const host = "db.plant.internal";
-const names = pathToFileURL(`${import.meta.dirname}/../support/private-names.ts`).href;
+const names = import.meta.resolve("../support/private-names.ts");
 
 describe("agents of a network", { skip: postgresSkip || redisSkip }, () => {
   let server: RekeyServer;

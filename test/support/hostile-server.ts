@@ -63,7 +63,7 @@ interface By {
   readonly nowMs?: number;
 }
 
-export interface SentJob extends SentRequest {
+interface SentJob extends SentRequest {
   readonly id: string;
 }
 

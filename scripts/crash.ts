@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { parseArgs } from "node:util";
 import { type CampaignOptions, type Report, runScenario } from "../test/crash/campaign/campaign.ts";
+import { farScenarios } from "../test/crash/campaign/far.ts";
 import { findHole } from "../test/crash/campaign/find-hole.ts";
 import { type Hole, holes } from "../test/crash/campaign/holes.ts";
 import { leaseScenarios } from "../test/crash/campaign/lease-places.ts";
@@ -48,6 +49,7 @@ const runs: readonly Run[] = [
   ...programScenarios.map((one): Run => ({ name: one.name, skip: one.rotates.skip, run: (options) => runProgram(one, options) })),
   { name: schedulesName, skip: false, run: runSchedules },
   ...leaseScenarios.map((one): Run => ({ name: one.name, skip: one.skip, run: (options) => runLeases(one, options) })),
+  ...farScenarios,
 ];
 
 process.exit(await main());

@@ -28,12 +28,20 @@ export interface AgentOptions {
   readonly dataFolder?: string;
   /** Whether to wait until it works; default true. */
   readonly waits?: boolean;
+  /** The file to run instead of the sources' `cli.ts`. */
+  readonly program?: string;
 }
 
-const program = join(import.meta.dirname, "../../src/cli.ts");
+const sources = join(import.meta.dirname, "../../src/cli.ts");
 
 /** Starts `rekey agent` and waits until it says that it works. */
-export async function startAgent({ flags = [], env = {}, dataFolder, waits = true }: AgentOptions): Promise<AgentProcess> {
+export async function startAgent({
+  flags = [],
+  env = {},
+  dataFolder,
+  waits = true,
+  program = sources,
+}: AgentOptions): Promise<AgentProcess> {
   const folder = dataFolder ?? mkdtempSync(join(tmpdir(), "rekey-agent-"));
   const child = spawn(process.execPath, [program, "agent", "--data", folder, ...flags], {
     env: { ...process.env, ...env },

@@ -2,6 +2,7 @@
 // did not happen, or happened and nobody learned of it.
 import { writeSync } from "node:fs";
 import { Socket } from "node:net";
+import { DatabaseSync, StatementSync } from "node:sqlite";
 import pg from "pg";
 import type { Sql } from "../../src/store/sql.ts";
 
@@ -15,14 +16,14 @@ export interface KillPoints {
   countingSql(sql: Sql, concerns?: (text: string) => boolean): Sql;
 }
 
-/** Dies at the n-th point, having said `killed` and where; n = 0: never. Points count while `isOn`. */
-export function killPoints(killAt: number, isOn: () => boolean = () => true): KillPoints {
+/** Dies at the n-th point, having said `killed` and where on `fd`; n = 0: never. Points count while `isOn`. */
+export function killPoints(killAt: number, isOn: () => boolean = () => true, fd = 1): KillPoints {
   let passed = 0;
   const point = (what: string): void => {
     if (!isOn()) return;
     passed += 1;
     if (passed !== killAt) return;
-    writeSync(1, `killed ${what}\n`);
+    writeSync(fd, `killed ${what}\n`);
     process.kill(process.pid, "SIGKILL");
   };
   const counted = async <T>(what: string, call: () => Promise<T>): Promise<T> => {
@@ -82,7 +83,7 @@ export function killAtStatements({ point }: KillPoints): void {
 }
 
 /** Whatever driver it is: at each write to a socket, and between that and the answer. */
-export function killAtSockets({ point }: KillPoints): void {
+export function killAtSockets({ point }: Pick<KillPoints, "point">): void {
   const socket = Socket.prototype as { write(...all: unknown[]): boolean };
   const { write } = socket;
   socket.write = function (...all) {
@@ -91,4 +92,22 @@ export function killAtSockets({ point }: KillPoints): void {
     setImmediate(() => point("after bytes left"));
     return went;
   };
+}
+
+/** At SQLite: before and after each statement that writes, and each commit. */
+export function killAtDatabase({ point }: Pick<KillPoints, "point">): void {
+  const around = <T extends object>(of: T, method: keyof T, textOf: (self: T, first: unknown) => string): void => {
+    const call = of[method] as (...all: unknown[]) => unknown;
+    of[method] = function (this: T, ...all: unknown[]) {
+      const text = textOf(this, all[0]);
+      if (!/^\s*(insert|update|delete|commit|with)/i.test(text)) return call.apply(this, all);
+      const what = text.trim().slice(0, 40).replaceAll(/\s+/g, " ");
+      point(`before ${what}`);
+      const result = call.apply(this, all);
+      point(`after ${what}`);
+      return result;
+    } as T[keyof T];
+  };
+  for (const method of ["run", "get", "all"] as const) around(StatementSync.prototype, method, (self) => self.sourceSQL);
+  around(DatabaseSync.prototype, "exec", (_self, text) => String(text));
 }

@@ -73,7 +73,7 @@ export class LeaseInspector {
   }
 
   /** Before anything is repaired. Logs in as everybody who has a lease, and stays. */
-  async afterKill(world: LeaseWorld, where: string): Promise<void> {
+  async afterKill(world: Pick<LeaseWorld, "sql" | "parts">, where: string): Promise<void> {
     const users = new Set(await this.#place.users());
     const rows = await world.sql.query<LeaseRow>(liveLeases);
     const byName = new Map(rows.map((row) => [row.name, row]));
@@ -140,7 +140,11 @@ export class LeaseInspector {
     else if (row.expires_at < endsAt) this.violated("I9", `the lease of ${user} ends before what was confirmed`, where);
   }
 
-  async #visit({ parts }: LeaseWorld, { id, name, state, sealed, wrapped_data_key }: LeaseRow, where: string): Promise<void> {
+  async #visit(
+    { parts }: Pick<LeaseWorld, "parts">,
+    { id, name, state, sealed, wrapped_data_key }: LeaseRow,
+    where: string,
+  ): Promise<void> {
     if (state !== "active" || !sealed || !wrapped_data_key) return;
     const opened = await parts.envelope.open({ sealed, wrappedDataKey: wrapped_data_key }, leaseContext(id));
     const fields = JSON.parse(opened.revealText()) as Record<string, string>;

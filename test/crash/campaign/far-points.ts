@@ -1,0 +1,72 @@
+// The real program as a process that dies at a point that is chosen while it runs.
+import { mkdirSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { pathToFileURL } from "node:url";
+
+export const network = "plant";
+
+export interface PlannedDeath {
+  /** Resolves with the place when it is dead, and not before. */
+  readonly dead: Promise<string>;
+  /** Kills it now, if it lives. */
+  now(): Promise<string>;
+}
+
+interface Living {
+  readonly pid: number;
+  log(): string;
+}
+
+export interface Points {
+  /** For its start. */
+  readonly env: Readonly<Record<string, string>>;
+  /** At a point of its work from now on, or at a moment. `gone`: waits for its end. */
+  plan(process: Living, random: () => number, gone: () => Promise<string>): PlannedDeath;
+  placeIn(log: string): string;
+}
+
+/** As far as the work of one round goes, about; each round shows how far. */
+const firstGuess = 80;
+const mostMomentMs = 1_500;
+
+export function pointsOf(root: string, folder: string): Points {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const file = `${folder}.points`;
+  const preload = pathToFileURL(join(root, "test/support/points-preload.ts")).href;
+  return {
+    env: {
+      NODE_COMPILE_CACHE: join(tmpdir(), "rekey-compiled"),
+      NODE_OPTIONS: `--disable-warning=ExperimentalWarning --import=${preload}`,
+      POINTS_FILE: file,
+    },
+    plan({ pid, log }, random, gone) {
+      const passed = [...log().matchAll(/^points (\d+)$/gm)].map(([, count]) => Number(count));
+      const longest = Math.max(20, ...(passed.length > 1 ? passed.slice(-3) : [firstGuess]));
+      const atMoment = random() < 0.3;
+      const momentMs = mostMomentMs * random();
+      writeFileSync(file, String(atMoment ? 0 : 1 + Math.floor(random() * Math.min(longest, 400) * 1.1)));
+      process.kill(pid, "SIGUSR2");
+      let died: Promise<string> | undefined;
+      const now = () => (died ??= gone());
+      const watch = async (): Promise<string> => {
+        if (atMoment) await sleep(momentMs);
+        else while (isAlive(pid)) await sleep(5);
+        return now();
+      };
+      return { dead: watch(), now };
+    },
+    placeIn: (log) => /^killed (.*)$/m.exec(log)?.[1] ?? "at a moment",
+  };
+}
+
+/** A process that died and that nobody has waited for yet is none. */
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,20 @@
+import type { RekeyServer } from "../../support/rekey-server.ts";
+import type { PlannedDeath } from "./far-points.ts";
+
+/** Whoever works at the targets of a network: agents, or functions of AWS Lambda. */
+export interface FarSides extends AsyncDisposable {
+  readonly serverFlags: readonly string[];
+  readonly serverEnv: Readonly<Record<string, string>>;
+  /** Messages that were cut, lost, late or doubled so far. */
+  readonly faults: number;
+  /** Makes the network and what works in it. */
+  introduce(server: RekeyServer): Promise<void>;
+  /** Of each message; in [0, 1]. */
+  faultRate(rate: number): void;
+  /** One of them will die at a point of its work or at a moment; absent: they cannot be killed. */
+  plan?(): PlannedDeath;
+  /** Starts what is dead. */
+  revive(): Promise<void>;
+  /** All that they have said. */
+  output(): string;
+}

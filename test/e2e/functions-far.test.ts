@@ -5,7 +5,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, describe, it } from "node:test";
+import { after, before, beforeEach, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { strToU8, zipSync } from "fflate";
 import { releaseLambdas } from "../../scripts/lambda/release.ts";
@@ -49,6 +49,9 @@ describe("Rekey's own functions at AWS", () => {
     keySet = await (await fetch(`${server.endpoint}/.well-known/jwks.json`)).text();
     database = await startPostgres();
   });
+  beforeEach(() => {
+    for (const right of rights) role.allow.add(right);
+  });
   after(async () => {
     await server[Symbol.asyncDispose]();
     await database[Symbol.asyncDispose]();
@@ -75,8 +78,6 @@ describe("Rekey's own functions at AWS", () => {
 
   /** A function at AWS that is set up as it should be, with older code. */
   async function host(environment: object = {}): Promise<HostedFunction> {
-    role.allow.clear();
-    for (const right of rights) role.allow.add(right);
     const { zip } = await lambdaZip("postgres", "0.0.9");
     const own = { REKEY_KEY_SET: keySet, REKEY_FAR_KEYS: JSON.stringify(keys), ...environment };
     return aws.createFunction({ name: newName("rekey-postgres"), zip, environment: own });
@@ -183,6 +184,25 @@ describe("Rekey's own functions at AWS", () => {
     const { functionArn: rotationLambdaArn } = await nativeOk(server, "functions/get", { functionName });
     const { json } = await native(server, "secrets/rotate", { secretId: name, rotationLambdaArn });
     assert.match(String(json?.detail), /runs built-in rotators for networks/);
+  });
+
+  it("one of Doppler's agents is asked for its status as well", async () => {
+    const answering = (answer: object) =>
+      aws.createFunction({
+        name: newName("rekey-doppler"),
+        zip: zipSync({ "app.js": strToU8(`exports.handler = async ({ body }) => (${JSON.stringify(answer)});`) }),
+      });
+    const more = { protocol: "doppler", farKey: undefined };
+    const good = answering({ status: "ok", body: {} });
+    await create(good, more);
+    assert.equal(await codeOf(good.name), undefined, "its code is not Rekey's");
+    const stranger = {
+      status: "error",
+      metadata: { name: "JWSSignatureVerificationFailed", message: "signature verification failed" },
+    };
+    assert.match(await refusal(answering(stranger), more), /does not take this Rekey's signature.*OVERRIDE_KEY_SET/);
+    assert.match(await refusal(good, { ...more, autoUpdate: true }), /AutoUpdate and SignedCode go with Protocol rekey/);
+    assert.match(await refusal(good, { farKey: JSON.stringify(publicFarKeys(keys)) }), /--protocol doppler/);
   });
 
   it("newer code is told, and put in place where that was asked for", async () => {

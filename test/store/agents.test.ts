@@ -150,9 +150,11 @@ forEachStore((name, open) => {
       const asked = assert.rejects(world.route().call(world.call()), failing("timeout", /has the call and did not answer/));
       const job = await world.next(agent);
       const opened = await world.open(agent, job);
+      const reply = await opened.writeReply({ status: "ok", result: 1 });
       world.clock.aheadMs += 10_001;
+      assert.equal(await world.reply(agent, job.id, reply), "late");
       await asked;
-      assert.equal(await world.reply(agent, job.id, await opened.writeReply({ status: "ok", result: 1 })), "late");
+      assert.equal(await world.reply(agent, job.id, reply), "late");
       assert.deepEqual(world.outcomes, ["silent"]);
     });
 
@@ -236,7 +238,11 @@ forEachStore((name, open) => {
       assert.equal(await world.reply(other, id, "forged"), "refused");
       assert.equal(await world.reply(agent, id, "before it was sent"), "refused");
       assert.equal(await world.reply(agent, randomUUID(), "never was"), "refused");
-      await world.work(agent, { status: "ok", result: 2 });
+      const [job] = await world.take(agent);
+      assert.ok(job);
+      assert.equal(await world.reply(other, id, "forged"), "refused");
+      const opened = await world.open(agent, job);
+      await world.reply(agent, id, await opened.writeReply({ status: "ok", result: 2 }));
       assert.equal(await world.reply(other, id, "forged"), "refused");
       assert.equal(await asked, 2);
     });

@@ -7,7 +7,7 @@ interface LambdaKind {
 }
 
 /** One function for each kind that lives inside private networks. */
-export const lambdaKinds: Readonly<Record<(typeof lambdaTargets)[number], LambdaKind>> = {
+const lambdaKinds: Readonly<Record<(typeof lambdaTargets)[number], LambdaKind>> = {
   activedirectory: { rotator: ["ldap", "activeDirectory"] },
   "http-api": { rotator: ["http-api", "httpApiRotator"], lease: ["lease-http-api", "httpApiLease"] },
   ldap: { rotator: ["ldap", "ldap"], lease: ["lease-ldap", "ldapLeases"] },

@@ -4,7 +4,7 @@ import { canonicalRequest } from "../core/sigv4-canonical.ts";
 import { SetUpProblem } from "./lambda-set-up-problem.ts";
 
 /** Where Rekey's public keys stand in a bucket. */
-export const keyObject = "rekey/jwks.json";
+const keyObject = "rekey/jwks.json";
 const timeoutMs = 5_000;
 const maxBytes = 64 * 1024;
 

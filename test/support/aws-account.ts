@@ -11,14 +11,14 @@ import { AwsError, type AwsIdentity, type AwsRequest, awsAccountId, awsRegion } 
 import type { FunctionOptions, HostedFunction } from "./hosted-function.ts";
 
 /** A role that users of the account may assume. */
-export interface AwsRole {
+interface AwsRole {
   readonly externalId?: string;
   /** May be changed: it counts for sessions that are under way too. */
   readonly allow: Set<string>;
 }
 
 /** A request as it was, once its signature was found right. */
-export interface SeenCall {
+interface SeenCall {
   /** E.g. `lambda:InvokeFunction`. */
   readonly action: string;
   readonly by: string;

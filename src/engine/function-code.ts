@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { type CodeClaim, claimDueCode } from "../store/function-code.ts";
 import type { EngineParts } from "./parts.ts";
 
-const lookEveryMs = 5_000;
+const lookEveryMs = 1_000;
 const most = 2;
 const stopMs = 5_000;
 /** Longer than an update with its wait, its probes and its way back takes. */

@@ -8,7 +8,7 @@ import { askLambda, audienceOf, type LambdaFarParts, signed } from "./lambda-far
 import { farRefusal } from "./lambda-far-refusal.ts";
 
 /** Kinds that Doppler's published agents know, with the port that their secrets may leave out. */
-export const dopplerKinds: Readonly<Record<string, number>> = { mysql: 3306, postgres: 5432, sqlserver: 1433 };
+const dopplerKinds: Readonly<Record<string, number>> = { mysql: 3306, postgres: 5432, sqlserver: 1433 };
 
 const text = z.string().min(1);
 const credential = z.looseObject({

@@ -16,7 +16,7 @@ export interface UpdateParts {
   begin(known: CodeFound & { readonly former: Uint8Array }): Promise<boolean>;
 }
 
-export type CodeFound = Omit<FunctionCode, "functionArn" | "lookedAt">;
+type CodeFound = Omit<FunctionCode, "functionArn" | "lookedAt">;
 /** As it was found; `former` is there when an update was begun and its end is not known. */
 export type CodeKnown = CodeFound & { readonly former?: Uint8Array | undefined };
 

@@ -4,7 +4,7 @@ import type { Sql } from "./sql.ts";
  * What is known of the code that a far function at AWS runs. `updating`: newer code is being put in place, and `former` is what
  * goes back when it does not work; `failed`: it did not, and the former code runs; `unreachable`: it could not be looked at.
  */
-export type CodeState = "unknown" | "current" | "available" | "updating" | "failed" | "unreachable";
+type CodeState = "unknown" | "current" | "available" | "updating" | "failed" | "unreachable";
 
 export interface FunctionCode {
   readonly functionArn: string;

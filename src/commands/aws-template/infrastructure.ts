@@ -42,7 +42,7 @@ export interface TemplateWishes {
 }
 
 /** The object in which a function looks for Rekey's public keys. */
-export const keySetObject = "rekey/jwks.json";
+const keySetObject = "rekey/jwks.json";
 const logDays = 90;
 /** AWS's own 3 s end the slower changes of a busy database in the middle. */
 const timeoutSeconds = 60;

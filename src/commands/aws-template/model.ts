@@ -26,7 +26,7 @@ export interface TemplateResource {
   readonly when?: string;
 }
 
-export interface Output {
+interface Output {
   readonly about: string;
   readonly value: Value;
 }

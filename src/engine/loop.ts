@@ -1,3 +1,4 @@
+import { abandonAllJobs } from "../store/agent-jobs.ts";
 import { anyDue, nextDueAt } from "../store/due.ts";
 import { type Claim, claimDue, releaseAllClaims } from "../store/rotation-claims.ts";
 import type { Sql } from "../store/sql.ts";
@@ -146,6 +147,7 @@ export function startEngine(given: EngineParts): Engine {
       try {
         // Whatever does not run here, is held by nobody.
         if (!released && running.size === 0) {
+          await abandonAllJobs(parts.sql);
           await releaseAllClaims(parts.sql);
           released = true;
         }

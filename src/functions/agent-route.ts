@@ -120,7 +120,7 @@ class Job {
           if (lookedAt >= this.#call.deadlineAt) throw await this.#silent();
           break;
         default:
-          throw this.#unknown("was revoked while it had the call");
+          throw this.#unknown("was revoked while it had the call, or the call was given up");
       }
       const leftMs = Math.max(this.#call.deadlineAt - now(), 1);
       await hints.wait(agentJobHint(this.#id), Math.min(lookMs, leftMs));

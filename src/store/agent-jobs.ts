@@ -146,6 +146,13 @@ export async function abandonJobs(tx: Sql, agentId: string): Promise<void> {
   );
 }
 
+/** For a store that one process writes: whoever asked for these is gone, and waits for no answer; none is handed out any more. */
+export async function abandonAllJobs(sql: Sql): Promise<void> {
+  const page = "select id from agent_jobs where state in ('queued', 'sent') limit 1000";
+  const text = `update agent_jobs set state = 'abandoned', message = null where id in (${page}) returning id`;
+  while ((await sql.query(text)).length === 1000);
+}
+
 /** Agents for which something is queued, at most `limit`. */
 export async function agentsWithJobs(sql: Sql, limit: number): Promise<string[]> {
   const text = "select distinct agent_id as id from agent_jobs where state = 'queued' limit $1";

@@ -7,7 +7,7 @@ import { newFarKeys } from "../../src/crypto/message-keys.ts";
 import { openRequest } from "../../src/crypto/messages.ts";
 import { newToken } from "../../src/operations/identity/new-credentials.ts";
 import { findEnrolment, insertEnrolment, purgeEnrolments, useEnrolment } from "../../src/store/agent-enrolments.ts";
-import { agentsWithJobs, findAgentJob, purgeAgentJobs } from "../../src/store/agent-jobs.ts";
+import { abandonAllJobs, agentsWithJobs, findAgentJob, purgeAgentJobs } from "../../src/store/agent-jobs.ts";
 import {
   agentGoneMs,
   chooseAgent,
@@ -338,6 +338,19 @@ forEachStore((name, open) => {
         await assert.rejects(node.bearer(enrolment.token, "127.0.0.1"), failing("ExpiredTokenException"));
         await assert.rejects(node.bearer(agents.token, "127.0.0.1"), failing("UnrecognizedClientException"));
       }
+    });
+
+    test("what a process that died had queued, or sent without its being received, is handed out no more", async () => {
+      const sql = await open();
+      const world = await agentWorld(sql);
+      const agent = await newAgent(sql, world.now());
+      const lost = [1, 2].map(() => assert.rejects(world.route().call(world.call()), failing("unknown", /revoked|given up/)));
+      const sent = await world.next(agent);
+      while ((await agentsWithJobs(sql, 10)).length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+      await abandonAllJobs(sql);
+      assert.deepEqual(await world.take(agent), []);
+      assert.equal(await world.reply(agent, sent.id, "x"), "late");
+      await Promise.all(lost);
     });
 
     test("jobs are removed some time after their deadlines, a page at a time", async () => {

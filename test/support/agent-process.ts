@@ -70,13 +70,19 @@ export async function startAgent({
   });
   const until = <T>(found: () => T | undefined): Promise<T> =>
     new Promise((resolve, reject) => {
+      const end = (settle: () => void) => {
+        seen.delete(look);
+        clearTimeout(timer);
+        settle();
+      };
       const look = () => {
         const value = found();
-        if (value !== undefined) resolve(value);
-        else if (child.exitCode !== null || child.signalCode !== null) reject(new Error(`the agent ended:\n${log}`));
-        else return;
-        seen.delete(look);
+        if (value !== undefined) end(() => resolve(value));
+        else if (child.exitCode !== null || child.signalCode !== null)
+          end(() => reject(new Error(`the agent ended:\n${out}${log}`)));
       };
+      // Far beyond what anything takes: better a word than a test that hangs.
+      const timer = setTimeout(() => end(() => reject(new Error(`waited in vain:\n${out}${log}`))), 120_000);
       seen.add(look);
       look();
     });

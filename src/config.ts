@@ -115,7 +115,8 @@ export const settings = {
   }),
   functionsReleases: path("DIR", {
     parts: ["server"],
-    about: "folder with the newest code of Rekey's own functions of AWS Lambda: manifest.json and zips (default: none)",
+    about:
+      "folder with the newest code of Rekey's own functions of AWS Lambda: manifest.json and zips (default: those of this version)",
   }),
   functionsReleaseKey: path("FILE", {
     parts: ["server"],

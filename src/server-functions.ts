@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
@@ -170,8 +171,12 @@ export function createServerFunctions(config: Config, parts: ServerFunctionParts
   };
 }
 
-const releasesIn = ({ functionsReleases: folder, functionsReleaseKey: key }: Config) =>
-  folder === undefined || key === undefined ? undefined : { folder, key };
+/** Else those of this very package: their key is as trustworthy as the program itself. */
+function releasesIn({ functionsReleases: folder, functionsReleaseKey: key }: Config) {
+  if (folder !== undefined && key !== undefined) return { folder, key };
+  const own = join(import.meta.dirname, "lambda");
+  return existsSync(join(own, "manifest.json")) ? { folder: own, key: join(own, "release-key.json") } : undefined;
+}
 
 /** It takes messages of ours, and no rotation events. */
 const isFarSide = (record: FunctionRecord): boolean => record.kind === "lambda" && record.lambda.protocol !== undefined;

@@ -48,8 +48,8 @@ export type LambdaAnswer =
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Kept back from what is left of the function's time, so that the answer still gets out. */
-const marginMs = 500;
+/** Kept back from what is left of the function's time, or a third of it, so that the answer still gets out of a small function. */
+const mostMarginMs = 1_000;
 /** A change of Rekey's signing key every month for sixteen years. */
 const maxEndorsements = 200;
 
@@ -116,7 +116,9 @@ class LambdaFarSide {
     if (request.type === "status") return { status: "ok", result: await this.#status() };
     if (request.type !== farCallType)
       return failed("invalid", `The function does not know requests of type ${request.type}.`, update);
-    const ownEndAt = Date.now() + context.getRemainingTimeInMillis() - marginMs;
+    const leftMs = context.getRemainingTimeInMillis();
+    const marginMs = Math.min(mostMarginMs, leftMs / 3);
+    const ownEndAt = Date.now() + leftMs - marginMs;
     const deadlineAt = Math.min(request.expiresAt, ownEndAt);
     try {
       return { status: "ok", result: await this.#run(request, deadlineAt) };

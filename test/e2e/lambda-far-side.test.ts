@@ -186,7 +186,7 @@ describe("in an AWS account", () => {
   };
 
   it("a function answers before its timeout ends it, and goes on to the next call", async () => {
-    const far = await lambdaFarSide(aws, "postgres", { timeoutSeconds: 2 });
+    const far = await lambdaFarSide(aws, "postgres", { timeoutSeconds: 5 });
     await assert.rejects(probe(far), { outcome: "timeout", message: /longer timeout at AWS/ });
     assert.ok(await far.ask());
     await assert.rejects(probe(far, Date.now() + 600), { outcome: "timeout" });

@@ -4,7 +4,7 @@ import type { PlannedDeath } from "./far-points.ts";
 /** Whoever works at the targets of a network: agents, or functions of AWS Lambda. */
 export interface FarSides extends AsyncDisposable {
   readonly serverFlags: readonly string[];
-  readonly serverEnv: Readonly<Record<string, string>>;
+  readonly serverEnv: NodeJS.ProcessEnv;
   /** Messages that were cut, lost, late or doubled so far. */
   readonly faults: number;
   /** Makes the network and what works in it. */

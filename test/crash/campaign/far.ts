@@ -1,9 +1,12 @@
-// What the kill campaign does through agents and functions.
-
+// What the kill campaign does through agents and functions of AWS Lambda.
 import type { CampaignOptions, Report } from "./campaign.ts";
 import { startAgents } from "./far-agents.ts";
-import { type FarReport, runFarCampaign } from "./far-campaign.ts";
+import { type FarPlace, type FarReport, runFarCampaign } from "./far-campaign.ts";
+import { startLambda } from "./far-lambda.ts";
+import { FarLeases } from "./far-leases.ts";
 import { FarRotations } from "./far-rotations.ts";
+import type { FarSides } from "./far-sides.ts";
+import { leaseScenarios } from "./lease-places.ts";
 import { type Scenario, scenarios } from "./scenarios.ts";
 import type { Target } from "./targets.ts";
 
@@ -13,39 +16,67 @@ export interface FarScenario {
   run(options: CampaignOptions): Promise<Report & Pick<FarReport, "faults"> & { readonly leases?: number }>;
 }
 
-function rotating(name: string): Scenario {
-  const found = scenarios.find((one) => one.name === name);
+/** `rules`: what agents may connect to. */
+type StartSides = (place: FarPlace, rules: readonly string[]) => Promise<FarSides>;
+
+const byAgents: StartSides = (place, rules) => startAgents({ ...place, rules });
+const byLambda =
+  (kind: string): StartSides =>
+  ({ random }) =>
+    startLambda(kind, random);
+
+function named<One extends { readonly name: string }>(all: readonly One[], name: string): One {
+  const found = all.find((one) => one.name === name);
   if (!found) throw new Error(`no scenario ${name}`);
   return found;
 }
 
 /** Where the targets of a scenario are, as an agent's rules name them. */
-const rulesOf = ({ admin }: Target, one: Record<string, unknown>): string[] => {
-  const { engine, host, port, endpoint } = admin ?? one;
-  return endpoint === undefined ? [`${engine}://${host}:${port}`] : [`${engine}://${new URL(String(endpoint)).host}`];
-};
+async function rulesOf(target: Target): Promise<string[]> {
+  const { engine, host, port, endpoint } = target.admin ?? (await target.newAccount("user_of_no_secret"));
+  return [`${engine}://${endpoint === undefined ? `${host}:${port}` : new URL(String(endpoint)).host}`];
+}
 
-function throughAgents(rotates: Scenario): FarScenario {
-  const name = `agents, ${rotates.name}`;
+function rotations(far: string, rotates: Scenario, start: StartSides): FarScenario {
+  const name = `${far}, ${rotates.name}`;
   return {
     name,
     skip: rotates.skip,
     async run(options) {
       await using target = await rotates.start();
       const work = new FarRotations(rotates, target);
-      const rules = rulesOf(target, target.admin ?? (await target.newAccount("user_of_no_secret")));
-      const report = await runFarCampaign(name, options, async (place) => ({
-        sides: await startAgents({ ...place, rules }),
-        work,
-      }));
+      const rules = await rulesOf(target);
+      const report = await runFarCampaign(name, options, async (place) => ({ sides: await start(place, rules), work }));
       return { scenario: name, ...report, rotations: work.rotations, violations: work.violations };
     },
   };
 }
 
+function leases(far: string, kind: string, start: StartSides): FarScenario {
+  const scenario = named(leaseScenarios, `leases, ${kind}`);
+  const name = `${far}, ${scenario.name}`;
+  return {
+    name,
+    skip: scenario.skip,
+    async run(options) {
+      await using target = await scenario.start();
+      const work = new FarLeases(target);
+      const { host, port } = target.integration.Data as { host?: string; port?: number };
+      const rules = [`${kind}://${host}:${port}`];
+      const report = await runFarCampaign(name, options, async (place) => ({ sides: await start(place, rules), work }));
+      return { scenario: name, ...report, rotations: 0, leases: work.issued, violations: work.violations };
+    },
+  };
+}
+
 export const farScenarios: readonly FarScenario[] = [
-  throughAgents(rotating("postgres/single-user")),
-  throughAgents(rotating("postgres/alternating-users")),
-  throughAgents(rotating("redis/dual-slot")),
-  throughAgents(rotating("aws-iam/issuer")),
+  rotations("agents", named(scenarios, "postgres/single-user"), byAgents),
+  rotations("agents", named(scenarios, "postgres/alternating-users"), byAgents),
+  rotations("agents", named(scenarios, "redis/dual-slot"), byAgents),
+  rotations("agents", named(scenarios, "aws-iam/issuer"), byAgents),
+  rotations("agents", named(scenarios, "ldap/single-user"), byAgents),
+  leases("agents", "postgres", byAgents),
+  rotations("functions", named(scenarios, "postgres/single-user"), byLambda("postgres")),
+  rotations("functions", named(scenarios, "postgres/alternating-users"), byLambda("postgres")),
+  leases("functions", "postgres", byLambda("postgres")),
 ];

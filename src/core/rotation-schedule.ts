@@ -84,7 +84,7 @@ function spread({ rotationPolicy }: Secret, free: readonly Span[], seed: number)
 }
 
 /** A window in which nothing was started, and those after it that have ended too. */
-interface Missed {
+export interface Missed {
   readonly kind: "missed";
   readonly windowEndsAt: number;
   /** At least; more than 100 are not counted. */
@@ -102,16 +102,21 @@ const mostCounted = 100;
 /** Of a secret whose rotation is due: whether it may begin at `nowMs`, later in its window, or not any more. */
 export function startOf(secret: Secret, nowMs: number, seed: number): Start {
   const windowEndsAt = endOfWindow(secret) ?? nowMs;
-  if (windowEndsAt <= nowMs) {
-    const windows = countEnded(secret, windowEndsAt, nowMs);
-    return { kind: "missed", windowEndsAt, windows, reason: "nothing could be started before the window had ended" };
-  }
+  const missed = missedBy(secret, nowMs, "nothing could be started before the window had ended");
+  if (missed) return missed;
   const { zone, blackouts } = calendarOf(secret.rotationPolicy);
   const free = freeSpans({ from: nowMs, until: windowEndsAt }, blackouts, zone);
   const [first] = free;
   if (!first) return { kind: "missed", windowEndsAt, windows: 1, reason: blackoutReason(secret, nowMs) ?? "" };
   if (first.from <= nowMs) return { kind: "now", untilMs: free.at(-1)?.until ?? first.until };
   return { kind: "later", at: spread(secret, free, seed) ?? first.from };
+}
+
+/** What ended unused, and on no record, of the window that is planned for and of those since; `undefined` when nothing did. */
+export function missedBy(secret: Secret, nowMs: number, reason: string): Missed | undefined {
+  const windowEndsAt = secret.rotationDueAt === undefined ? undefined : (endOfWindow(secret) ?? nowMs);
+  if (windowEndsAt === undefined || windowEndsAt > nowMs) return undefined;
+  return { kind: "missed", windowEndsAt, windows: countEnded(secret, windowEndsAt, nowMs), reason };
 }
 
 /**

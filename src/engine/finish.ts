@@ -1,7 +1,6 @@
 import { RotatorError } from "../core/error.ts";
 import { nextLookAt, retireAfterMs } from "../core/retirement.ts";
-import { rotated } from "../core/rotation-schedule.ts";
-import { detach, isPending, moveLabel, type SecretVersion, versionWith } from "../core/secret.ts";
+import { detach, isPending, moveLabel, type Secret, type SecretVersion, versionWith } from "../core/secret.ts";
 import { addEvent } from "../store/events.ts";
 import { endOverwritten, hasRetirement, insertRetirement } from "../store/retirements.ts";
 import { functionThatRotatedTo, noteRotatedTo } from "../store/rotations.ts";
@@ -16,22 +15,18 @@ export async function finishSecret(held: HeldRotation, turn: Turn): Promise<void
   const { versionId } = rotation;
   const old = await endingVersions(held, turn);
   let raised: readonly string[] = [];
-  held.stepDone();
-  await held.commit({
-    event: "rotation.succeeded",
-    secret: (before) => {
-      if (!isPending(before, versionId)) throw new Superseded();
-      const removeFrom = versionWith(before, "AWSCURRENT")?.id;
-      const moved = moveLabel(before, { label: "AWSCURRENT", moveTo: versionId, removeFrom }, parts.now());
-      return rotated(detach(moved, "AWSPENDING"), parts.now(), parts.random());
-    },
-    also: async (tx) => {
-      await noteRotatedTo(tx, rotation);
-      for (const { id } of old) await schedule(tx, held, turn, id);
-      await endReplaced(tx, held, turn);
-      if (rotation.intent?.doubtful) await held.findStrays(tx);
-      raised = await tellOwner(tx, parts, turn);
-    },
+  const become = (before: Secret): Secret => {
+    if (!isPending(before, versionId)) throw new Superseded();
+    const removeFrom = versionWith(before, "AWSCURRENT")?.id;
+    const moved = moveLabel(before, { label: "AWSCURRENT", moveTo: versionId, removeFrom }, parts.now());
+    return detach(moved, "AWSPENDING");
+  };
+  await held.succeed(become, async (tx) => {
+    await noteRotatedTo(tx, rotation);
+    for (const { id } of old) await schedule(tx, held, turn, id);
+    await endReplaced(tx, held, turn);
+    if (rotation.intent?.doubtful) await held.findStrays(tx);
+    raised = await tellOwner(tx, parts, turn);
   });
   for (const configId of raised) parts.hints.give(`config/${configId}`);
 }

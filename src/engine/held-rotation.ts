@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { OutcomeClass } from "../core/error.ts";
 import { advance, type FreeAt, type Rotation, runningAt, type StepOutcome, withTry } from "../core/rotation.ts";
 import { shapedPassword } from "../core/rotation-policy.ts";
-import { goesOnAt } from "../core/rotation-schedule.ts";
+import { goesOnAt, type Missed, missedBy, rotated } from "../core/rotation-schedule.ts";
 import { detach, type Secret, withoutTestCopy } from "../core/secret.ts";
 import { addEvent } from "../store/events.ts";
 import { insertStrays } from "../store/retirements.ts";
@@ -11,6 +11,7 @@ import { changeSecret, loadSecret } from "../store/secrets.ts";
 import type { Sql } from "../store/sql.ts";
 import type { RotatorTools } from "../targets/target.ts";
 import { callDeadline } from "./clock.ts";
+import { notEnded, tellMissed } from "./missed.ts";
 import type { EngineParts } from "./parts.ts";
 
 /** Another node works on the rotation, or it was ended: this one may do nothing more. */
@@ -32,7 +33,7 @@ interface Commit {
   readonly secret?: (before: Secret) => Secret;
   /** Type of the event that tells of it. */
   readonly event?: string;
-  readonly also?: (tx: Sql) => Promise<void>;
+  readonly also?: (tx: Sql, secret: Secret) => Promise<void>;
 }
 
 /** A rotation under our claim: whatever is written of it counts only while the claim's fence is the newest. */
@@ -134,6 +135,27 @@ export class HeldRotation {
     }
   }
 
+  /**
+   * Ends it well: what its secret becomes, and when it is rotated next. Windows that went by while it ran are on record as
+   * missed. @throws Superseded
+   */
+  async succeed(become: (before: Secret) => Secret, also?: (tx: Sql) => Promise<void>): Promise<void> {
+    const { now, random } = this.parts;
+    let missed: Missed | undefined;
+    this.stepDone();
+    await this.commit({
+      event: "rotation.succeeded",
+      secret: (before) => {
+        missed = missedBy(before, now(), notEnded);
+        return rotated(become(before), now(), random());
+      },
+      also: async (tx, secret) => {
+        if (missed) await tellMissed(tx, secret, missed, now());
+        await also?.(tx);
+      },
+    });
+  }
+
   async #write({ hold = false, secret: decide, event, also }: Commit): Promise<void> {
     const { sql, now, settings } = this.parts;
     const until = hold ? now() + settings.claimMs : undefined;
@@ -142,7 +164,7 @@ export class HeldRotation {
       const secret = await changeSecret(tx, this.rotation.secretId, decide ?? ((before) => before), this.#secret);
       if (!secret || !(await recordRotation(tx, this.rotation, this.#claim.fence, until))) throw new Superseded();
       if (event !== undefined) await this.#addEvent(tx, event, secret);
-      await also?.(tx);
+      await also?.(tx, secret);
       return secret;
     });
     if (until !== undefined) this.#until = until;

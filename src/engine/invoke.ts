@@ -3,7 +3,6 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { RotatorError, type ServiceError } from "../core/error.ts";
 import type { CallFailure, CallResult } from "../core/function.ts";
 import type { Step } from "../core/rotation.ts";
-import { rotated } from "../core/rotation-schedule.ts";
 import { addVersion, isPending, type Secret, versionOf, versionWith, withoutTestCopy } from "../core/secret.ts";
 import { holdAccount } from "../store/rotation-claims.ts";
 import { setRotationToken } from "../store/rotation-tokens.ts";
@@ -199,8 +198,6 @@ async function testCopy(held: HeldRotation, secret: Secret, called: InvokedFunct
 
 /** The function has moved the labels: dates, the rotation's end and the event. */
 async function finish(held: HeldRotation): Promise<void> {
-  const { parts, rotation } = held;
-  held.rotation = { ...rotation, step: "finishSecret" };
-  held.stepDone();
-  await held.commit({ event: "rotation.succeeded", secret: (before) => rotated(before, parts.now(), parts.random()) });
+  held.rotation = { ...held.rotation, step: "finishSecret" };
+  await held.succeed((before) => before);
 }

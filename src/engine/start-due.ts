@@ -6,6 +6,7 @@ import { addEvent } from "../store/events.ts";
 import { abandonRotation, insertRotation } from "../store/rotations.ts";
 import { changeSecret } from "../store/secrets.ts";
 import type { Sql } from "../store/sql.ts";
+import { notEnded, tellMissed } from "./missed.ts";
 import type { EngineParts } from "./parts.ts";
 
 const pageSize = 100;
@@ -45,11 +46,7 @@ async function startOne(tx: Sql, secretId: string, { now, random }: EngineParts)
     return unfinished ? planned : addPending(planned, begun.versionId, nowMs);
   });
   if (!saved) return;
-  const event = { at: nowMs, resource: saved.arn, generation: saved.generation };
-  if (start?.kind === "missed") {
-    const { windowEndsAt, windows, reason } = start;
-    await addEvent(tx, { ...event, type: "rotation.missed", detail: { windowEndsAt, windows, reason } });
-  }
+  if (start?.kind === "missed") await tellMissed(tx, saved, start, nowMs);
   if (start?.kind !== "now" || !begun) return;
   const { versionId, unfinished } = begun;
   if (!unfinished) await abandonRotation(tx, secretId, nowMs); // one whose AWSPENDING was taken away
@@ -67,7 +64,7 @@ async function startOne(tx: Sql, secretId: string, { now, random }: EngineParts)
     windowEndsAt: start.untilMs,
     startedAt: nowMs,
   });
-  if (queued) return addEvent(tx, { ...event, type: "rotation.started", detail: { versionId } });
-  const missed = { windowEndsAt: start.untilMs, windows: 1, reason: "the rotation before had not ended" };
-  await addEvent(tx, { ...event, type: "rotation.missed", detail: missed });
+  if (!queued) return tellMissed(tx, saved, { windowEndsAt: start.untilMs, windows: 1, reason: notEnded }, nowMs);
+  const { arn: resource, generation } = saved;
+  await addEvent(tx, { at: nowMs, type: "rotation.started", resource, generation, detail: { versionId } });
 }

@@ -113,6 +113,8 @@ class Campaign {
         told = this.#kills;
         say?.(`${name}: ${told} of ${kills} kills`);
       }
+      await this.#gone(await this.#living());
+      await this.#inspect("the last round");
       await work.finish(await this.#living());
     } finally {
       const left = this.#server;

@@ -233,6 +233,35 @@ export const holes: readonly Hole[] = [
       { file: "src/engine/issue.ts", from: commitOfIssued, to: commitOfIssued },
     ],
   },
+  {
+    name: "journal-after-verb",
+    about: "an agent runs what it is asked for before it is in its journal",
+    by: { test: "test/crash/far-journal.test.ts", pattern: "killed at any point of a job" },
+    changes: [
+      {
+        file: "src/functions/agent-jobs.ts",
+        from: "  const begun = begin(request, await",
+        to: "  const early = decline === undefined ? await perform(request, job, parts) : undefined;\n  const begun = begin(request, await",
+      },
+      {
+        file: "src/functions/agent-jobs.ts",
+        from: "  const outcome = await perform(request, job, parts);",
+        to: "  const outcome = early ?? (await perform(request, job, parts));",
+      },
+    ],
+  },
+  {
+    name: "late-claim-runs",
+    about: "an agent runs jobs of an older claim after those of a younger one",
+    by: { test: "test/crash/far-journal.test.ts", pattern: "a job of an older claim" },
+    changes: [
+      {
+        file: "src/functions/agent-journal.ts",
+        from: "if (entry.fence < Number(fenceOf.get(entry.subject)?.fence ?? entry.fence))",
+        to: "if (entry.fence < Number(fenceOf.get(entry.subject)?.fence ?? entry.fence) - 1_000)",
+      },
+    ],
+  },
 ];
 
 /** @throws Error when the program has changed and the hole does not fit any more. */

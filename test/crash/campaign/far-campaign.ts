@@ -51,6 +51,8 @@ export interface FarReport {
 
 /** Reliability I6. */
 const healWithinMs = 60_000;
+/** Messages are lost for so long after a start; then nothing else goes wrong. */
+const faultsWhileHealingMs = 15_000;
 /** A secret keeps at most 100 versions of one day. */
 const roundsOfWork = 40;
 /** Of each message, until all has healed. */
@@ -198,8 +200,13 @@ class Campaign {
     const { sides, work } = this.#parts;
     const server = await this.#living();
     const startedAt = performance.now();
-    if (!(await this.#quiet(server, healWithinMs)))
-      work.violated("I6", `nothing healed within ${healWithinMs} ms of a start: ${server.log().slice(-1_500)}`, where);
+    if (!(await this.#quiet(server, faultsWhileHealingMs))) {
+      sides.faultRate(0);
+      if (!(await this.#quiet(server, healWithinMs))) {
+        const said = `${server.log().slice(-2_000)}\n${sides.output().slice(-3_000)}`;
+        work.violated("I6", `nothing healed within ${healWithinMs} ms of a start with a network that works: ${said}`, where);
+      }
+    }
     this.#slowestHealMs = Math.max(this.#slowestHealMs, performance.now() - startedAt);
     sides.faultRate(0);
     if (late) await sides.revive();

@@ -14,7 +14,7 @@ import { pointsOf } from "./campaign/far-points.ts";
 
 /** More than a job has. */
 const mostPoints = 60;
-const sampled = 3;
+const sampled = 2;
 
 const folder = mkdtempSync(join(tmpdir(), "rekey-journal-"));
 const dataFolder = join(folder, "agent");

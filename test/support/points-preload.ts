@@ -3,6 +3,13 @@
 import { readFileSync, writeSync } from "node:fs";
 import { type KillPoints, killAtDatabase, killAtSockets, killPoints } from "./kill-points.ts";
 
+/** What it reads of its environment. */
+export interface PointsEnvironment {
+  readonly POINTS_FILE: string;
+  /** Default 0. */
+  readonly POINTS_KILL_AT?: string;
+}
+
 let points: KillPoints = killPoints(Number(process.env.POINTS_KILL_AT ?? 0), undefined, 2);
 const current = { point: (what: string) => points.point(what) };
 killAtSockets(current);

@@ -15,7 +15,7 @@ interface Agent {
   process: AgentProcess | undefined;
 }
 
-export interface AgentsOptions {
+interface AgentsOptions {
   /** Of the campaign; each agent gets a folder of its own there. */
   readonly folder: string;
   readonly root: string;

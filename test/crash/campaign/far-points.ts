@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
+import type { PointsEnvironment } from "../../support/points-preload.ts";
 
 export const network = "plant";
 
@@ -21,7 +22,7 @@ interface Living {
 
 export interface Points {
   /** For its start. */
-  readonly env: Readonly<Record<string, string>>;
+  readonly env: PointsEnvironment & NodeJS.ProcessEnv;
   /** At a point of its work from now on, or at a moment. `gone`: waits for its end. */
   plan(process: Living, random: () => number, gone: () => Promise<string>): PlannedDeath;
   placeIn(log: string): string;

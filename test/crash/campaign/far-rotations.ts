@@ -39,6 +39,7 @@ export class FarRotations implements FarWork {
   async prepare(server: RekeyServer): Promise<void> {
     const { admin } = this.#target;
     const master = admin && (await create(server, `master-${this.#made}`, admin));
+    if (master !== undefined) await nativeOk(server, "rotations/put-policy", { secretId: master, network });
     this.#secrets = [];
     for (let count = 0; count < secretsAtOnce; count += 1, this.#made += 1) {
       const name = `user_${this.#made}`;

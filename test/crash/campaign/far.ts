@@ -10,7 +10,7 @@ import { leaseScenarios } from "./lease-places.ts";
 import { type Scenario, scenarios } from "./scenarios.ts";
 import type { Target } from "./targets.ts";
 
-export interface FarScenario {
+interface FarScenario {
   readonly name: string;
   readonly skip: string | false;
   run(options: CampaignOptions): Promise<Report & Pick<FarReport, "faults"> & { readonly leases?: number }>;

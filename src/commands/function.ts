@@ -122,7 +122,7 @@ const show: ApiCommand = {
 
 const remove: ApiCommand = {
   usage: "delete <name>",
-  about: "delete a function with its log; rotations that name it fail from then on",
+  about: "delete a function that no network calls, with its log; rotations that name it fail from then on",
   examples: ["rekey function delete rotate-app"],
   operation: "functions/delete",
   input: byName,

@@ -14,6 +14,7 @@ interface Silence {
   count: number;
   nextTryAt: number;
   turnedAway: number;
+  reason: string | undefined;
 }
 
 /** The target has been silent for so long that nothing is lost by leaving it alone until `againAt`. */
@@ -30,6 +31,8 @@ export class SilentTarget extends RotatorError {
 export interface Away {
   readonly untilMs: number;
   readonly sinceMs: number;
+  /** Why the last try did not get there, such as a network without agents; nothing of who tried. */
+  readonly reason?: string;
 }
 
 /** What a call that ended so says about its target: whether it is there. `undefined`: nothing. */
@@ -64,22 +67,23 @@ export class Breakers {
       return undefined;
     }
     const after = again ? 0 : Math.min(silence.turnedAway++ * comeAgainMs, longestMs);
-    return { untilMs: silence.nextTryAt + after, sinceMs: silence.sinceMs };
+    return toAway(silence, after);
   }
 
   /** Since when it is left alone, and until when; `undefined` when it is not. Nobody is let through by asking this. */
   silence(target: string): Away | undefined {
     const silence = this.#silent.get(target);
-    return silence && silence.count >= silencesBefore ? { untilMs: silence.nextTryAt, sinceMs: silence.sinceMs } : undefined;
+    return silence && silence.count >= silencesBefore ? toAway(silence) : undefined;
   }
 
   /** How long a target has been silent, in words. */
-  static words({ sinceMs }: Away, kind: string, target: string): string {
-    return `${kind} at ${target} has not answered since ${new Date(sinceMs).toISOString()}; it is tried again every ${tryAgainMs / 1_000} s`;
+  static words({ sinceMs, reason }: Away, kind: string, target: string): string {
+    const since = `${kind} at ${target} has not answered since ${new Date(sinceMs).toISOString()}`;
+    return `${since}; it is tried again every ${tryAgainMs / 1_000} s${reason === undefined ? "" : `: ${reason}`}`;
   }
 
   /** What came of a try. True when the target answers again, or for the first time: whoever waits for it may be woken. */
-  note(target: string, outcome: OutcomeClass): boolean {
+  note(target: string, outcome: OutcomeClass, reason?: string): boolean {
     const there = answers(outcome);
     if (there === undefined) return false;
     if (there) {
@@ -89,14 +93,19 @@ export class Breakers {
       return news;
     }
     const nowMs = this.#now();
-    const silence = this.#silent.get(target) ?? { sinceMs: nowMs, count: 0, nextTryAt: 0, turnedAway: 0 };
+    const silence = this.#silent.get(target) ?? { sinceMs: nowMs, count: 0, nextTryAt: 0, turnedAway: 0, reason };
     silence.count++;
+    silence.reason = reason ?? silence.reason;
     if (silence.count === silencesBefore) silence.nextTryAt = nowMs + tryAgainMs;
     this.#silent.delete(target);
     this.#silent.set(target, silence);
     forgetOldest(this.#silent);
     return false;
   }
+}
+
+function toAway({ nextTryAt, sinceMs, reason }: Silence, afterMs = 0): Away {
+  return { untilMs: nextTryAt + afterMs, sinceMs, ...(reason !== undefined && { reason }) };
 }
 
 function forgetOldest(kept: Map<string, unknown> | Set<string>): void {

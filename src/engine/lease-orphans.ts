@@ -13,7 +13,7 @@ import {
 import { callDeadline } from "./clock.ts";
 import { openVersion, targetOfKind } from "./lease-connection.ts";
 import type { EngineParts } from "./parts.ts";
-import { type Limits, noteOutcome } from "./within-limits.ts";
+import { type Limits, noteOutcome, reasonOf } from "./within-limits.ts";
 
 const atOnce = 2;
 /** A list may be long. */
@@ -104,7 +104,7 @@ export class LeaseOrphans {
         this.#parts.log.warn({ integrationId, queued: queued.length, byHand }, "users without a lease were found");
     } catch (error) {
       if (error instanceof RotatorError)
-        await noteOutcome(this.#parts, breakers, { target: version.target, outcome: error.outcome });
+        await noteOutcome(this.#parts, breakers, { target: version.target, outcome: error.outcome, reason: reasonOf(error) });
       throw error;
     } finally {
       caps.leave(version.target);

@@ -11,7 +11,7 @@ import type { EngineParts } from "./parts.ts";
 import { endOld, endStrays } from "./retire-credential.ts";
 import { evidence, namesOf } from "./retire-evidence.ts";
 import { Blocked, findFunctionRotator, Later, openTurn, requireConfigured, type Turn } from "./turn.ts";
-import { type Limits, noteOutcome, outcomeAt } from "./within-limits.ts";
+import { type Limits, noteOutcome, outcomeAt, reasonOf } from "./within-limits.ts";
 
 const busyPauseMs = 500;
 const accountPauseMs = 5_000;
@@ -81,7 +81,7 @@ async function withinLimits(held: HeldRetirement, turn: Turn, { caps, breakers }
     await atAccount(held, turn);
     await noteOutcome(parts, breakers, { target, outcome: "ok" });
   } catch (error) {
-    await noteOutcome(parts, breakers, { target, outcome: outcomeAt(error) });
+    await noteOutcome(parts, breakers, { target, outcome: outcomeAt(error), reason: reasonOf(error) });
     throw error;
   } finally {
     caps.leave(target);

@@ -43,7 +43,7 @@ export async function withinLimits(held: HeldRotation, turn: Turn, limits: Limit
     caps.leave(target);
   }
   const outcome = failure === undefined ? "ok" : outcomeAt(failure);
-  await noteOutcome(held.parts, breakers, { target, outcome });
+  await noteOutcome(held.parts, breakers, { target, outcome, reason: reasonOf(failure) });
   if (failure === undefined) return;
   if (outcome !== "unreachable" && outcome !== "timeout") throw failure;
   held.rotation = { ...held.rotation, waitsFor: target };
@@ -71,11 +71,16 @@ async function enter(held: HeldRotation, turn: Turn, { target, caps }: { target:
 export async function noteOutcome(
   { sql, now }: EngineParts,
   breakers: Breakers,
-  { target, outcome }: { readonly target: string; readonly outcome: OutcomeClass },
+  { target, outcome, reason }: { readonly target: string; readonly outcome: OutcomeClass; readonly reason?: string | undefined },
 ): Promise<void> {
-  if (!breakers.note(target, outcome)) return;
+  if (!breakers.note(target, outcome, reason)) return;
   await wakeWaiting(sql, target, now());
   await hastenRevocations(sql, target, now());
+}
+
+/** Why it was not reached, for all who want something there; what took too long is the business of whoever asked for it. */
+export function reasonOf(error: unknown): string | undefined {
+  return error instanceof RotatorError && error.outcome === "unreachable" ? error.message : undefined;
 }
 
 /** What an error tells about the target itself. */

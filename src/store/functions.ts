@@ -39,6 +39,13 @@ export async function findFunction(sql: Sql, arn: string): Promise<FunctionRecor
   return row && toFunction(row);
 }
 
+/** For a transaction that has something call it: it is not deleted meanwhile. `undefined` when there is none. */
+export async function holdFunction(tx: Sql, arn: string): Promise<FunctionRecord | undefined> {
+  const lock = tx.dialect === "postgres" ? "for share" : "";
+  const [row] = await tx.query<FunctionRow>(`select ${columns} from functions where arn = $1 ${lock}`, [arn]);
+  return row && toFunction(row);
+}
+
 /** In the order of names, `after` excluded. */
 export async function listFunctions(sql: Sql, region: string, { after, limit }: Page): Promise<FunctionRecord[]> {
   const rows = await sql.query<FunctionRow>(

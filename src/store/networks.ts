@@ -63,6 +63,12 @@ export async function deleteNetwork(tx: Sql, name: string): Promise<boolean> {
   return (await tx.query("delete from networks where name = $1 returning name", [name])).length > 0;
 }
 
+/** Names of the networks that call the function. */
+export async function networksOfFunction(sql: Sql, arn: string): Promise<string[]> {
+  const rows = await sql.query<NetworkRow>("select * from networks where functions <> '{}' order by name");
+  return rows.map(toNetwork).flatMap(({ name, functions }) => (Object.values(functions).includes(arn) ? [name] : []));
+}
+
 /** The secret's rotations go through the network; `undefined`: through none. */
 export async function noteNetworkOf(tx: Sql, secretId: string, network: string | undefined): Promise<void> {
   await tx.query("delete from network_secrets where secret_id = $1", [secretId]);

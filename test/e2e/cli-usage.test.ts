@@ -82,7 +82,10 @@ test("an unknown command suggests, with and without --help", async () => {
 });
 
 /** What these write is for whoever has no server yet. */
-const asksNobody = ["aws keys", "aws template", "function new", "integration policy", "rekey completion"];
+const asksNobody = [
+  ...["aws keys", "aws template", "integration policy", "rekey completion"],
+  ...["function new", "function new-publisher-key", "function sign", "function verify"],
+];
 
 test("every command's help tells its flags with their variables, and gives an example", () => {
   const leaves = (command: Command): Command[] => (command.commands.length === 0 ? [command] : command.commands.flatMap(leaves));

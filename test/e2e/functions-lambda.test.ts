@@ -57,6 +57,22 @@ describe("functions of AWS Lambda", () => {
     return { payload: null, log: `did ${Step} with made far away` };
   }
 
+  it("one that networks call is not deleted, and they are named", async () => {
+    const { name, arn } = await create();
+    const networks = [newName("vpc-a"), newName("vpc-b")].map((one) => one.toLowerCase());
+    for (const network of networks) await world.ask("networks/create", { name: network, functions: { postgres: name } });
+    const refused = await native(world.server, "functions/delete", { functionName: name });
+    assert.equal(refused.status, 400);
+    assert.match(refused.text, new RegExp(`networks ${networks.join(", ")} are reached through.*--remove-function`));
+    await world.ask("networks/delete", { name: networks[0] ?? "" });
+    assert.match((await native(world.server, "functions/delete", { functionName: name })).text, /network vpc-b\S* is reached/);
+    assert.equal((await world.ask("functions/get", { functionName: name })).functionArn, arn);
+    await world.ask("networks/update", { name: networks[1] ?? "", removeFunctions: ["postgres"] });
+    await world.ask("functions/delete", { functionName: name });
+    const gone = await native(world.server, "networks/update", { name: networks[1], functions: { postgres: name } });
+    assert.match(gone.text, /Function not found/);
+  });
+
   it("a server that was not told to calls none", async () => {
     await using server = await startRekey({ env: aws.env });
     const lambda = { functionArn: targetArn };

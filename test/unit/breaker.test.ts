@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { RotatorError } from "../../src/core/error.ts";
 import { advance, type Rotation } from "../../src/core/rotation.ts";
 import { Breakers } from "../../src/engine/breaker.ts";
 import { Caps, targetOf } from "../../src/engine/caps.ts";
+import { reasonOf } from "../../src/engine/within-limits.ts";
 
 test("a target that was silent five times in a row is tried once each half minute", () => {
   let now = 1_000_000;
@@ -47,6 +49,27 @@ test("after a start the first answer of each target is news: somebody may wait f
   assert.equal(breakers.note("a", "ok"), true);
   assert.equal(breakers.note("a", "ok"), false);
   assert.equal(breakers.note("b", "refused"), true);
+});
+
+test("why it is not reached is told to all who are turned away, until it answers", () => {
+  const breakers = new Breakers(() => 0);
+  const why = "No agent of network plant is there.";
+  for (let count = 0; count < 5; count++) breakers.note("a", "unreachable", why);
+  breakers.note("a", "timeout");
+  const away = breakers.silence("a") ?? assert.fail();
+  assert.equal(
+    Breakers.words(away, "postgres", "a"),
+    `postgres at a has not answered since 1970-01-01T00:00:00.000Z; it is tried again every 30 s: ${why}`,
+  );
+  breakers.note("a", "ok");
+  for (let count = 0; count < 5; count++) breakers.note("a", "timeout");
+  assert.doesNotMatch(Breakers.words(breakers.silence("a") ?? assert.fail(), "postgres", "a"), /agent/);
+});
+
+test("only what keeps all from a target is told to others", () => {
+  assert.equal(reasonOf(new RotatorError("unreachable", "no route")), "no route");
+  assert.equal(reasonOf(new RotatorError("timeout", "alter role one's own")), undefined);
+  assert.equal(reasonOf(new Error("internal")), undefined);
 });
 
 test("of many that wait, ten a second come to see", () => {

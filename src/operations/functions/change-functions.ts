@@ -3,6 +3,7 @@ import { ServiceError } from "../../core/error.ts";
 import { type FunctionRecord, functionArn, functionLimits } from "../../core/function.ts";
 import { forgetFarFunction, noteFarFunction } from "../../store/function-code.ts";
 import { deleteFunction, insertFunction, updateFunction } from "../../store/functions.ts";
+import { networksOfFunction } from "../../store/networks.ts";
 import type { Sql } from "../../store/sql.ts";
 import { type Call, defineOperation } from "../operation.ts";
 import {
@@ -113,16 +114,30 @@ export const deleteFunctionOperation = defineOperation<z.infer<typeof named>, Fu
   noun: "functions",
   verb: "delete",
   mode: "write",
-  summary: "Removes a function and its log; rotations that name it fail from then on.",
+  summary: "Removes a function that no network calls, with its log; rotations that name it fail from then on.",
   input: named,
   resource: functionResource,
   async run(_input, found, call) {
     const { arn } = existing(found);
-    await call.transaction((tx) => deleteFunction(tx, arn));
+    await call.transaction(async (tx) => {
+      await deleteFunction(tx, arn);
+      refuseUsed(await networksOfFunction(tx, arn));
+    });
     call.services.functions.forget(arn);
     return {};
   },
 });
+
+/** @throws ServiceError InvalidRequestException */
+function refuseUsed(networks: readonly string[]): void {
+  const [first, ...others] = networks;
+  if (first === undefined) return;
+  const names = others.length > 0 ? `networks ${networks.slice(0, 5).join(", ")}` : `network ${first}`;
+  throw new ServiceError(
+    "InvalidRequestException",
+    `The function is what ${names} ${others.length > 0 ? "are" : "is"} reached through. Take it away there first: rekey network update ${first} --remove-function KIND.`,
+  );
+}
 
 function blank(name: string, { region, account, startedAt }: Call): FunctionRecord {
   return {

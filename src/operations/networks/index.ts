@@ -45,16 +45,12 @@ const createNetwork = defineOperation<z.infer<typeof createInput>, NetworkResour
   permissions: ({ Functions }, _found, call) => invokeRights(Functions, call),
   async run({ Name: name, Description, Functions }, _found, call) {
     const { startedAt: at } = call;
-    const network: Network = {
-      name,
-      description: Description,
-      functions: await functionsIn(Functions, call),
-      createdAt: at,
-      updatedAt: at,
-    };
-    await call.transaction(async (tx) => {
-      await insertNetwork(tx, network);
+    const network = await call.transaction(async (tx) => {
+      const functions = await functionsIn(tx, Functions, call);
+      const added: Network = { name, description: Description, functions, createdAt: at, updatedAt: at };
+      await insertNetwork(tx, added);
       await tell(tx, call, "network.created", name);
+      return added;
     });
     return { Network: shown(network) };
   },
@@ -111,10 +107,10 @@ const updateNetwork = defineOperation<z.infer<typeof updateInput>, NetworkResour
   permissions: ({ Functions }, _found, call) => invokeRights(Functions, call),
   async run({ Name: name, Description, Functions, RemoveFunctions = [] }, found, call) {
     existing(found);
-    const given = await functionsIn(Functions, call);
-    const both = RemoveFunctions.find((kind) => Object.hasOwn(given, kind));
+    const both = RemoveFunctions.find((kind) => Functions?.[kind] !== undefined);
     if (both) throw new ServiceError("InvalidParameterException", `${both} is both in Functions and in RemoveFunctions.`);
     const after = await call.transaction(async (tx) => {
+      const given = await functionsIn(tx, Functions, call);
       const saved = await changeNetwork(tx, name, (before) => ({
         ...before,
         description: Description ?? before.description,

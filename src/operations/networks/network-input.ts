@@ -4,7 +4,7 @@ import { functionArn } from "../../core/function.ts";
 import { lambdaTargets } from "../../core/lambda-targets.ts";
 import { type Network, networkNamePattern } from "../../core/network.ts";
 import { networkArn } from "../../core/rekey-arn.ts";
-import { findFunction } from "../../store/functions.ts";
+import { holdFunction } from "../../store/functions.ts";
 import { findNetwork, holdNetwork } from "../../store/networks.ts";
 import type { Sql } from "../../store/sql.ts";
 import type { Call, Permission, Resource } from "../operation.ts";
@@ -66,12 +66,12 @@ export function invokeRights(given: Functions | undefined, call: Call): readonly
   });
 }
 
-/** Their ARNs by kind. @throws ServiceError ResourceNotFoundException; InvalidParameterException for what is no function of AWS Lambda */
-export async function functionsIn(given: Functions | undefined, call: Call): Promise<Record<string, string>> {
+/** Their ARNs by kind, in the transaction that has a network call them. @throws ServiceError ResourceNotFoundException; InvalidParameterException for what is no function of AWS Lambda */
+export async function functionsIn(tx: Sql, given: Functions | undefined, call: Call): Promise<Record<string, string>> {
   const found: Record<string, string> = {};
   for (const [kind, name] of Object.entries(given ?? {})) {
     const arn = arnOf(name, call);
-    const record = await findFunction(call.sql, arn);
+    const record = await holdFunction(tx, arn);
     if (!record) throw new ServiceError("ResourceNotFoundException", `Function not found: ${arn}`);
     if (record.kind !== "lambda") {
       throw new ServiceError("InvalidParameterException", `Functions.${kind}: ${arn} is no function of AWS Lambda.`);

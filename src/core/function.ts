@@ -51,7 +51,7 @@ export const lambdaProtocols = ["aws", "rekey", "doppler"] as const;
 type FarProtocol = Exclude<(typeof lambdaProtocols)[number], "aws">;
 
 /** A package in S3 that AWS Signer has signed. */
-export interface SignedCode {
+interface SignedCode {
   readonly bucket: string;
   readonly key: string;
   readonly objectVersion?: string | undefined;

@@ -12,7 +12,7 @@ import { findProgramFile, type ProgramFile, requireClosed, settingsProblem } fro
 import { readZip } from "./zip-file.ts";
 
 /** What is asked of the code of functions: `enforce`: unsigned code does not run; `warn`: it does, and is on record. */
-export type CodeSigning = "enforce" | "warn" | "off";
+type CodeSigning = "enforce" | "warn" | "off";
 
 export interface ProgramCodeParts {
   /** Where the files of process functions lie; absent: none is run. */

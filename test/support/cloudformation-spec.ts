@@ -190,7 +190,7 @@ const isIntrinsic = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && Object.keys(value).some((key) => key === "Ref" || key.startsWith("Fn::"));
 
 /** What `Ref`, `Fn::GetAtt` and `Fn::Sub` inside a value name. */
-export function referencesIn(value: unknown): { name: string; attribute?: string }[] {
+function referencesIn(value: unknown): { name: string; attribute?: string }[] {
   if (typeof value !== "object" || value === null) return [];
   return Object.entries(value).flatMap(([key, inner]: [string, unknown]) => {
     if (key === "Ref") return [{ name: String(inner) }];

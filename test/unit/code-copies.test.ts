@@ -2,7 +2,17 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { createPrivateKey, generateKeyPairSync } from "node:crypto";
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  statSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { describe, it } from "node:test";
@@ -98,7 +108,8 @@ describe("publishers", () => {
 
 it("a bundle larger than allowed is refused by its sizes alone", async () => {
   const folder = mkdtempSync(join(codeHome, "large-"));
-  execFileSync("truncate", ["-s", String(bundleLimits.bytes + 1), join(folder, "sparse")]);
+  writeFileSync(join(folder, "sparse"), "");
+  truncateSync(join(folder, "sparse"), bundleLimits.bytes + 1);
   await assert.rejects(
     listBundle({ path: folder, kind: "folder" }),
     (error) => error instanceof RotatorError && /at most/.test(error.message),

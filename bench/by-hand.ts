@@ -74,7 +74,7 @@ export async function compareWithHand(
 }
 
 /** Wall time of one, when so many are started together and the next ones when all have ended. */
-async function timeWaves(waves: number, atOnce: number, wave: () => Promise<unknown>): Promise<number> {
+export async function timeWaves(waves: number, atOnce: number, wave: () => Promise<unknown>): Promise<number> {
   const startedAt = performance.now();
   for (let turn = 0; turn < waves; turn += 1) await wave();
   return (performance.now() - startedAt) / (waves * atOnce);

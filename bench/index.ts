@@ -2,9 +2,11 @@
 // Ends with 0 also when a goal is missed, as machines differ; with 1 when a measurement was void.
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { measureIdleAgents } from "./agents-idle.ts";
 import { measureClaims } from "./claims.ts";
 import { measureDownloads } from "./download.ts";
 import { measureDue } from "./due.ts";
+import { measureAgent, measureLambda } from "./far.ts";
 import { type Figure, isMet, table } from "./figures.ts";
 import { measureInterference } from "./interference.ts";
 import { measureLeases } from "./lease.ts";
@@ -34,6 +36,9 @@ const parts: Readonly<Record<string, (amount: Amount) => Promise<Figure[]>>> = {
   start: measureStart,
   "lease-start": measureLeaseStart,
   p99: measureInterference,
+  agent: measureAgent,
+  lambda: measureLambda,
+  "agents-idle": measureIdleAgents,
 };
 const conditions =
   "The program itself as a child process, embedded store on disk, audit durable before each answer, settleMs 0; " +

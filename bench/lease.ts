@@ -34,37 +34,44 @@ const settings = ["max_connections=100", "fsync=on", "synchronous_commit=on"];
 export interface LeaseBench {
   readonly bench: BenchServer;
   readonly postgres: PostgresServer;
-  issue(ttlSeconds?: number): Promise<string>;
+  readonly issue: Issue;
 }
 
 /** A server with a dynamic secret of a PostgreSQL of its own. */
 export async function leaseBench(opened: AsyncDisposableStack, options: Parameters<typeof startServer>[0]): Promise<LeaseBench> {
   const postgres = opened.use(await startPostgres({ settings }));
   const bench = opened.use(await startServer(options));
+  return { bench, postgres, issue: await newDynamicSecret(bench, postgres) };
+}
+
+type Issue = (ttlSeconds?: number) => Promise<string>;
+
+/** Issues leases of the PostgreSQL, directly or through the network that is named. */
+export async function newDynamicSecret({ server }: BenchServer, postgres: PostgresServer, network?: string): Promise<Issue> {
   const { host, port, user: username, password } = postgres;
-  await onConnection(postgresLogin(postgres), (client) => client.query(`create role ${group}`));
-  await nativeOk(bench.server, "projects/create", { name: place.project });
+  const own = { ...place, dynamicSecret: network === undefined ? place.dynamicSecret : "DB_FAR" };
+  if (network === undefined) {
+    await onConnection(postgresLogin(postgres), (client) => client.query(`create role ${group}`));
+    await nativeOk(server, "projects/create", { name: place.project });
+  }
   const data = { host, port, username, password, ssl: "false" };
-  await nativeOk(bench.server, "integrations/create", { name: "main", type: "postgres", data });
+  const integration = network ?? "main";
+  await nativeOk(server, "integrations/create", { name: integration, type: "postgres", data, network });
   const [maxLeases, maxLeasesPerPrincipal] = [20_000, 20_000];
-  await nativeOk(bench.server, "dynamic-secrets/create", {
-    project: place.project,
-    config: place.config,
-    name: place.dynamicSecret,
-    integration: "main",
+  await nativeOk(server, "dynamic-secrets/create", {
+    project: own.project,
+    config: own.config,
+    name: own.dynamicSecret,
+    integration,
     settings: { roles: [group] },
     maxLeases,
     maxLeasesPerPrincipal,
   });
-  return {
-    bench,
-    postgres,
-    async issue(ttlSeconds) {
-      const request = { ...place, clientRequestToken: randomUUID(), ...(ttlSeconds !== undefined && { ttlSeconds }) };
-      const { lease } = await nativeOk(bench.server, "leases/issue", request);
-      if (!isObject(lease) || typeof lease.id !== "string") throw new Void("no lease was answered");
-      return lease.id;
-    },
+  return async (ttlSeconds) => {
+    const request = { ...own, clientRequestToken: randomUUID(), ...(ttlSeconds !== undefined && { ttlSeconds }) };
+    const { lease } = await nativeOk(server, "leases/issue", request);
+    if (!isObject(lease) || typeof lease.id !== "string") throw new Void("no lease was answered");
+    return lease.id;
   };
 }
 

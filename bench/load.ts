@@ -43,11 +43,11 @@ export async function startBareServer(answer: Omit<BareAnswer, "status"> & { sta
   return { port, pid: child.pid ?? 0, [Symbol.asyncDispose]: () => endChild(child) };
 }
 
-function startChild(file: string): ChildProcess {
+export function startChild(file: string): ChildProcess {
   return fork(join(import.meta.dirname, file), { serialization: "advanced", stdio: ["ignore", "inherit", "inherit", "ipc"] });
 }
 
-function nextMessage<T>(child: ChildProcess): Promise<T> {
+export function nextMessage<T>(child: ChildProcess): Promise<T> {
   return new Promise((resolve, reject) => {
     const ended = () => {
       child.off("message", came);
@@ -61,7 +61,7 @@ function nextMessage<T>(child: ChildProcess): Promise<T> {
   });
 }
 
-async function endChild(child: ChildProcess): Promise<void> {
+export async function endChild(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;
   const ended = once(child, "exit");
   child.kill("SIGKILL");

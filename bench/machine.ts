@@ -63,6 +63,14 @@ export function residentMiB(pid: number): number | undefined {
   });
 }
 
+/** What a process and its children caused to be written to disks so far, in KiB; undefined where the system does not tell. */
+export function writtenKiB(pid: number): number | undefined {
+  return sumTree(pid, (one) => {
+    const [, bytes] = /^write_bytes: (\d+)$/m.exec(readFileSync(`/proc/${one}/io`, "latin1")) ?? [];
+    return Number(bytes) / 1024;
+  });
+}
+
 function sumTree(pid: number, measure: (pid: number) => number): number | undefined {
   try {
     const children = readdirSync(`/proc/${pid}/task`).flatMap((task) =>

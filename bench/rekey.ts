@@ -24,12 +24,13 @@ export interface ServerOptions {
   /** Default 0. */
   readonly settleMs?: number;
   readonly moreFlags?: readonly string[];
+  readonly moreEnv?: NodeJS.ProcessEnv;
   /** What its log says while it runs. */
   onLog?(text: string): void;
 }
 
 /** Settings that this shell has for some other Rekey are no business of ours. */
-const env = Object.fromEntries(
+export const ownEnv: NodeJS.ProcessEnv = Object.fromEntries(
   Object.entries(process.env).map(([name, value]) => [name, name.startsWith("REKEY_") ? undefined : value]),
 );
 const flags = ["--max-requests-per-second", "1000000", "--log-level", "info"];
@@ -42,6 +43,12 @@ export async function stopServers(): Promise<void> {
 }
 
 let program: string | undefined;
+
+/** The file to run: made at the first call. */
+export function compiledProgram(): string {
+  program ??= compile();
+  return program;
+}
 
 /** What users install, beside its libraries: where the sources run, a compiler is in the server's memory. */
 function compile(): string {
@@ -60,15 +67,15 @@ export async function startServer({
   processes = 1,
   settleMs = 0,
   moreFlags = [],
+  moreEnv = {},
   onLog,
 }: ServerOptions = {}): Promise<BenchServer> {
   const folder = dataFolder ?? newFolder();
-  program ??= compile();
   const server = await startRekey({
-    program,
+    program: compiledProgram(),
     dataFolder: folder,
     flags: [...flags, "--settle-ms", String(settleMs), "--processes", String(processes), ...moreFlags],
-    env,
+    env: { ...ownEnv, ...moreEnv },
     ...(onLog && { onLog }),
   });
   running.add(server);

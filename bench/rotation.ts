@@ -56,30 +56,47 @@ const mostAtOnce = 32;
 const users = 64;
 const warmUpWaves = 16;
 
+type Rotate = (count: number) => Promise<void>;
+
 /** A PostgreSQL with users, each with its password in a secret; `rotate` rotates the next `count` and waits for the end. */
 export async function rotationWorld(
   opened: AsyncDisposableStack,
   startBench: (log: RotationLog) => Promise<BenchServer>,
-): Promise<{ postgres: PostgresServer; bench: BenchServer; rotate(count: number): Promise<void> }> {
+): Promise<{ postgres: PostgresServer; bench: BenchServer; rotate: Rotate; inNetwork(network: string): Promise<Rotate> }> {
   // As a server that keeps what it was told: both sides' changes are durable.
   const settings = ["max_connections=100", "fsync=on", "synchronous_commit=on"];
   const postgres = opened.use(await startPostgres({ settings }));
   const log = new RotationLog();
   const bench = await startBench(log);
-  const kept = await newUsers(postgres, "kept");
-  const { region, account } = bench.server.credentials;
+  return {
+    postgres,
+    bench,
+    rotate: rotating(bench, log, await newSecrets(bench, postgres, "kept")),
+    async inNetwork(network) {
+      const kept = await newSecrets(bench, postgres, network);
+      for (const { user: secretId } of kept) await nativeOk(bench.server, "rotations/put-policy", { secretId, network });
+      return rotating(bench, log, kept);
+    },
+  };
+}
+
+/** New users, each with its password in a secret of its name. */
+async function newSecrets({ server }: BenchServer, postgres: PostgresServer, prefix: string): Promise<Login[]> {
+  const kept = await newUsers(postgres, prefix);
   for (const { host, port, user, password, database } of kept) {
     const value = { engine: "postgres", host, port, username: user, password, dbname: database, ssl: "false" };
-    await nativeOk(bench.server, "secrets/create", {
-      name: user,
-      clientRequestToken: randomUUID(),
-      secretString: JSON.stringify(value),
-    });
+    const secretString = JSON.stringify(value);
+    await nativeOk(server, "secrets/create", { name: user, clientRequestToken: randomUUID(), secretString });
   }
+  return kept;
+}
+
+function rotating({ server }: BenchServer, log: RotationLog, kept: Login[]): Rotate {
+  const { region, account } = server.credentials;
   const rotationLambdaArn = `arn:aws:lambda:${region}:${account}:function:${functionName}`;
-  const rotate = async (count: number): Promise<void> => {
+  return async (count) => {
     const started = next(kept, count).map(({ user }) =>
-      nativeOk(bench.server, "secrets/rotate", {
+      nativeOk(server, "secrets/rotate", {
         secretId: user,
         clientRequestToken: randomUUID(),
         rotationLambdaArn,
@@ -88,7 +105,6 @@ export async function rotationWorld(
     );
     await Promise.all([...started, log.finished(count)]);
   };
-  return { postgres, bench, rotate };
 }
 
 /** The first ones, which then go to the end. */
@@ -119,7 +135,7 @@ export async function measureRotations(amount: Amount): Promise<Figure[]> {
 }
 
 /** A program's first requests take several times as long as all later ones. */
-async function warmUp(byHand: Login[], rotate: (count: number) => Promise<void>): Promise<void> {
+async function warmUp(byHand: Login[], rotate: Rotate): Promise<void> {
   for (let wave = 0; wave < warmUpWaves; wave += 1) {
     await rotate(mostAtOnce);
     await Promise.all(next(byHand, mostAtOnce).map(rotateByHand));

@@ -108,6 +108,7 @@ export function createServices(
     audit,
     region: config.region,
     now: Date.now,
+    startedAt: Date.now(),
     signingKey: signingKeys.current,
     issuer: () => installationId(sql),
     count: agents.countJob,

@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
 import { agentLimits } from "../core/agent.ts";
 import type { Audit } from "../core/audit.ts";
 import { RotatorError } from "../core/error.ts";
@@ -22,6 +23,8 @@ export interface AgentRouteParts {
   readonly audit: Pick<Audit<Sql>, "append">;
   readonly region: string;
   now(): number;
+  /** Epoch ms, of this process. Agents come back to a server that was away; absent: they had the time. */
+  readonly startedAt?: number;
   signingKey(nowMs: number): Promise<SigningKey>;
   /** Id of this installation. */
   issuer(): Promise<string>;
@@ -32,6 +35,10 @@ export interface AgentRouteParts {
 const takenWithinMs = 2_000;
 /** Between looks for what another process wrote. */
 const lookMs = 150;
+/** So long after a start a call waits for an agent: longer than an agent pauses between tries to reach its server. */
+const comeBackMs = 30_000;
+/** What is left of a call's time when it gives up waiting for an agent. */
+const leftToSayMs = 500;
 
 /** The way into a network by the agents in it: a message sealed to one of them, in the store until that one fetches it. */
 export function createAgentRoute(parts: AgentRouteParts, network: string): FarRoute {
@@ -44,6 +51,7 @@ async function callAgents(parts: AgentRouteParts, network: string, call: FarCall
   for (;;) {
     const wanted = { network, kind: call.kind, nowMs: now(), not: tried, maxOpen: agentLimits.open };
     const agent = now() < call.deadlineAt ? await sql.transaction((tx) => takeTurn(tx, wanted), { durable: false }) : undefined;
+    if (!agent && tried.length === 0 && (await mayComeBack(parts, network, call))) continue;
     if (!agent) throw await noAgent(parts, network, call.kind, tried.length);
     const job = new Job(parts, agent, call, tried);
     if (await job.send()) {
@@ -53,6 +61,16 @@ async function callAgents(parts: AgentRouteParts, network: string, call: FarCall
     }
     tried.push(agent.id);
   }
+}
+
+/** Waits a moment when agents that are not seen yet may still come. */
+async function mayComeBack({ sql, now, startedAt }: AgentRouteParts, network: string, { deadlineAt }: FarCall): Promise<boolean> {
+  const nowMs = now();
+  if (startedAt === undefined || nowMs - startedAt >= comeBackMs || nowMs >= deadlineAt - leftToSayMs) return false;
+  const { all } = await countAgents(sql, network, nowMs);
+  if (all === 0) return false;
+  await sleep(lookMs);
+  return true;
 }
 
 /** Chosen and written down at once, so that calls at the same time go to different agents. */

@@ -73,7 +73,7 @@ export async function agentWorld(sql: Sql) {
   const clock = { aheadMs: 0 };
   const now = () => Date.now() + clock.aheadMs;
   /** Several nodes have hints of their own. */
-  const node = (hints: Hints) => ({
+  const node = (hints: Hints, startedAt?: number) => ({
     hints,
     route: (of = network) =>
       createAgentRoute(
@@ -83,6 +83,7 @@ export async function agentWorld(sql: Sql) {
           audit: { append: async (record) => void records.push(record) },
           region: "us-east-1",
           now,
+          ...(startedAt !== undefined && { startedAt }),
           signingKey: () => importSigningKey(key),
           issuer: async () => "install1",
           count: (outcome) => outcomes.push(outcome),

@@ -49,18 +49,21 @@ export class ServiceError extends Error {
   }
 }
 
-/** What came of one call at a target. Unreachable is never refused; `unknown` is answered by a probe, never by a guess. */
-export type OutcomeClass =
-  | "ok"
-  | "refused"
-  | "locked"
-  | "expired"
-  | "unreachable"
-  | "timeout"
-  | "tls"
-  | "denied"
-  | "invalid"
-  | "unknown";
+/** Why a call at a target did not end well; `unknown` is answered by a probe, never by a guess. */
+export const failureClasses = [
+  "refused",
+  "locked",
+  "expired",
+  "unreachable",
+  "timeout",
+  "tls",
+  "denied",
+  "invalid",
+  "unknown",
+] as const;
+
+/** What came of one call at a target. Unreachable is never refused. */
+export type OutcomeClass = "ok" | (typeof failureClasses)[number];
 
 /** A target did not do what was asked. `message` holds names, never values; `cause` never leaves the log. */
 export class RotatorError extends Error {

@@ -1,6 +1,6 @@
 import type { CryptoKey, JWK } from "jose";
 import { z } from "zod";
-import { type OutcomeClass, RotatorError } from "../core/error.ts";
+import { failureClasses, type OutcomeClass, RotatorError } from "../core/error.ts";
 import { type FarKeys, importSigningKey } from "./message-keys.ts";
 import { MessageRefused } from "./message-refused.ts";
 import { openSealed, sealText } from "./sealed-text.ts";
@@ -10,7 +10,6 @@ const replyType = "rekey-reply+jwt";
 const clockSkewMs = 30_000;
 const maxSentence = 1_000;
 
-const failures = ["refused", "locked", "expired", "unreachable", "timeout", "tls", "denied", "invalid", "unknown"] as const;
 const bound = { requestHash: z.string(), jti: z.string(), iat: z.number() };
 const replyShape = z.discriminatedUnion("status", [
   z.strictObject({ ...bound, status: z.literal("ok"), result: z.unknown() }),
@@ -18,7 +17,7 @@ const replyShape = z.discriminatedUnion("status", [
     ...bound,
     status: z.literal("error"),
     error: z.strictObject({
-      class: z.enum(failures),
+      class: z.enum(failureClasses),
       message: z.string().max(maxSentence),
       remedy: z.string().max(maxSentence).optional(),
     }),

@@ -1,6 +1,7 @@
 import type { JWK } from "jose";
 import { z } from "zod";
 import type { EnrolmentToken } from "../core/agent.ts";
+import { parsedJson } from "../core/json-object.ts";
 import { type FarKeys, newFarKeys, readFarKeys, readKeySet } from "../crypto/message-keys.ts";
 
 /** Who an agent is: what it keeps in `agent.json`. */
@@ -58,7 +59,7 @@ const identityShape = z.strictObject({
 
 /** `undefined` when the text is not what `writeIdentity` gave, all of it. */
 export async function readIdentity(text: string): Promise<AgentIdentity | undefined> {
-  const { data } = identityShape.safeParse(json(text));
+  const { data } = identityShape.safeParse(parsedJson(text));
   const keys = data && (await readFarKeys(data.keys));
   if (!data || !keys) return undefined;
   const { server, ca, enrolmentId, enrolled } = data;
@@ -78,11 +79,3 @@ export const newIdentity = async (at: Pick<AgentIdentity, "server" | "ca">, { id
   enrolmentId: id,
   keys: await newFarKeys(),
 });
-
-function json(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}

@@ -4,6 +4,7 @@ import type { JWK } from "jose";
 import { z } from "zod";
 import { RotatorError } from "../core/error.ts";
 import type { CallFailure, CallResult } from "../core/function.ts";
+import { parsedJson } from "../core/json-object.ts";
 import type { SigningKey } from "../crypto/message-keys.ts";
 import { type Receiver, writeBareRequest, writeRequest } from "../crypto/messages.ts";
 import type { FarRoute } from "../targets/far.ts";
@@ -57,7 +58,7 @@ export async function askLambda(
   if (failure && signal.aborted)
     throw new RotatorError("timeout", `function ${record.name} did not answer in time; it may still be at work`);
   if (failure) throw failed(failure);
-  const { data } = answerShape.safeParse(parsed(payload));
+  const { data } = answerShape.safeParse(parsedJson(payload));
   if (data) return data;
   const sentence = `function ${record.name} answered something else than a far side of Rekey or of Doppler does`;
   throw new RotatorError("unknown", `${sentence}: see that rekey function show ${record.name} names the right one.`);
@@ -159,13 +160,4 @@ const kidOf = (key: JWK | object): unknown => ("kid" in key ? key.kid : undefine
 
 function failed({ outcome, message, remedy }: CallFailure): RotatorError {
   return new RotatorError(outcome, remedy === undefined ? message : `${message}. ${remedy}`);
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined;
-    throw error;
-  }
 }

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { ConfigError } from "../core/error.ts";
+import { parsedJson } from "../core/json-object.ts";
 import { readPublicJwk } from "../crypto/message-keys.ts";
 import { type LambdaRelease, readLambdaManifest } from "./lambda-manifest.ts";
 
@@ -28,7 +29,7 @@ const maxZipBytes = 50 * 1024 * 1024;
 export function createLambdaReleases({ folder, key: keyFile }: ReleasePlace): LambdaReleases {
   return {
     async find(kind) {
-      const key = await readPublicJwk(parsed((await bounded(keyFile, maxKeyBytes)).toString("utf8")), "sig");
+      const key = await readPublicJwk(parsedJson((await bounded(keyFile, maxKeyBytes)).toString("utf8")), "sig");
       if (!key)
         throw new ConfigError([`${keyFile} holds no public key of P-521 as a JWK: name another --functions-release-key.`]);
       const text = (await bounded(join(folder, "manifest.json"), maxManifestBytes)).toString("utf8");
@@ -55,13 +56,4 @@ async function bounded(path: string, most: number): Promise<Buffer> {
     throw Object.assign(new ConfigError([`${path} cannot be read (${cause.code}).`]), { cause });
   }
   throw new ConfigError([`${path} is no file, or larger than ${most} bytes.`]);
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined;
-    throw error;
-  }
 }

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { failureClasses } from "../core/error.ts";
 
 // What verbs are asked and what they answer, beside credentials: those have their rotator's own shapes.
 
@@ -9,18 +10,7 @@ const moment = z.number().int();
 /** Of everything that a far side may answer; the same as in `target.ts`. */
 export const strategy = z.enum(["single-user", "alternating-users", "dual-slot", "issuer", "generator"]);
 
-export const outcome = z.enum([
-  "ok",
-  "refused",
-  "locked",
-  "expired",
-  "unreachable",
-  "timeout",
-  "tls",
-  "denied",
-  "invalid",
-  "unknown",
-]);
+export const outcome = z.enum(["ok", ...failureClasses]);
 
 export const nothing = z.null();
 

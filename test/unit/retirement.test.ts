@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import type { OutcomeClass } from "../../src/core/error.ts";
+import { failureClasses, type OutcomeClass } from "../../src/core/error.ts";
 import {
   advanceRetirement,
   evidenceOf,
@@ -162,18 +162,7 @@ test("evidence is looked for again after a while, and never later than the deadl
   );
 });
 
-const classes: readonly OutcomeClass[] = [
-  "ok",
-  "refused",
-  "locked",
-  "expired",
-  "unreachable",
-  "timeout",
-  "tls",
-  "denied",
-  "invalid",
-  "unknown",
-];
+const classes: readonly OutcomeClass[] = ["ok", ...failureClasses];
 
 test("a retirement never gives up: it ends with success only, and comes again within an hour", () => {
   const outcomes = fc.array(fc.constantFrom(...classes), { minLength: 1, maxLength: 200 });

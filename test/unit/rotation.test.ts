@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import type { OutcomeClass } from "../../src/core/error.ts";
+import { failureClasses, type OutcomeClass } from "../../src/core/error.ts";
 import {
   advance,
   decide,
@@ -16,18 +16,7 @@ import {
   type StepOutcome,
 } from "../../src/core/rotation.ts";
 
-const classes: readonly OutcomeClass[] = [
-  "ok",
-  "refused",
-  "locked",
-  "expired",
-  "unreachable",
-  "timeout",
-  "tls",
-  "denied",
-  "invalid",
-  "unknown",
-];
+const classes: readonly OutcomeClass[] = ["ok", ...failureClasses];
 const steps = ["createSecret", "setSecret", "testSecret", "finishSecret"];
 const hourMs = 3_600_000;
 

@@ -21,7 +21,7 @@ const addressTag = "rekey:address";
  */
 export async function readSuperuser(
   held: { readonly parts: EngineParts; readonly rotation: { readonly id: string } },
-  secret: Pick<Secret, "region" | "arn" | "rotationPrincipal" | "owningService">,
+  secret: Pick<Secret, "region" | "arn" | "rotationPrincipal" | "owningService" | "rotationPolicy">,
   current: AnyCredential,
   address?: string,
 ): Promise<AnyCredential | undefined> {
@@ -53,6 +53,7 @@ export async function readSuperuser(
       cause,
     });
   }
+  requireSameNetwork(found, secret);
   // It may be in the middle of a switch itself.
   const credential = await credentialOf(parts, found, currentInForce(found), "the superuser's value");
   if (!credential) throw new RotatorError("invalid", "the superuser's secret has no current value");
@@ -60,6 +61,20 @@ export async function readSuperuser(
   return (found.rotationPolicy?.endpoints ?? []).some((endpoint) => isPlaceOf(current, endpoint, atOne))
     ? { ...atOne, host: current.host, port: current.port }
     : atOne;
+}
+
+/**
+ * In another network the same host name is another host: that the superuser is of that one, only whoever may move the superuser's
+ * own secret can say. Else who moves the rotated secret could have the superuser's password sent there. @throws RotatorError
+ */
+function requireSameNetwork(superuser: Pick<Secret, "rotationPolicy">, secret: Pick<Secret, "rotationPolicy">): void {
+  const [its, own] = [superuser, secret].map(({ rotationPolicy }) => rotationPolicy?.network);
+  if (its === own) return;
+  const remedy = own === undefined ? "--clear network" : `--network ${own}`;
+  throw new RotatorError(
+    "denied",
+    `the superuser's secret is not in the network of this one: rekey rotation policy SUPERUSER ${remedy}, if it is for that server`,
+  );
 }
 
 /**

@@ -25,6 +25,7 @@ interface Wanted {
   readonly sha256: string;
   /** What its status says; absent: not known of a signed package. */
   readonly build?: string | undefined;
+  readonly version?: string | undefined;
   source(): Promise<CodeSource>;
   /** In a sentence: `release 1.2.0`. */
   readonly name: string;
@@ -50,6 +51,9 @@ export async function lookAtCode(parts: UpdateParts, record: LambdaFunction, kno
       return { state: "current", runs: running.sha256, message: "this server has no release of its kind to compare with" };
     if (running.sha256 === wanted.sha256 || (wanted.build !== undefined && wanted.build === status.build))
       return { state: "current", runs: running.sha256, wanted: wanted.sha256 };
+    // Nobody has flaws put back that were mended, by a release that was good once, or a server that is not updated yet.
+    if (isNewer(status.version, wanted.version))
+      return { state: "current", runs: running.sha256, message: `it is newer than ${wanted.name}, which this server has` };
     return await update(parts, record, { running, wanted, known });
   } catch (error) {
     if (!(error instanceof RotatorError) && !(error instanceof ConfigError)) throw error;
@@ -67,7 +71,19 @@ async function wantedOf({ releases }: UpdateParts, record: LambdaFunction, statu
   const release = await releases?.find(status.kinds?.[0] ?? "");
   if (!release || !releases) return undefined;
   const { sha256, build, version } = release;
-  return { sha256, build, source: async () => ({ zip: await releases.zip(release) }), name: `release ${version}` };
+  return { sha256, build, version, source: async () => ({ zip: await releases.zip(release) }), name: `release ${version}` };
+}
+
+/** By the numbers of both; what comes before a version of the same numbers counts as that. */
+function isNewer(runs: string | undefined, than: string | undefined): boolean {
+  const [own, other] = [runs, than].map((version) =>
+    /^(\d+)\.(\d+)\.(\d+)/
+      .exec(version ?? "")
+      ?.slice(1)
+      .map(Number),
+  );
+  const at = own?.findIndex((number, index) => number !== other?.[index]) ?? -1;
+  return own !== undefined && other !== undefined && at >= 0 && (own[at] ?? 0) > (other[at] ?? 0);
 }
 
 interface Looked {

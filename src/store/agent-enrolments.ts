@@ -66,6 +66,14 @@ export async function useEnrolment(tx: Sql, id: string, nowMs: number): Promise<
   return rows.length > 0;
 }
 
+/** Nobody is enrolled by these any more. */
+export async function deleteEnrolmentsOf(tx: Sql, network: string): Promise<void> {
+  const gone = await tx.query<{ id: string }>("delete from agent_enrolments where network = $1 returning id", [network]);
+  if (gone.length === 0) return;
+  await raiseIdentityVersion(tx);
+  for (const { id } of gone) await tx.query("delete from tokens where id = $1 and kind = 'agent_enrolment'", [id]);
+}
+
 /** Removes those that expired by then, with their tokens, at most `limit`. How many. */
 export async function purgeEnrolments(sql: Sql, beforeMs: number, limit: number): Promise<number> {
   const text = "select id from agent_enrolments where expires_at <= $1 order by expires_at limit $2";

@@ -1,5 +1,6 @@
 import { ServiceError } from "../core/error.ts";
 import type { Network } from "../core/network.ts";
+import { deleteEnrolmentsOf } from "./agent-enrolments.ts";
 import type { Page } from "./identity.ts";
 import type { Sql } from "./sql.ts";
 
@@ -58,8 +59,12 @@ export async function changeNetwork(tx: Sql, name: string, decide: (before: Netw
   return after;
 }
 
-/** False when there was none. What uses it must have been looked for in the same transaction, after `changeNetwork`. */
+/**
+ * False when there was none. What uses it must have been looked for in the same transaction, after `changeNetwork`. Open
+ * enrolments go with it: another network may have its name later.
+ */
 export async function deleteNetwork(tx: Sql, name: string): Promise<boolean> {
+  await deleteEnrolmentsOf(tx, name);
   return (await tx.query("delete from networks where name = $1 returning name", [name])).length > 0;
 }
 

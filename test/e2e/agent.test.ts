@@ -110,6 +110,7 @@ describe("agents of a network", { skip: postgresSkip || redisSkip }, () => {
 
   it("users take turns, with a superuser that is there as well", async () => {
     const master = await world.newSecret(far(world.superuser()));
+    await cli.ask(`rotation policy ${master.ARN} --network plant`);
     const SecretId = await newSecret({ masterarn: master.ARN });
     for (const _ of ["clone", "first"]) {
       await succeeds(SecretId, "MultiUser");
@@ -122,7 +123,7 @@ describe("agents of a network", { skip: postgresSkip || redisSkip }, () => {
     const place = { engine: "redis", host, port: redis.port, ssl: false };
     const master = await world.newSecret({ ...place, username: "default", password: "of-default" });
     const { SecretId } = await world.newSecret({ ...place, username: "app", password: "first-password", masterarn: master.ARN });
-    await cli.ask(`rotation policy ${SecretId} --network plant`);
+    for (const moved of [master.ARN, SecretId]) await cli.ask(`rotation policy ${moved} --network plant`);
     const RotationLambdaARN = functionArn(server, "SingleUser").replace(/[^:]*$/, "RekeyRedisRotation");
     await world.root.rotateSecret({ SecretId, RotationLambdaARN });
     const { state, reason } = await world.rotationOf(SecretId);

@@ -8,6 +8,7 @@ import pg from "pg";
 import { ServiceError } from "../../src/core/error.ts";
 import { startEngine } from "../../src/engine/loop.ts";
 import { createTargets } from "../../src/far-routes.ts";
+import { insertFunction } from "../../src/store/functions.ts";
 import {
   changeNetwork,
   deleteNetwork,
@@ -45,6 +46,14 @@ async function refusal(world: LeaseWorld, name: string, input: object): Promise<
   );
   assert.ok(error instanceof ServiceError, String(error));
   return `${error.code}: ${error.message}`;
+}
+
+/** Whoever may do all but one thing. */
+function allBut(action: string) {
+  const statement = (Effect: string, Action: string) => ({ Effect, Action, Resource: "*" });
+  const document = { Version: "2012-10-17", Statement: [statement("Allow", "*"), statement("Deny", action)] };
+  const policies = [{ name: "p", document: JSON.stringify(document) }];
+  return { ...root, kind: "user" as const, arn: root.arn.replace(":root", ":user/u"), policies };
 }
 
 /** What is done for a lease is said to be of it, under its claim. */
@@ -132,7 +141,11 @@ describe("networks", { skip: postgresSkip }, () => {
       const rotated = await Promise.all(
         (["office", "branch"] as const).map(async (name) => {
           const { user: username, password } = name === "office" ? office : branch;
-          const master = await world.newSecret(`${name}/admin`, { ...at, username, password });
+          const master = await world.newSecret(
+            `${name}/admin`,
+            { ...at, username, password },
+            { rotationPolicy: { network: name } },
+          );
           const first = { ...at, username: "app", password: "first", masterarn: master.arn };
           const secret = await world.newSecret(`${name}/app`, first, { rotationPolicy: { network: name } });
           for (const way of ["SingleUser", "MultiUser", "MultiUser"] as const) {
@@ -170,6 +183,27 @@ describe("networks", { skip: postgresSkip }, () => {
       assert.deepEqual(accounts, []); // none is held when they have ended
     });
 
+    test("whoever moves a secret to a network of his has no superuser sent there", async () => {
+      const sql = await open();
+      const { routes, ways } = twoWays();
+      const opened = await openWorld(sql);
+      const world = { ...opened, parts: { ...opened.parts, findRotator: createTargets(sql, ways).findRotator } };
+      await using engine = startEngine(world.parts);
+      for (const name of ["office", "branch"]) await sql.transaction((tx) => insertNetwork(tx, network(name)));
+      const at = { engine: "postgres", host, port: 5432, ssl: false };
+      for (const theirs of [undefined, "office"]) {
+        const rotationPolicy = theirs === undefined ? undefined : { network: theirs };
+        const superuser = { ...at, username: "postgres", password: "of-the-superuser" };
+        const { arn: masterarn } = await world.newSecret(`admin-${theirs}`, superuser, { rotationPolicy });
+        const first = { ...at, username: "app", password: "first", masterarn };
+        const secret = await world.newSecret(`app-${theirs}`, first, { rotationPolicy: { network: "branch" } });
+        const id = await world.begin(secret, { function: "MultiUser" });
+        engine.wake();
+        await until("it has failed", async () => /not in the network of this one/.test((await world.rotationOf(id)).error ?? ""));
+      }
+      assert.equal(JSON.stringify(routes.branch?.calls).includes("of-the-superuser"), false);
+    });
+
     test("a network that is not there, or has nobody in it, is unreachable or wrong: never the credential", async () => {
       const sql = await open();
       await sql.transaction((tx) => insertNetwork(tx, network("empty")));
@@ -202,7 +236,13 @@ describe("networks", { skip: postgresSkip }, () => {
       assert.deepEqual([Target, Network], [`office+postgres://${host}:5432`, "office"]);
       const secret = { ...place, Name: "DB", Integration: "main", Settings: { roles: ["readers"] } };
       await world.call("CreateDynamicSecret", secret);
-      await world.call("CreateDynamicSecret", { ...secret, Name: "BR", Network: "branch" });
+      const elsewhere = { ...secret, Name: "BR", Network: "branch" };
+      // The manager's password goes there, which whoever may change the integration does not get to know by that.
+      await assert.rejects(world.call("CreateDynamicSecret", elsewhere, allBut("rekey:UseIntegrationElsewhere")), {
+        code: "AccessDeniedException",
+      });
+      assert.equal(routes.branch?.calls.length, 0);
+      await world.call("CreateDynamicSecret", elsewhere);
       const ofOffice = await world.issue({});
       const ofBranch = await world.issue({ DynamicSecret: "BR" });
       assert.equal((await users()).length, 2);
@@ -241,14 +281,7 @@ describe("networks", { skip: postgresSkip }, () => {
       await world.call("CreateNetwork", { Name: "office" });
       await world.call("CreateProject", { Name: place.Project });
       await world.call("CreateSecret", { Name: "app/db", SecretString: "{}", ClientRequestToken: "c".repeat(32) });
-      const statement = (Effect: string, Action: string) => ({ Effect, Action, Resource: "*" });
-      const principal = (...statements: object[]) => ({
-        ...root,
-        kind: "user" as const,
-        arn: root.arn.replace(":root", ":user/u"),
-        policies: [{ name: "p", document: JSON.stringify({ Version: "2012-10-17", Statement: statements }) }],
-      });
-      const almost = principal(statement("Allow", "*"), statement("Deny", "rekey:UseNetwork"));
+      const almost = allBut("rekey:UseNetwork");
       const moves: [string, object][] = [
         ["PutRotationPolicy", { SecretId: "app/db", Network: "office" }],
         ["CreateIntegration", { Name: "i", Type: "postgres", Data: { host, username: "u", password: "p" }, Network: "office" }],
@@ -256,7 +289,7 @@ describe("networks", { skip: postgresSkip }, () => {
       for (const [name, input] of moves)
         await assert.rejects(world.call(name, input, almost), { code: "AccessDeniedException" }, name);
       // New passwords are told to whatever has the host name there: as to replicas.
-      const blind = principal(statement("Allow", "*"), statement("Deny", "secretsmanager:GetSecretValue"));
+      const blind = allBut("secretsmanager:GetSecretValue");
       await assert.rejects(world.call("PutRotationPolicy", { SecretId: "app/db", Network: "office" }, blind), {
         code: "AccessDeniedException",
       });
@@ -269,6 +302,44 @@ describe("networks", { skip: postgresSkip }, () => {
       await assert.rejects(world.call("DeleteNetwork", { Name: "office" }), /used by secret app\/db/);
       await world.call("PutRotationPolicy", { SecretId: "app/db", Clear: ["network"] });
       await world.call("DeleteNetwork", { Name: "office" });
+    });
+
+    test("a function that a network names is pointed elsewhere by those who may change the network", async () => {
+      const sql = await open();
+      await using world = await leaseWorld(sql, mkdtempSync(join(folder, "w-")), twoWays());
+      const at = (name: string) => `arn:aws:lambda:us-east-1:111122223333:function:${name}`;
+      const place = { region: "us-east-1", name: "far", arn: "arn:aws:lambda:us-east-1:123456789012:function:far" };
+      const settings = { kind: "lambda" as const, lambda: { targetArn: at("theirs"), protocol: "doppler" as const } };
+      const usual = { timeoutSeconds: 3, memoryMiB: 128, concurrency: 1, environmentNames: [], createdAt: 1, updatedAt: 1 };
+      await sql.transaction((tx) => insertFunction(tx, { ...place, ...settings, ...usual }));
+      await world.call("CreateNetwork", { Name: "vpc", Functions: { postgres: place.arn } });
+      const change = (Lambda: object, principal: typeof root | ReturnType<typeof allBut>) =>
+        world.call("UpdateFunctionConfiguration", { FunctionName: place.arn, Lambda }, principal);
+      const denied = { code: "AccessDeniedException" };
+      const elsewhere = { FunctionArn: at("mine"), Protocol: "doppler" };
+      await assert.rejects(change(elsewhere, allBut("rekey:UpdateNetwork")), denied);
+      await assert.rejects(change(elsewhere, root), { code: "InternalServiceError" }); // this world calls no functions
+      // Rekey's own rights at AWS put the code there.
+      const SignedCode = { Bucket: "of-mine", Key: "code.zip", Sha256: `${"A".repeat(43)}=` };
+      for (const Lambda of [{ AutoUpdate: true }, { SignedCode }])
+        await assert.rejects(change(Lambda, allBut("lambda:UpdateFunctionCode")), denied);
+    });
+
+    test("enrolment tokens end with their network, and are of no use in another of its name", async () => {
+      const sql = await open();
+      await using world = await leaseWorld(sql, mkdtempSync(join(folder, "w-")), twoWays());
+      const tokens = async () =>
+        (await sql.query<{ name: string }>("select name from tokens where kind = 'agent_enrolment' order by 1")).map(
+          ({ name }) => name,
+        );
+      for (const Name of ["office", "branch"]) {
+        await world.call("CreateNetwork", { Name });
+        await world.call("CreateAgentEnrolment", { Network: Name });
+      }
+      assert.deepEqual(await tokens(), ["branch", "office"]);
+      await world.call("DeleteNetwork", { Name: "office" });
+      await world.call("CreateNetwork", { Name: "office" });
+      assert.deepEqual(await tokens(), ["branch"]);
     });
   });
 });

@@ -157,6 +157,13 @@ describe("a look at a function's code", () => {
     assert.equal(hosted.codeSha256, digest(older));
   });
 
+  it("puts no older release in the place of newer code: good signatures do not end", async () => {
+    const { zip } = await lambdaZip("postgres", "0.1.0");
+    const { found, hosted } = await look(zip, unknown);
+    assert.deepEqual([found.state, hosted.codeSha256], ["current", digest(zip)]);
+    assert.match(String(found.message), /newer than release 0\.0\.9/);
+  });
+
   it("changes nothing when somebody else has taken the look over", async () => {
     const { found, hosted } = await look(older, unknown, { begun: false });
     assert.deepEqual([found.state, hosted.codeSha256], ["unknown", digest(older)]);

@@ -64,13 +64,14 @@ async function usable(idOrName: string, call: Call): Promise<Integration> {
 
 /**
  * Another network than the integration's: its user logs in there, at whatever has that host name. Whoever chooses it needs leave
- * to use the network, and to change where the integration leads. @throws ServiceError
+ * to use the network, and to have the integration's own password sent there: to change the integration takes knowing that again.
+ * @throws ServiceError
  */
 async function requireElsewhere(network: string, integration: Integration, call: Call): Promise<void> {
   const arn = integrationArn(call.services, integration.id);
   const asked = [
     ...useNetwork(network, call),
-    { action: "rekey:UpdateIntegration", resource: { arn, shown: integration.name, context: {} } },
+    { action: "rekey:UseIntegrationElsewhere", resource: { arn, shown: integration.name, context: {} } },
   ];
   for (const { action, resource } of asked) {
     const refusal = call.may(action, resource);

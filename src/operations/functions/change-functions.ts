@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { ServiceError } from "../../core/error.ts";
 import { type FunctionRecord, functionArn, functionLimits } from "../../core/function.ts";
+import { networkArn } from "../../core/rekey-arn.ts";
 import { forgetFarFunction, noteFarFunction } from "../../store/function-code.ts";
 import { deleteFunction, insertFunction, updateFunction } from "../../store/functions.ts";
 import { networksOfFunction } from "../../store/networks.ts";
@@ -17,6 +18,7 @@ import {
   invalid,
   named,
   passRole,
+  putCode,
   requireName,
   type SettingsInput,
   settingMembers,
@@ -42,7 +44,11 @@ export const createFunction = defineOperation<z.infer<typeof createInput>, Funct
     if (!settingsIn(input)) throw invalid("Give one of Process, Lambda and HttpApi.");
   },
   resource: functionResource,
-  permissions: ({ Role, HttpApi }, found) => [...passRole(Role), ...askSpecialAddresses(HttpApi, found)],
+  permissions: ({ Role, HttpApi, Lambda }, found) => [
+    ...passRole(Role),
+    ...askSpecialAddresses(HttpApi, found),
+    ...putCode(Lambda, found),
+  ],
   async run(input, _found, call) {
     const record = changed(blank(input.FunctionName, call), input, call);
     await call.services.functions.check(record);
@@ -70,9 +76,14 @@ export const updateFunctionOperation = defineOperation<z.infer<typeof updateInpu
   check: ({ Environment }) => checkEnvironment(Environment),
   resource: functionResource,
   // Other code or variables under a role are as good as the role: whoever may not hand it on may not change them either.
-  permissions: ({ Role, HttpApi }, found) => [...passRole(Role ?? found.record?.roleArn), ...askSpecialAddresses(HttpApi, found)],
+  permissions: ({ Role, HttpApi, Lambda }, found) => [
+    ...passRole(Role ?? found.record?.roleArn),
+    ...askSpecialAddresses(HttpApi, found),
+    ...putCode(Lambda, found),
+  ],
   async run(input, found, call) {
     const before = existing(found);
+    if (input.Lambda) await requireNetworks(before, call);
     const record = changed(before, input, call);
     await call.services.functions.check(record);
     const environment = input.Environment && (await call.services.functions.seal(record, input.Environment));
@@ -137,6 +148,14 @@ function refuseUsed(networks: readonly string[]): void {
     "InvalidRequestException",
     `The function is what ${names} ${others.length > 0 ? "are" : "is"} reached through. Take it away there first: rekey network update ${first} --remove-function KIND.`,
   );
+}
+
+/** Where a network's work goes is the network's: whoever points a function of it elsewhere gets the credentials that are used there. */
+async function requireNetworks({ arn }: FunctionRecord, { services, sql, may }: Call): Promise<void> {
+  for (const network of await networksOfFunction(sql, arn)) {
+    const refusal = may("rekey:UpdateNetwork", { arn: networkArn(services, network), shown: network, context: {} });
+    if (refusal) throw refusal;
+  }
 }
 
 function blank(name: string, { region, account, startedAt }: Call): FunctionRecord {

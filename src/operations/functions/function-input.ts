@@ -124,6 +124,14 @@ export function passRole(roleArn: string | undefined): readonly Permission[] {
   return [{ action: "iam:PassRole", resource: { arn: roleArn, shown: roleArn, context } }];
 }
 
+/** Who has Rekey put code in place at AWS, and says which, needs leave for that: Rekey's own rights there do it. */
+export function putCode(given: SettingsInput["Lambda"], resource: FunctionResource): readonly Permission[] {
+  const { AutoUpdate, SignedCode, FunctionArn, AssumeRoleArn } = given ?? {};
+  const isAutomatic = resource.record?.kind === "lambda" && resource.record.lambda.autoUpdate === true;
+  const isOther = FunctionArn !== undefined || AssumeRoleArn !== undefined;
+  return AutoUpdate || SignedCode || (isAutomatic && isOther) ? [{ action: "lambda:UpdateFunctionCode", resource }] : [];
+}
+
 /** What listens on the server's own machine, or tells it who it is, trusts the machine: few may have the server ask there. */
 export function askSpecialAddresses(
   declaration: Readonly<Record<string, unknown>> | undefined,

@@ -65,7 +65,7 @@ export async function measureAgent(amount: Amount): Promise<Figure[]> {
     const env = { ...ownEnv, REKEY_ENROLL: String(token) };
     opened.use(await startAgent({ program: compiledProgram(), flags, env }));
   });
-  try { return await compareAll(agentWay, world, amount); } catch (e) { console.error("CAUSE", e); throw e; }
+  return await compareAll(agentWay, world, amount);
 }
 
 export async function measureLambda(amount: Amount): Promise<Figure[]> {
@@ -85,7 +85,7 @@ export async function measureLambda(amount: Amount): Promise<Figure[]> {
     }
     await nativeOk(server, "networks/create", { name: network, functions });
   });
-  return compareAll(lambdaWay, world, amount);
+  return await compareAll(lambdaWay, world, amount);
 }
 
 interface World {
@@ -102,7 +102,7 @@ async function farWorld(
 ): Promise<World> {
   const redis = opened.use(await startRedis({ password: "of-default" }));
   const { postgres, bench, rotate, inNetwork } = await rotationWorld(opened, async (log) =>
-    opened.use(await startServer({ ...options, onLog: (t) => { log.read(t); process.stderr.write(t.slice(0,600)); }, moreFlags: [...limits, ...moreFlags] })),
+    opened.use(await startServer({ ...options, onLog: log.read, moreFlags: [...limits, ...moreFlags] })),
   );
   await addFarSide(bench, [`postgres://${postgres.host}:${postgres.port}`, `redis://${redis.host}:${redis.port}`]);
   const [issue, issueFar] = [await newDynamicSecret(bench, postgres), await newDynamicSecret(bench, postgres, network)];

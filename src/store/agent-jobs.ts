@@ -127,9 +127,10 @@ export async function dropAgentJob(sql: Sql, id: string): Promise<void> {
   ]);
 }
 
-/** The reply was read: it is of no more use. */
+/** The reply was read: it is of no more use. Nobody waits for the disk: sealed as it is, nobody else can open it either. */
 export async function clearAgentReply(sql: Sql, id: string): Promise<void> {
-  await sql.query("update agent_jobs set reply = null where id = $1", [id]);
+  const text = "update agent_jobs set reply = null where id = $1";
+  await sql.transaction((tx) => tx.query(text, [id]), { durable: false });
 }
 
 /** All that is queued for an agent. How many. */

@@ -3,7 +3,7 @@ import { RotatorError, ServiceError, UnfitCredential } from "../core/error.ts";
 import { isOwned } from "../core/rotated-secret.ts";
 import { type Decision, decide, mustProbe, probed, type StepOutcome } from "../core/rotation.ts";
 import { isPending, type Secret, withoutTestCopy } from "../core/secret.ts";
-import type { Claim } from "../store/rotation-claims.ts";
+import { type Claim, isAccountTaken } from "../store/rotation-claims.ts";
 import { loadSecret } from "../store/secrets.ts";
 import type { Sql } from "../store/sql.ts";
 import type { AnyCredential } from "../targets/index.ts";
@@ -195,12 +195,21 @@ async function createSecret(held: HeldRotation, turn: Turn): Promise<Created> {
   const barrier = strategy === "single-user";
   const hold = (before: Secret) => (barrier ? held.withBarrier(before) : before);
   const commit = () => commitPending(held, turn, made ? undefined : value, hold);
-  if (rotator.logsInEarly && parts.settings.settleMs <= longestEarlyMs) {
+  if (await mayLogInEarly(held, turn)) {
     await commitAndSet(held, turn, pending, commit);
     return { pending, barrier, isSet: true };
   }
   await commit();
   return { pending, barrier };
+}
+
+/**
+ * Where somebody else changes the account just now, the password may be another one by the time of a login: it would be refused,
+ * and such count against the account.
+ */
+async function mayLogInEarly({ parts, rotation }: HeldRotation, { rotator, account }: Turn): Promise<boolean> {
+  if (!rotator.logsInEarly || parts.settings.settleMs > longestEarlyMs) return false;
+  return !(await isAccountTaken(parts.sql, rotation, account));
 }
 
 /** Logs in while the intent is made durable and readers settle: neither waits for the other, and nothing is changed before both. */

@@ -154,6 +154,17 @@ export async function holdAccount(tx: Sql, { id }: Rotation, account: string): P
   }
 }
 
+/** Whether something else than the rotation works at the account now. A look alone: `holdAccount` decides. */
+export async function isAccountTaken(sql: Sql, { id }: Rotation, account: string): Promise<boolean> {
+  const rows = await sql.query(
+    `select 1 as one from rotations where target_account = $2 and state = 'running' and id <> $1
+     union all select 1 as one from target_jobs where target_account = $2 and ended_at is null
+     union all select 1 as one from retirements where target_account = $2 limit 1`,
+    [id, account],
+  );
+  return rows.length > 0;
+}
+
 /** Source: PostgreSQL documentation, appendix A. */
 const uniqueViolation = "23505";
 

@@ -54,6 +54,8 @@ export async function startAwsAccount(): Promise<AwsAccount> {
   const server = createServer((incoming, response) => {
     void serve(incoming, response).catch((error: unknown) => response.destroy(error as Error));
   });
+  // As AWS does: a connection that ends while a call goes out on it is a call that may have run.
+  server.keepAliveTimeout = 120_000;
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;

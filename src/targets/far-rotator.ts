@@ -52,16 +52,21 @@ const clockDifferenceMs = 30_000;
 
 function farIssuer(
   local: Issuer<Credential>,
-  { kind, credential }: FarRotator,
+  { kind, credential, account }: FarRotator,
   ask: <Answer>(verb: string, input: object, tools: RotatorTools) => Promise<Answer>,
 ): Issuer<Credential> {
+  const accountOf = (value: Credential) => account(value, "issuer");
   return {
     ...local,
     list: async (access, tools) => (await ask<Issued[] | null>("issuer.list", { access }, tools)) ?? undefined,
     async issue(access, tools) {
       const { data } = credential.safeParse(await ask("issuer.issue", { access }, tools));
-      if (data) return data;
-      throw new RotatorError("unknown", `the far side's answer to issuer.issue holds no credential of ${kind}`);
+      // The near side's own word on whose it is: a far side must not lead the secret to another account or superuser.
+      if (data && data.masterarn === access.current.masterarn && accountOf(data) === accountOf(access.current)) return data;
+      throw new RotatorError(
+        "unknown",
+        `the far side's answer to issuer.issue holds no credential of ${kind} for the same account`,
+      );
     },
     delete: (id, access, tools) => ask("issuer.delete", { id, access }, tools),
   };

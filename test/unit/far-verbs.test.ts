@@ -202,6 +202,30 @@ test("answers that are none are unknown, and nothing of them is believed", async
   );
 });
 
+test("what a far side issues is for the same account, at the same place, with the same superuser", async () => {
+  const iam = await rotatorOf("aws-iam");
+  const current = {
+    engine: "aws-iam",
+    username: "app",
+    accessKeyId: "AKIA0000000000000000",
+    secretAccessKey: "s0",
+    masterarn: "arn:admin",
+  };
+  const made = { ...current, accessKeyId: "AKIA1111111111111111", secretAccessKey: "s1" };
+  const issue = (answer: object) => {
+    const way = wayThat(() => ({ answer }));
+    return farRotator(iam, way, { network: "office" }).issuer?.issue({ current, admin: undefined }, tools);
+  };
+  assert.deepEqual(await issue(made), made);
+  const others = [
+    { username: "root" },
+    { masterarn: "arn:other" },
+    { endpoint: "https://iam.evil.example" },
+    { account: "1".repeat(12) },
+  ];
+  for (const other of others) await assert.rejects(async () => issue({ ...made, ...other }), { outcome: "unknown" });
+});
+
 test("that the target's rules refuse this very credential is told as such", async () => {
   const local = await rotatorOf("ldap");
   const unfit = farRotator(

@@ -18,7 +18,7 @@ interface Change {
 }
 
 const rotate = "src/engine/rotate.ts";
-const commitOfPending = "  await commitPending(held, turn, made ? undefined : value, hold);\n";
+const commitOfPending = "  const commit = () => commitPending(held, turn, made ? undefined : value, hold);\n";
 const commitOfIssued =
   "  held.stepDone();\n  await commitPending(held, turn, credentialValue(issued), (unchanged) => unchanged);\n";
 
@@ -169,8 +169,8 @@ export const holes: readonly Hole[] = [
     changes: [
       {
         file: "src/engine/held-rotation.ts",
-        from: "      if (event !== undefined) await this.#addEvent(tx, event, secret);\n      await also?.(tx);\n      return secret;\n    });\n",
-        to: `      await also?.(tx);
+        from: "      if (event !== undefined) await this.#addEvent(tx, event, secret);\n      await also?.(tx, secret);\n      return secret;\n    });\n",
+        to: `      await also?.(tx, secret);
       return secret;
     });
     const told = this.#secret;
@@ -209,8 +209,8 @@ export const holes: readonly Hole[] = [
     changes: [
       {
         file: "src/engine/finish.ts",
-        from: "      raised = await tellOwner(tx, parts, turn);\n    },\n  });\n",
-        to: "    },\n  });\n  raised = await parts.sql.transaction((tx) => tellOwner(tx, parts, turn));\n",
+        from: "    raised = await tellOwner(tx, parts, turn);\n  });\n",
+        to: "  });\n  raised = await parts.sql.transaction((tx) => tellOwner(tx, parts, turn));\n",
       },
     ],
   },

@@ -63,7 +63,7 @@ const requestShape = z.strictObject({
   sub: z.string().max(2048),
   step: z.string().max(100),
   fence: z.int().nonnegative(),
-  replyKey: bareKey,
+  replyKey: bareKey.enc,
 });
 const bareShape = requestShape.omit({ replyKey: true });
 type RequestPayload = z.infer<typeof bareShape>;

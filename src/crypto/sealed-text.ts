@@ -9,7 +9,7 @@ const sealHeader = z.strictObject({
   enc: z.literal("A256GCM"),
   cty: z.literal("JWT"),
   kid: z.string().optional(),
-  epk: bareKey,
+  epk: bareKey.enc,
 });
 
 /** Compact JWE around a signed text, to one key. Source: RFC 7516 section 7.1, RFC 7518 section 4.6. */

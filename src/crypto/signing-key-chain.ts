@@ -9,7 +9,7 @@ const endorsementType = "rekey-endorsement+jwt";
 const maxEndorsements = 10_000;
 
 const seconds = z.number().nonnegative();
-const endorsementShape = z.strictObject({ key: bareKey, iat: seconds, nbf: seconds, previousUntil: seconds });
+const endorsementShape = z.strictObject({ key: bareKey.sig, iat: seconds, nbf: seconds, previousUntil: seconds });
 
 interface Endorsed {
   readonly publicKey: JWK;

@@ -152,8 +152,8 @@ describe("a request", () => {
     await refused(await encrypt({ ...seal, alg: "dir" }, bytes("0".repeat(32))), "algorithm");
     await refused(await encrypt({ ...seal, alg: "A256KW" }, bytes("0".repeat(32))), "algorithm");
     await refused(await encrypt({ ...seal, alg: "PBES2-HS256+A128KW" }, bytes("password")), "algorithm");
-    const p256 = await generateKeyPair("ECDH-ES", { crv: "P-256" });
-    await refused(await encrypt(seal, p256.publicKey), "algorithm");
+    for (const crv of ["P-384", "P-521", "X25519"])
+      await refused(await encrypt(seal, (await generateKeyPair("ECDH-ES", { crv })).publicKey), "algorithm");
   });
 
   it("sealed to a point that is not on the curve is refused", async () => {

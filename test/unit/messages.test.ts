@@ -134,13 +134,15 @@ describe("keys", () => {
     );
   });
 
-  it("that are none of P-521, not on the curve, or of two pairs, are not taken", async () => {
+  it("that are of another curve, not on the curve, or of two pairs, are not taken", async () => {
     const [a, b] = [await newFarKeys(), await newFarKeys()];
     const { signing, sealing } = a;
     const off = { ...signing, d: undefined, y: b.signing.y };
     assert.equal(await readPublicJwk(off, "sig"), undefined);
     assert.equal(await readPublicJwk({ ...signing, crv: "P-256" }, "sig"), undefined);
     assert.equal(await readFarKeys({ signing: { ...signing, d: b.signing.d }, sealing }), undefined);
+    assert.equal(await readFarKeys({ signing, sealing: b.signing }), undefined);
+    assert.equal(await readFarKeys({ signing: b.sealing, sealing }), undefined);
     assert.equal(await readFarKeys(publicFarKeys(a)), undefined);
     for (const value of [undefined, "x", { keys: [] }, { keys: "x" }, { keys: [off] }])
       assert.equal(await readKeySet(value), undefined);

@@ -111,10 +111,10 @@ const answerMs = 60_000;
 /** @throws ServiceError ValidationException */
 async function farKeys({ Keys }: EnrolInput): Promise<FarKeys> {
   const [signing, sealing] = [await readPublicJwk(Keys.Signing, "sig"), await readPublicJwk(Keys.Sealing, "enc")];
-  if (!signing || !sealing || signing.kid === sealing.kid)
+  if (!signing || !sealing)
     throw new ServiceError(
       "ValidationException",
-      "Keys must be two different public keys of P-521, as JWKs: signing and sealing.",
+      "Keys must be two public keys, as JWKs: signing of P-521 and sealing of P-256.",
     );
   return { signing, sealing };
 }

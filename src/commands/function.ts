@@ -79,6 +79,8 @@ const create: ApiCommand = {
   input: async (typed, connection) => {
     const { runtime, lambda, httpApi, role } = typed.options;
     const given = await settings(typed, connection);
+    if (lambda === undefined && "lambda" in given)
+      throw new CommandError(2, "--assume-role, --external-id, --protocol and what else says how it is called go with --lambda");
     if (runtime === undefined && lambda === undefined && httpApi === undefined)
       throw new CommandError(2, "say what it is: --runtime with --file and --role, or --lambda, or --http-api");
     if (runtime !== undefined && role === undefined)

@@ -14,7 +14,9 @@ const data = join(folder, "data");
 
 /** Text that no setting takes, except those that are any path. */
 const bad = "\tmarked-value";
-const paths: ReadonlySet<string> = new Set(["data", "tlsCert", "tlsKey", "functionsDir", "functionsPython"]);
+const paths: ReadonlySet<string> = new Set(
+  "data tlsCert tlsKey functionsDir functionsPython codePublishers functionsReleases functionsReleaseKey".split(" "),
+);
 const bounded = settingsOf("server").filter(([name]) => !paths.has(name));
 
 const linesOf = (err: string) => err.trimEnd().split("\n");

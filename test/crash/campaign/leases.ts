@@ -27,6 +27,8 @@ const healWithinMs = 60_000;
 const firstGuess = 250;
 /** So few that a round's calls at the target want more. */
 const settings = { perTarget: 2 };
+/** So many cannot all come too early to tell anything. */
+const tellingKills = 10;
 /** Longer than any lease that a round leaves. */
 const allOverMs = 2 * 3_600_000;
 
@@ -167,6 +169,9 @@ class Campaign {
       this.#inspector.violated("worker", `the last start did not end its work: ${worker.text().slice(-600)}`, "the end");
     this.#inspector.close();
     await this.#inspector.leaks(this.#output, this.#folder);
+    // Two kills may both come before the first value.
+    if (!this.#inspector.hadValues && this.#options.kills >= tellingKills)
+      this.#inspector.violated("worker", "no lease had a value", "the end");
   }
 
   #start(how: Omit<LeaseJob, "folder" | "settings">, take?: (line: string) => void): WorkerProcess {

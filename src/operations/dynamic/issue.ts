@@ -257,7 +257,7 @@ async function active(call: Call, { lease: { id }, recipe }: Begun): Promise<Lea
 function notMade({ secret }: Recipe, { error }: Lease): ServiceError {
   return new ServiceError(
     "InvalidRequestException",
-    `No lease of ${secret.name} could be made: ${error ?? "it was revoked meanwhile"}. What was begun is ended.`,
+    `No lease of ${secret.name} could be made: ${(error ?? "it was revoked meanwhile").replace(/\.$/, "")}. What was begun is ended.`,
   );
 }
 

@@ -16,6 +16,7 @@ const args = [
   "--test",
   `--test-concurrency=${atOnce}`,
   "--test-timeout=600000",
+  "--import=./scripts/test-limit.ts",
   "--disable-warning=ExperimentalWarning",
   ...files,
 ];

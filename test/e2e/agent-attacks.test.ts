@@ -193,7 +193,8 @@ test("an answer that is lost is told again", async () => {
 });
 
 test("what is not an answer of Rekey does not end the agent, and it goes to no other place", async () => {
-  const elsewhere = await startCountingTarget();
+  await using elsewhere = await startCountingTarget();
+  const { promise: polledAgain, resolve: pollsAgain } = Promise.withResolvers<void>();
   const answers: ((response: ServerResponse) => void)[] = [
     (response) => response.writeHead(200).end("<html>"),
     (response) => response.writeHead(200).end("[]"),
@@ -205,18 +206,19 @@ test("what is not an answer of Rekey does not end the agent, and it goes to no o
   server.disturb = (operation, response) => {
     const answer = operation === "poll" ? answers.shift() : undefined;
     answer?.(response);
+    if (operation === "poll" && !answer) pollsAgain();
     return answer !== undefined;
   };
   const { polls } = server;
   const asked = polls.length;
   await agent.stop("SIGTERM"); // the poll under way is of before
   agent = await startAgent({ dataFolder });
-  await runs();
+  await polledAgain; // after pauses that may outlast a job's life
   server.disturb = undefined;
+  await runs();
   assert.equal(answers.length, 0);
   assert.equal(elsewhere.connections, 0);
   assert.ok(polls.length > asked);
-  await elsewhere[Symbol.asyncDispose]();
 });
 
 test("a clock that differs is told, and the server hears of it", async () => {

@@ -5,9 +5,7 @@ import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { native, nativeOk } from "../support/aws.ts";
 import { cli } from "../support/doppler.ts";
-import { mariadbSkip } from "../support/mariadb-server.ts";
-import { type Login, mariaDatabase, type PairDatabase, postgresDatabase } from "../support/pair-databases.ts";
-import { postgresSkip } from "../support/postgres-server.ts";
+import { type Login, type PairDatabase, pairDatabases } from "../support/pair-databases.ts";
 import { type RekeyServer, startRekey } from "../support/rekey-server.ts";
 
 const config = { project: "shop", config: "dev" };
@@ -18,12 +16,7 @@ interface Ended {
   readonly remedy?: string;
 }
 
-const kinds: [string, () => Promise<PairDatabase>, string | false][] = [
-  ["PostgreSQL", postgresDatabase, postgresSkip],
-  ["MariaDB", mariaDatabase, mariadbSkip],
-];
-
-for (const [kind, start, skip] of kinds) {
+for (const [kind, start, skip] of pairDatabases) {
   describe(`rotated secrets changed by hand on ${kind}`, { skip }, () => {
     let server: RekeyServer;
     let database: PairDatabase;

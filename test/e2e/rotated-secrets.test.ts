@@ -19,9 +19,7 @@ import {
 import { native, nativeOk, refused, secretsClient } from "../support/aws.ts";
 import { commandLine } from "../support/cli.ts";
 import { cli } from "../support/doppler.ts";
-import { mariadbSkip } from "../support/mariadb-server.ts";
-import { type Login, mariaDatabase, type PairDatabase, postgresDatabase } from "../support/pair-databases.ts";
-import { postgresSkip } from "../support/postgres-server.ts";
+import { type Login, type PairDatabase, pairDatabases } from "../support/pair-databases.ts";
 import { type RekeyServer, startRekey } from "../support/rekey-server.ts";
 
 const config = { project: "shop", config: "dev" };
@@ -36,12 +34,7 @@ interface Shown {
   readonly rotation?: { readonly state: string; readonly reason?: string };
 }
 
-const kinds: [string, () => Promise<PairDatabase>, string | false][] = [
-  ["PostgreSQL", postgresDatabase, postgresSkip],
-  ["MariaDB", mariaDatabase, mariadbSkip],
-];
-
-for (const [kind, start, skip] of kinds) {
+for (const [kind, start, skip] of pairDatabases) {
   describe(`rotated secrets on ${kind}`, { skip }, () => {
     let server: RekeyServer;
     let database: PairDatabase;

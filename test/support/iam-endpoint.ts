@@ -10,6 +10,7 @@ import { ServiceError } from "../../src/core/error.ts";
 import { evaluate } from "../../src/core/evaluate.ts";
 import { parsePolicy } from "../../src/core/policy.ts";
 import { deriveSigningKey, parseAuthorization, verifySignature } from "../../src/core/sigv4.ts";
+import { AwsError } from "./aws-request.ts";
 import { sessionActions } from "./iam-sessions.ts";
 import { userActions } from "./iam-users.ts";
 import {
@@ -24,7 +25,6 @@ import {
   type IamEndpoint,
   type IamWorld,
   newUser,
-  Refusal,
   randomText,
 } from "./iam-world.ts";
 
@@ -60,11 +60,11 @@ export async function startIamEndpoint(account = "123456789012"): Promise<IamEnd
     const session = sessions.get(accessKeyId);
     const key = keys.get(accessKeyId);
     const known = session ? session.token === securityToken : key && isKnown(key, service, call.region);
-    if (!known) throw new Refusal(403, "InvalidClientTokenId", "The security token included in the request is invalid.");
+    if (!known) throw new AwsError(403, "InvalidClientTokenId", "The security token included in the request is invalid.");
     const secret = session?.secret ?? key?.secret ?? "";
     if (!verifySignature(signed, authorization, deriveSigningKey(secret, date, region, service))) {
       const text = `The request signature we calculated does not match. The Canonical String was ${securityToken}`;
-      throw new Refusal(403, "SignatureDoesNotMatch", text);
+      throw new AwsError(403, "SignatureDoesNotMatch", text);
     }
     return session ? roleCaller(session) : userCaller(users.get(key?.user ?? ""));
   }
@@ -84,7 +84,7 @@ export async function startIamEndpoint(account = "123456789012"): Promise<IamEnd
 
   function authorize(caller: Caller, action: string, resource: string, context: Readonly<Record<string, string>> = {}): void {
     if (!isAllowed(caller, action, resource, context)) {
-      throw new Refusal(
+      throw new AwsError(
         403,
         "AccessDenied",
         `User: ${caller.arn} is not authorized to perform: ${action} on resource: ${resource}`,
@@ -114,7 +114,7 @@ export async function startIamEndpoint(account = "123456789012"): Promise<IamEnd
     CreateAccessKey(caller, form) {
       const user = targetOf(form, caller, "iam:CreateAccessKey");
       if (keysOf(user).length >= 2) {
-        throw new Refusal(409, "LimitExceeded", "Cannot exceed quota for AccessKeysPerUser: 2");
+        throw new AwsError(409, "LimitExceeded", "Cannot exceed quota for AccessKeysPerUser: 2");
       }
       const key = newKey(user, endpoint.delay, endpoint.listDelay);
       return `<AccessKey><UserName>${user}</UserName><AccessKeyId>${key.id}</AccessKeyId><Status>Active</Status><SecretAccessKey>${key.secret}</SecretAccessKey></AccessKey>`;
@@ -132,7 +132,7 @@ export async function startIamEndpoint(account = "123456789012"): Promise<IamEnd
     UpdateAccessKey(caller, form) {
       const user = targetOf(form, caller, "iam:UpdateAccessKey");
       const key = keys.get(form.get("AccessKeyId") ?? "");
-      if (key?.user !== user) throw new Refusal(404, "NoSuchEntity", "The Access Key cannot be found.");
+      if (key?.user !== user) throw new AwsError(404, "NoSuchEntity", "The Access Key cannot be found.");
       key.status = form.get("Status") === "Active" ? "Active" : "Inactive";
       return "";
     },
@@ -140,7 +140,7 @@ export async function startIamEndpoint(account = "123456789012"): Promise<IamEnd
       const user = targetOf(form, caller, "iam:DeleteAccessKey");
       const id = form.get("AccessKeyId") ?? "";
       if (keys.get(id)?.user !== user) {
-        throw new Refusal(404, "NoSuchEntity", `The Access Key with id ${id} cannot be found.`);
+        throw new AwsError(404, "NoSuchEntity", `The Access Key with id ${id} cannot be found.`);
       }
       keys.delete(id);
       return "";
@@ -152,7 +152,7 @@ export async function startIamEndpoint(account = "123456789012"): Promise<IamEnd
     const found = users.get(user);
     const seen = found && found.unknownFor-- <= 0 ? found : undefined;
     authorize(caller, action, seen ? arnOf(seen) : `arn:aws:iam::${account}:user/${user}`);
-    if (!seen) throw new Refusal(404, "NoSuchEntity", `The user with name ${user} cannot be found.`);
+    if (!seen) throw new AwsError(404, "NoSuchEntity", `The user with name ${user} cannot be found.`);
     return user;
   }
 
@@ -206,8 +206,8 @@ function reply(response: ServerResponse, run: () => string): void {
   try {
     response.setHeader("content-type", "text/xml").end(run());
   } catch (error) {
-    const refusal = error instanceof ServiceError ? new Refusal(403, "SignatureDoesNotMatch", error.message) : error;
-    if (!(refusal instanceof Refusal)) throw error;
+    const refusal = error instanceof ServiceError ? new AwsError(403, "SignatureDoesNotMatch", error.message) : error;
+    if (!(refusal instanceof AwsError)) throw error;
     refuse(response, refusal);
   }
 }
@@ -222,13 +222,13 @@ async function meet(fault: Fault, request: IncomingMessage, response: ServerResp
       request.socket.destroy();
       return;
     case "throttle":
-      return refuse(response, new Refusal(400, "Throttling", "Rate exceeded"));
+      return refuse(response, new AwsError(400, "Throttling", "Rate exceeded"));
     case "error":
-      return refuse(response, new Refusal(500, "ServiceFailure", "We failed"));
+      return refuse(response, new AwsError(500, "ServiceFailure", "We failed"));
     case "skewed":
       return refuse(
         response,
-        new Refusal(403, "SignatureDoesNotMatch", "Signature expired: 20260101T000000Z is now earlier than …"),
+        new AwsError(403, "SignatureDoesNotMatch", "Signature expired: 20260101T000000Z is now earlier than …"),
       );
     case "not-aws":
       response.writeHead(403, { "content-type": "text/html" }).end("<html><body>blocked by policy</body></html>");
@@ -254,7 +254,7 @@ function answer(action: string, result: string): string {
   return `<${action}Response><${action}Result>${result}</${action}Result><ResponseMetadata><RequestId>r</RequestId></ResponseMetadata></${action}Response>`;
 }
 
-function refuse(response: ServerResponse, { status, code, message }: Refusal): void {
+function refuse(response: ServerResponse, { status, code, message }: AwsError): void {
   const text = message.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
   response.writeHead(status, { "content-type": "text/xml" });
   response.end(

@@ -1,18 +1,19 @@
 // Roles of the endpoint on loopback, and the sessions that STS gives of them.
 import { randomBytes } from "node:crypto";
-import { type Action, type IamWorld, Refusal, randomText } from "./iam-world.ts";
+import { AwsError } from "./aws-request.ts";
+import { type Action, type IamWorld, randomText } from "./iam-world.ts";
 
 export function sessionActions({ account, roles, sessions }: IamWorld): Record<string, Action> {
   return {
     AssumeRole(caller, form) {
       const role = roles.get(form.get("RoleArn") ?? "");
       if (!role || (role.externalId !== undefined && role.externalId !== form.get("ExternalId"))) {
-        throw new Refusal(403, "AccessDenied", "not authorized to perform: sts:AssumeRole");
+        throw new AwsError(403, "AccessDenied", "not authorized to perform: sts:AssumeRole");
       }
       const seconds = Number(form.get("DurationSeconds") ?? 3_600);
       const most = caller.session ? Math.min(role.maxSeconds, 3_600) : role.maxSeconds;
       if (seconds < 900 || seconds > most) {
-        throw new Refusal(
+        throw new AwsError(
           400,
           "ValidationError",
           "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.",

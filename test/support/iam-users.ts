@@ -1,7 +1,8 @@
 // Users of the endpoint on loopback with what hangs on them. As in AWS, a user goes last.
 
+import { AwsError } from "./aws-request.ts";
 import { membersOf } from "./iam-sessions.ts";
-import { type Action, type Caller, type FakeUser, type IamWorld, newUser, Refusal } from "./iam-world.ts";
+import { type Action, type Caller, type FakeUser, type IamWorld, newUser } from "./iam-world.ts";
 
 export function userActions({ account, users, groups, keys, settings, authorize, keysOf }: IamWorld): Record<string, Action> {
   const arnOf = ({ name, path }: FakeUser): string => `arn:aws:iam::${account}:user${path}${name}`;
@@ -17,7 +18,7 @@ export function userActions({ account, users, groups, keys, settings, authorize,
     const seen = user && user.unknownFor-- <= 0 ? user : undefined;
     const boundary = seen?.boundary === undefined ? {} : { "iam:PermissionsBoundary": seen.boundary };
     authorize(caller, action, seen ? arnOf(seen) : `arn:aws:iam::${account}:user/${name}`, boundary);
-    if (!seen) throw new Refusal(404, "NoSuchEntity", `The user with name ${name} cannot be found.`);
+    if (!seen) throw new AwsError(404, "NoSuchEntity", `The user with name ${name} cannot be found.`);
     return seen;
   };
 
@@ -26,7 +27,7 @@ export function userActions({ account, users, groups, keys, settings, authorize,
     `<${name}>${members(items)}</${name}><IsTruncated>false</IsTruncated>`;
 
   const mustHave = (holds: boolean, what: string): void => {
-    if (!holds) throw new Refusal(404, "NoSuchEntity", `The ${what} cannot be found.`);
+    if (!holds) throw new AwsError(404, "NoSuchEntity", `The ${what} cannot be found.`);
   };
 
   return {
@@ -39,7 +40,7 @@ export function userActions({ account, users, groups, keys, settings, authorize,
       const tags = membersOf(form, "Tags");
       if (tags.size > 0) authorize(caller, "iam:TagUser", arn);
       const taken = [...users.keys()].some((one) => one.toLowerCase() === name.toLowerCase());
-      if (taken) throw new Refusal(409, "EntityAlreadyExists", `User with name ${name} already exists.`);
+      if (taken) throw new AwsError(409, "EntityAlreadyExists", `User with name ${name} already exists.`);
       const user = { ...newUser(name, path), tags, boundary, unknownFor: settings().userDelay };
       users.set(name, user);
       return `<User>${shown(user)}</User>`;
@@ -109,7 +110,7 @@ export function userActions({ account, users, groups, keys, settings, authorize,
       const user = target(caller, form, "iam:DeleteUser");
       const hangsOn = keysOf(user.name).length + user.inline.size + user.attached.size + user.groups.size;
       if (hangsOn > 0 || user.login) {
-        throw new Refusal(409, "DeleteConflict", "Cannot delete entity, must delete or detach what hangs on it first.");
+        throw new AwsError(409, "DeleteConflict", "Cannot delete entity, must delete or detach what hangs on it first.");
       }
       users.delete(user.name);
       for (const { id, user: owner } of keys.values()) if (owner === user.name) keys.delete(id);
@@ -133,7 +134,7 @@ export function userActions({ account, users, groups, keys, settings, authorize,
       authorize(caller, action, resource);
       return true;
     } catch (error) {
-      if (error instanceof Refusal) return false;
+      if (error instanceof AwsError) return false;
       throw error;
     }
   }

@@ -107,22 +107,12 @@ export interface IamWorld {
   readonly roles: Map<string, FakeRole>;
   readonly sessions: Map<string, FakeSession>;
   settings(): IamEndpoint;
-  /** @throws Refusal AccessDenied */
+  /** @throws AwsError `AccessDenied` */
   authorize(caller: Caller, action: string, resource: string, context?: Readonly<Record<string, string>>): void;
   keysOf(user: string): FakeKey[];
 }
 
 export type Action = (caller: Caller, form: URLSearchParams) => string;
-
-export class Refusal extends Error {
-  readonly status: number;
-  readonly code: string;
-  constructor(status: number, code: string, message: string) {
-    super(message);
-    this.status = status;
-    this.code = code;
-  }
-}
 
 export interface Caller {
   readonly arn: string;

@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { createConnection } from "mysql2/promise";
 import pg from "pg";
-import { type MariaDbServer, startMariaDb } from "./mariadb-server.ts";
-import { type PostgresServer, startPostgres } from "./postgres-server.ts";
+import { type MariaDbServer, mariadbSkip, startMariaDb } from "./mariadb-server.ts";
+import { type PostgresServer, postgresSkip, startPostgres } from "./postgres-server.ts";
 
 export interface Login {
   readonly username: string;
@@ -56,7 +56,7 @@ export async function postgresDatabase(): Promise<PairDatabase> {
   };
 }
 
-export async function mariaDatabase(): Promise<PairDatabase> {
+async function mariaDatabase(): Promise<PairDatabase> {
   const server: MariaDbServer = await startMariaDb();
   const root = await server.connect();
   const { host, port } = server;
@@ -88,3 +88,9 @@ export async function mariaDatabase(): Promise<PairDatabase> {
     },
   };
 }
+
+/** Each with its name, and why it is not here. */
+export const pairDatabases: readonly (readonly [string, () => Promise<PairDatabase>, string | false])[] = [
+  ["PostgreSQL", postgresDatabase, postgresSkip],
+  ["MariaDB", mariaDatabase, mariadbSkip],
+];

@@ -9,6 +9,7 @@ import { createInterface } from "node:readline";
 import { after, before, describe, it } from "node:test";
 import { ListSecretsCommand, SecretsManager } from "@aws-sdk/client-secrets-manager";
 import { lambdaTargets } from "../../src/core/lambda-targets.ts";
+import { olderNode, olderNodeSkip } from "../support/lambda-zips.ts";
 
 const repository = join(import.meta.dirname, "../..");
 const home = mkdtempSync(join(tmpdir(), "rekey-package-"));
@@ -192,5 +193,13 @@ describe("installed", () => {
     const file = join(installed, "dist", "cli.js");
     assert.equal(statSync(file).mode & 0o111, 0o111);
     assert.match(readFileSync(file, "utf8"), /^#!\/usr\/bin\/env node\n/);
+  });
+
+  it("says which Node.js it needs on an older one", { skip: olderNodeSkip }, () => {
+    const file = join(installed, "dist", "cli.js");
+    const { status, stdout, stderr } = spawnSync(olderNode ?? "", [file, "server"], { cwd: home, encoding: "utf8" });
+    const oldest = manifest.engines.node.replace(">=", "");
+    assert.deepEqual([status, stdout], [1, ""]);
+    assert.match(stderr, new RegExp(`^rekey: needs Node\\.js ${oldest} or later, and this is 2[0-3]\\..*\\n$`));
   });
 });

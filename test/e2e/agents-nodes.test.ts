@@ -43,7 +43,7 @@ async function stateOf({ server, id }: AgentClient): Promise<unknown> {
 }
 
 async function until(holds: () => Promise<boolean>, what: string): Promise<void> {
-  const giveUpAt = Date.now() + 30_000;
+  const giveUpAt = Date.now() + 120_000;
   while (!(await holds())) {
     assert.ok(Date.now() < giveUpAt, `waited in vain for ${what}`);
     await sleep(50);

@@ -79,7 +79,7 @@ describe("functions of AWS Lambda, as built", () => {
         verb: "rotator.probe",
         subject: "rotation-1",
         fence: 1,
-        deadlineAt: Date.now() + 20_000,
+        deadlineAt: Date.now() + 120_000,
         repeatable: true,
         input: { credential: atNobody(kind).credential },
       });

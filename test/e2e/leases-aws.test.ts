@@ -50,7 +50,7 @@ const identityOf = async (values: Record<string, string>, name: string): Promise
     ...(values[`${name}_SESSION_TOKEN`] && { sessionToken: values[`${name}_SESSION_TOKEN`] }),
   };
   const place = { region: "us-east-1", endpoint: aws.url };
-  return (await new AwsCalls(keys, place, { deadlineAt: Date.now() + 5_000 }).identity()).arn;
+  return (await new AwsCalls(keys, place, { deadlineAt: Date.now() + 120_000 }).identity()).arn;
 };
 
 const leased = (): string[] => [...aws.users.keys()].filter((name) => name.includes("-Dynamic-"));

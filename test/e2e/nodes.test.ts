@@ -74,7 +74,7 @@ async function logsIn(credential: string): Promise<boolean> {
 }
 
 async function until(holds: () => Promise<boolean>, what: string): Promise<void> {
-  const giveUpAt = Date.now() + 60_000;
+  const giveUpAt = Date.now() + 120_000;
   while (!(await holds())) {
     assert.ok(Date.now() < giveUpAt, `waited in vain for ${what}`);
     await sleep(50);

@@ -78,7 +78,7 @@ export async function configCli(options: StartOptions = {}): Promise<ConfigCli> 
 
 /** Waits until something is so, however long that takes within reason. */
 export async function until(what: string, isSo: () => boolean | Promise<boolean>): Promise<void> {
-  for (const giveUpAt = Date.now() + 90_000; !(await isSo()); await sleep(20))
+  for (const giveUpAt = Date.now() + 120_000; !(await isSo()); await sleep(20))
     if (Date.now() > giveUpAt) throw new Error(`it did not come to pass: ${what}`);
 }
 

@@ -106,7 +106,7 @@ export async function agentWorld(sql: Sql) {
     take,
     /** The next jobs of an agent, waiting for one. */
     async next(agent: StoredAgent, holding: readonly string[] = []): Promise<AgentMessage> {
-      for (let looks = 0; looks < 200; looks++) {
+      for (const giveUpAt = Date.now() + 120_000; Date.now() < giveUpAt; ) {
         const [job] = await take(agent, 1, holding);
         if (job) return job;
         await own.hints.wait(agentHint(agent.id), 20);

@@ -136,7 +136,7 @@ export async function startHostileServer(target: { readonly port: number }): Pro
       const credential = { engine: "postgres", username: "app", password: "a-secret-of-a-job", dbname: "app" };
       const request = {
         ...{ type: farCallType, audience: current().arn, id: randomUUID(), subject: randomUUID(), fence: 1 },
-        ...{ step: "rotator.probe", notBeforeAt: nowMs, expiresAt: nowMs + 10_000 },
+        ...{ step: "rotator.probe", notBeforeAt: nowMs, expiresAt: nowMs + 120_000 },
         body: { kind: "postgres", input: { credential: { ...credential, host: "127.0.0.1", port: target.port } } },
         ...changes,
       };
@@ -152,10 +152,9 @@ export async function startHostileServer(target: { readonly port: number }): Pro
       return sent;
     },
     async answer(id, nth = 1) {
-      for (let looks = 0; looks < 1_000; looks++) {
+      for (const giveUpAt = Date.now() + 120_000; Date.now() < giveUpAt; await sleep(20)) {
         const found = said.filter((each) => each.id === id)[nth - 1];
         if (found) return found;
-        await sleep(20);
       }
       throw new Error(`no answer to ${id}`);
     },

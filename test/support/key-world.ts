@@ -90,8 +90,8 @@ export class KeyWorld implements AsyncDisposable {
   }
   /** Looks until it holds. */
   async until(holds: () => boolean | Promise<boolean>): Promise<void> {
-    for (let tries = 0; !(await holds()); tries++) {
-      assert.ok(tries < 1_500, "it never came to be so");
+    for (const giveUpAt = Date.now() + 120_000; !(await holds()); ) {
+      assert.ok(Date.now() < giveUpAt, "it never came to be so");
       this.#engine.wake();
       await sleep(10);
     }

@@ -71,7 +71,7 @@ export async function lambdaFarSide(
       step: "status",
       fence: 1,
       notBeforeAt: Date.now(),
-      expiresAt: Date.now() + 20_000,
+      expiresAt: Date.now() + 120_000,
       ...other,
     }),
     async sealed(request, other = {}) {

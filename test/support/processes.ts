@@ -40,7 +40,7 @@ export function workersOf(server: RekeyServer, role: "writer" | "reader" | "alon
 
 /** Waits for a line, however long that takes within reason. */
 export async function awaitLog(server: RekeyServer, isIt: (line: LogLine) => boolean): Promise<void> {
-  const giveUpAt = Date.now() + 60_000;
+  const giveUpAt = Date.now() + 120_000;
   while (!logLines(server).some(isIt)) {
     if (Date.now() > giveUpAt) throw new Error(`not in the log:\n${server.log()}`);
     await sleep(10);

@@ -31,7 +31,7 @@ export function tools(
   generatePassword: RotatorTools["generatePassword"] = ({ length = 32 } = {}) =>
     randomBytes(length).toString("base64url").slice(0, length),
 ): RotatorTools {
-  return { rotationId: randomUUID(), deadlineAt: Date.now() + 10_000, generatePassword };
+  return { rotationId: randomUUID(), deadlineAt: Date.now() + 120_000, generatePassword };
 }
 
 /** The outcome class of a call that must fail, after looking for secret values in all that the error shows. */

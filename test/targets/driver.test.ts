@@ -20,7 +20,7 @@ for (const [kind, driver] of [
       const { findRotator } = await import(${JSON.stringify(new URL("../../src/targets/index.ts", import.meta.url).href)});
       const rotator = await findRotator(${JSON.stringify(kind)});
       const credential = { host: "127.0.0.1", username: "app", password: "canary-value", dbname: "app", ssl: false };
-      const tools = { rotationId: "r", deadlineAt: Date.now() + 5_000, generatePassword: () => "" };
+      const tools = { rotationId: "r", deadlineAt: Date.now() + 120_000, generatePassword: () => "" };
       await rotator.test(credential, tools).catch(({ outcome, message }) => console.log(JSON.stringify({ outcome, message })));`;
     const hook = `data:text/javascript,${encodeURIComponent(hide)}`;
     const { stdout } = await promisify(execFile)(process.execPath, ["--import", hook, "--input-type=module", "--eval", program]);

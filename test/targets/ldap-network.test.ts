@@ -38,7 +38,7 @@ describe("ldap over a network", { skip: slapdSkip }, () => {
     const hangingUp = createServer((socket) => socket.end());
     const babbling = createServer((socket) => socket.end("HTTP/1.1 400 Bad Request\r\n\r\n"));
     const portOf = (one: typeof silent) => (one.address() as AddressInfo).port;
-    const at = (changed: object, ms = 10_000) =>
+    const at = (changed: object, ms = 120_000) =>
       ldap.probe({ ...current, ...changed }, { ...tools(), deadlineAt: Date.now() + ms });
     for (const one of [silent, hangingUp, babbling]) await once(one.listen(0, "127.0.0.1"), "listening");
     try {

@@ -24,7 +24,7 @@ beforeEach(() => {
 
 const installation = "abcd1234";
 const s3 = { Version: "2012-10-17", Statement: [{ Effect: "Allow", Action: "s3:GetObject", Resource: "*" }] };
-const tools = (ms = 20_000): LeaseTools => ({ deadlineAt: Date.now() + ms, generatePassword: () => "unused" });
+const tools = (ms = 120_000): LeaseTools => ({ deadlineAt: Date.now() + ms, generatePassword: () => "unused" });
 const settingsOf = (more: object = {}): AwsIamSettings => awsIamLease.settings.parse({ policy: s3, ...more });
 
 let managers = 0;

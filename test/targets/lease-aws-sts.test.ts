@@ -20,7 +20,7 @@ before(async () => {
 });
 after(() => aws[Symbol.asyncDispose]());
 
-const tools = (): LeaseTools => ({ deadlineAt: Date.now() + 10_000, generatePassword: () => "unused" });
+const tools = (): LeaseTools => ({ deadlineAt: Date.now() + 120_000, generatePassword: () => "unused" });
 const settingsOf = (more: object = {}): AwsStsSettings => awsStsLease.settings.parse({ roleArn, ...more });
 function create(settings: AwsStsSettings, ttlSeconds: number, from = connection) {
   const mark = { installation: "abcd1234", leaseId: randomUUID(), secretName: "AWS" };

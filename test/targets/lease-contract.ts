@@ -37,7 +37,7 @@ export interface LeaseSubject {
 
 export const installation = "abcd1234";
 
-export const leaseTools = (ms = 15_000): LeaseTools => ({
+export const leaseTools = (ms = 120_000): LeaseTools => ({
   deadlineAt: Date.now() + ms,
   generatePassword: ({ length = 32 } = {}) => randomBytes(length).toString("hex").slice(0, length),
 });

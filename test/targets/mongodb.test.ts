@@ -201,7 +201,7 @@ describe("mongodb on a wire fake", () => {
     await using silent = await startFaultyTcp("silence");
     await using hangingUp = await startFaultyTcp("hang up");
     await using secondary = await startMongoDbWire({ primary: false });
-    const probe = (changed: object, ms = 10_000) =>
+    const probe = (changed: object, ms = 120_000) =>
       mongodb.probe({ ...credential, ...changed }, { ...tools(), deadlineAt: Date.now() + ms });
     assert.equal(await probe({ port: silent.port }, 300), "timeout");
     while (silent.open() > 0) await delay(10); // the deadline ends the sockets

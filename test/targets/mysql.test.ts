@@ -185,7 +185,7 @@ describe("mysql on MariaDB", { skip: mariadbSkip }, () => {
       hangingUp.close();
     });
     const portOf = (listening: typeof silent) => (listening.address() as { port: number }).port;
-    const probe = (changed: object, ms = 10_000) =>
+    const probe = (changed: object, ms = 120_000) =>
       mysql.probe({ ...credential, ...changed }, { ...tools(), deadlineAt: Date.now() + ms });
     assert.equal(await probe({ port: portOf(silent) }, 200), "timeout");
     assert.equal(await probe({ port: portOf(hangingUp) }), "unreachable");

@@ -197,7 +197,7 @@ describe("redis", { skip: redisSkip }, () => {
     const hangingUp = createServer((socket) => socket.end());
     for (const one of [silent, hangingUp]) await once(one.listen(0, "127.0.0.1"), "listening");
     const portOf = (one: typeof silent) => (one.address() as AddressInfo).port;
-    const probe = (changed: object, ms = 10_000) =>
+    const probe = (changed: object, ms = 120_000) =>
       redis.probe({ ...current, ...changed }, { ...tools(), deadlineAt: Date.now() + ms });
     try {
       assert.equal(await probe({ port: portOf(silent) }, 200), "timeout");

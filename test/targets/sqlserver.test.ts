@@ -242,7 +242,7 @@ describe("sqlserver on a wire fake", () => {
     const current = newLogin(server, freshName("apart"), "old-password");
     await using silent = await startFaultyTcp("silence");
     await using hangingUp = await startFaultyTcp("hang up");
-    const probe = (changed: object, ms = 10_000) =>
+    const probe = (changed: object, ms = 120_000) =>
       sqlserver.probe({ ...current, ...changed }, { ...tools(), deadlineAt: Date.now() + ms });
     assert.equal(await probe({ port: silent.port }, 300), "timeout");
     while (silent.open() > 0) await delay(10); // the deadline ends the sockets

@@ -21,7 +21,7 @@ const functionFields = {
   Memory: ({ memorySize }: Answer) => `${memorySize} MiB`,
   "At once": "concurrency",
   Variables: "environmentNames",
-  Policy: ({ policy }: Answer) => policy ?? "none: nobody may invoke it; see rekey function policy",
+  Policy: policyOf,
   Changed: "lastModifiedDate",
 };
 
@@ -271,6 +271,13 @@ function jsonIn(text: string, flag: string): unknown {
   } catch (error) {
     throw new CommandError(2, `the file of ${flag} is not JSON`, { cause: error });
   }
+}
+
+function policyOf({ policy, lambda }: Answer): unknown {
+  if (policy !== undefined) return policy;
+  if (["rekey", "doppler"].includes(String((lambda as Answer | undefined)?.protocol)))
+    return "none, and it needs none: networks call it; see rekey network";
+  return "none: nobody may invoke it; see rekey function policy";
 }
 
 function runs({ process, lambda, kind }: Answer): string {

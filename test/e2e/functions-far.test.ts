@@ -13,6 +13,7 @@ import { type FarKeys, newFarKeys, newPrivateJwk, publicFarKeys } from "../../sr
 import { type LambdaRelease, writeLambdaManifest } from "../../src/functions/lambda-manifest.ts";
 import { native, nativeOk, newName } from "../support/aws.ts";
 import { type AwsAccount, startAwsAccount } from "../support/aws-account.ts";
+import { commandLine } from "../support/cli.ts";
 import type { HostedFunction } from "../support/hosted-function.ts";
 import { lambdaZip } from "../support/lambda-zips.ts";
 import { type PostgresServer, startPostgres } from "../support/postgres-server.ts";
@@ -175,8 +176,21 @@ describe("Rekey's own functions at AWS", () => {
     assert.ok(!hosted.written.includes(last.password));
   });
 
+  it("that does not answer may be described all the same, but not called in another way", async () => {
+    const hosted = await host();
+    const functionName = await create(hosted);
+    hosted.throttled = true;
+    await nativeOk(server, "functions/update", { functionName, description: "in the plant", timeout: 20 });
+    await nativeOk(server, "functions/update", { functionName, lambda: { autoUpdate: false } });
+    assert.equal((await nativeOk(server, "functions/get", { functionName })).description, "in the plant");
+    const { status } = await native(server, "functions/update", { functionName, lambda: { externalId: "7f2c" } });
+    assert.equal(status, 400);
+  });
+
   it("is no rotation function, and says so", async () => {
     const functionName = await create(await host());
+    const root = commandLine(server.endpoint, server.credentials.token, folder);
+    assert.match(await root.ask(`function show ${functionName}`), /\nPolicy +none, and it needs none: networks call it/);
     const { leastFunctionPolicy } = await nativeOk(server, "functions/policy", { functionName });
     await nativeOk(server, "functions/put-policy", { functionName, policy: leastFunctionPolicy as string });
     const name = newName();

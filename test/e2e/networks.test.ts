@@ -63,7 +63,11 @@ test("a network with nobody in it is unreachable, and nothing is kept or changed
   await root.ask("secret create far/db", value);
   assert.match(await root.ask("rotation policy far/db --network lonely"), /\nNetwork +lonely\n/);
   assert.match(await refused("rotation policy far/db --network nowhere"), /Could not find network nowhere/);
-  assert.match(await refused("network delete lonely"), /used by secret far\/db/);
+  assert.match(await refused("network delete lonely"), /used by secret far\/db\. Take it out of the network first/);
+  await root.ask("secret create far/too", value);
+  await root.ask("rotation policy far/too --network lonely");
+  assert.match(await refused("network delete lonely"), /used by secrets far\/db, far\/too\. Take them out of the network first/);
+  await root.ask("rotation policy far/too --clear network");
   await nativeOk(server, "secrets/rotate", {
     secretId: "far/db",
     rotationLambdaArn: `arn:aws:lambda:us-east-1:${server.credentials.account}:function:SecretsManagerRDSPostgreSQLRotationSingleUser`,

@@ -151,21 +151,22 @@ const removeNetwork = defineOperation<z.infer<typeof named>, NetworkResource>({
   },
 });
 
-const remedies: Readonly<Record<keyof NetworkUses, readonly [one: string, remedy: string]>> = {
-  agents: ["agent", "Revoke them first: rekey agent revoke."],
-  secrets: ["secret", "Take it from their rotation policies first: rekey rotation policy SECRET --clear network."],
-  integrations: ["integration", "Give them another network or delete them first."],
-  dynamicSecrets: ["dynamic secret", "Give them another network or delete them first."],
-  leases: ["lease", "Wait for their end, or revoke them."],
+const remedies: Readonly<Record<keyof NetworkUses, readonly [one: string, remedy: (it: "it" | "them") => string]>> = {
+  agents: ["agent", (it) => `Revoke ${it} first: rekey agent revoke.`],
+  secrets: ["secret", (it) => `Take ${it} out of the network first: rekey rotation policy SECRET --clear network.`],
+  integrations: ["integration", (it) => `Give ${it} another network or delete ${it} first.`],
+  dynamicSecrets: ["dynamic secret", (it) => `Give ${it} another network or delete ${it} first.`],
+  leases: ["lease", (it) => `Wait for the end, or revoke ${it}.`],
 };
 
 /** @throws ServiceError InvalidRequestException */
 function refuseUsed(name: string, uses: NetworkUses): void {
-  for (const [what, [one, remedy]] of Object.entries(remedies) as [keyof NetworkUses, readonly [string, string]][]) {
+  for (const [what, [one, remedy]] of Object.entries(remedies) as [keyof NetworkUses, (typeof remedies)[keyof NetworkUses]][]) {
     if (uses[what].length === 0) continue;
+    const isOne = uses[what].length === 1;
     throw new ServiceError(
       "InvalidRequestException",
-      `Network ${name} is used by ${one}${uses[what].length > 1 ? "s" : ""} ${uses[what].join(", ")}. ${remedy}`,
+      `Network ${name} is used by ${one}${isOne ? "" : "s"} ${uses[what].join(", ")}. ${remedy(isOne ? "it" : "them")}`,
     );
   }
 }

@@ -128,9 +128,15 @@ async function invoke(found: HostedFunction, { headers, body }: AwsRequest, resp
     response.writeHead(204).end();
     return;
   }
+  if (found.losesRequests) {
+    response.destroy();
+    return;
+  }
+  await sleep(found.requestDelayMs); // each of these may say something else when it is asked again
   const requestId = randomUUID();
-  const { payload, functionError, log } = await found.invoke(requestId, body.length === 0 ? "{}" : body.toString("utf8"));
-  if (found.answerDelayMs > 0) await sleep(found.answerDelayMs);
+  const call = () => found.invoke(requestId, body.length === 0 ? "{}" : body.toString("utf8"));
+  const [, { payload, functionError, log }] = await Promise.all([found.doublesRequests ? call() : undefined, call()]);
+  await sleep(found.answerDelayMs);
   if (found.losesAnswers) {
     response.destroy();
     return;

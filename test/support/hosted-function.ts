@@ -58,6 +58,12 @@ export class HostedFunction implements AsyncDisposable {
   acceptsCode: (zip: Uint8Array) => boolean = () => true;
   throttled = false;
   answerDelayMs = 0;
+  /** Of a call, before it is begun. */
+  requestDelayMs = 0;
+  /** The connection ends before the call arrives. */
+  losesRequests = false;
+  /** A call arrives twice; the second answer counts. */
+  doublesRequests = false;
   /** The function runs, and the caller's connection ends before the answer. */
   losesAnswers = false;
   /** Calls that were begun. */

@@ -16,15 +16,23 @@ export interface KillPoints {
   countingSql(sql: Sql, concerns?: (text: string) => boolean): Sql;
 }
 
-/** Dies at the n-th point, having said `killed` and where on `fd`; n = 0: never. Points count while `isOn`. */
-export function killPoints(killAt: number, isOn: () => boolean = () => true, fd = 1): KillPoints {
+/**
+ * Dies at the n-th point, having said `killed` and where on `fd`; n = 0: never. Points count while `isOn`. `how` SIGSTOP: it says
+ * `stopped`, and goes on from there when it is let.
+ */
+export function killPoints(
+  killAt: number,
+  isOn: () => boolean = () => true,
+  fd = 1,
+  how: "SIGKILL" | "SIGSTOP" = "SIGKILL",
+): KillPoints {
   let passed = 0;
   const point = (what: string): void => {
     if (!isOn()) return;
     passed += 1;
     if (passed !== killAt) return;
-    writeSync(fd, `killed ${what}\n`);
-    process.kill(process.pid, "SIGKILL");
+    writeSync(fd, `${how === "SIGKILL" ? "killed" : "stopped"} ${what}\n`);
+    process.kill(process.pid, how);
   };
   const counted = async <T>(what: string, call: () => Promise<T>): Promise<T> => {
     point(`before ${what}`);

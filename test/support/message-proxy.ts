@@ -7,16 +7,15 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 /**
  * `cut`: the server never gets it; `lose`: its answer is lost; `twice`: the server gets it twice, and the second answer is the
- * one that arrives; a number: the answer comes so many ms late.
+ * one that arrives; `again`: the jobs in its answer come once more with the next answer that has a place for jobs; late by so
+ * many ms: the request, or its answer.
  */
-export type MessageFault = "cut" | "lose" | "twice" | number;
+export type MessageFault = "cut" | "lose" | "twice" | "again" | { readonly requestMs: number } | { readonly answerMs: number };
 
 export interface MessageProxy extends AsyncDisposable {
   readonly port: number;
   /** What happens to the next requests, by their path, e.g. `/rekey/v1/agents/poll`. */
   fault: (path: string) => MessageFault | undefined;
-  /** What becomes of answers on their way, JSON. */
-  change: ((path: string, answer: Record<string, unknown>) => Record<string, unknown>) | undefined;
   /** Faults that happened. */
   readonly faults: number;
 }
@@ -31,7 +30,6 @@ export async function startMessageProxy(to: number): Promise<MessageProxy> {
   const proxy: MessageProxy = {
     port: 0,
     fault: () => undefined,
-    change: undefined,
     get faults() {
       return faults;
     },
@@ -41,19 +39,21 @@ export async function startMessageProxy(to: number): Promise<MessageProxy> {
       await once(server, "close");
     },
   };
+  const jobs = new Repeated();
   const handle = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const path = request.url ?? "/";
     const body = await buffer(request);
     const fault = proxy.fault(path);
     if (fault !== undefined) faults += 1;
     if (fault === "cut") return void response.destroy();
+    if (typeof fault === "object" && "requestMs" in fault) await sleep(fault.requestMs);
     const gone = new AbortController();
     response.on("close", () => gone.abort());
     const pass = () => send(to, { request, body, signal: gone.signal });
     const [, { status, body: answered }] = await Promise.all([fault === "twice" ? pass() : undefined, pass()]);
     if (fault === "lose") return void response.destroy();
-    if (typeof fault === "number") await sleep(fault);
-    response.writeHead(status, { "content-type": "application/json" }).end(changed(proxy, path, answered));
+    if (typeof fault === "object" && "answerMs" in fault) await sleep(fault.answerMs);
+    response.writeHead(status, { "content-type": "application/json" }).end(jobs.pass(answered, fault === "again"));
   };
   const server = createServer((request, response) => {
     handle(request, response).catch(() => response.destroy());
@@ -63,8 +63,18 @@ export async function startMessageProxy(to: number): Promise<MessageProxy> {
   return Object.defineProperty(proxy, "port", { value: (server.address() as AddressInfo).port });
 }
 
-function changed({ change }: MessageProxy, path: string, answer: Buffer): Buffer | string {
-  return change ? JSON.stringify(change(path, JSON.parse(answer.toString("utf8")))) : answer;
+/** Jobs of answers that have passed. */
+class Repeated {
+  #held: unknown[] = [];
+
+  pass(answer: Buffer, again: boolean): Buffer | string {
+    if (!again && this.#held.length === 0) return answer;
+    const told = JSON.parse(answer.toString("utf8")) as { jobs?: unknown[] };
+    if (!Array.isArray(told.jobs)) return answer;
+    const held = this.#held;
+    this.#held = again ? told.jobs : [];
+    return held.length === 0 ? answer : JSON.stringify({ ...told, jobs: [...told.jobs, ...held] });
+  }
 }
 
 async function send(

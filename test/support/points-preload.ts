@@ -1,5 +1,6 @@
 // Preloaded into the real program: at SIGUSR2 it reads from the file POINTS_FILE at how many points from then on it sends itself
-// SIGKILL (0: never), having said on stderr how many it came by since the last time. POINTS_KILL_AT: from its start on.
+// SIGKILL (0: never), or with `stop` behind the number SIGSTOP, having said on stderr how many it came by since the last time.
+// POINTS_KILL_AT: from its start on.
 import { readFileSync, writeSync } from "node:fs";
 import { type KillPoints, killAtDatabase, killAtSockets, killPoints } from "./kill-points.ts";
 
@@ -16,5 +17,6 @@ killAtSockets(current);
 killAtDatabase(current);
 process.on("SIGUSR2", () => {
   writeSync(2, `points ${points.passed}\n`);
-  points = killPoints(Number(readFileSync(process.env.POINTS_FILE ?? "", "utf8")), undefined, 2);
+  const [at, how] = readFileSync(process.env.POINTS_FILE ?? "", "utf8").split(" ");
+  points = killPoints(Number(at), undefined, 2, how === "stop" ? "SIGSTOP" : "SIGKILL");
 });

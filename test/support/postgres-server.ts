@@ -57,8 +57,8 @@ export interface PostgresServer extends AsyncDisposable {
   readonly logFile: string;
   /** The certificate to trust, in PEM; only with `tls`. */
   readonly caFile: string | undefined;
-  /** Ends the server, keeping its data: fast shutdown (SIGINT), or as in a crash (SIGQUIT). */
-  stop(signal?: "SIGINT" | "SIGQUIT"): Promise<void>;
+  /** Ends the server, keeping its data: fast shutdown (SIGINT), or as in a crash (SIGQUIT); SIGKILL: each of its processes. */
+  stop(signal?: "SIGINT" | "SIGQUIT" | "SIGKILL"): Promise<void>;
   /** Starts it again on the same port, after stopping it when it runs. */
   restart(): Promise<void>;
   /** Makes an empty database, or a copy of `template`, which nobody may be connected to; its URL. */
@@ -153,6 +153,20 @@ async function untilReady(server: ChildProcess, config: pg.ClientConfig, logFile
   }
 }
 
+/** What it has started, which would go on for a moment. */
+function partsOf(pid: number): number[] {
+  process.kill(pid, "SIGSTOP"); // it starts no more
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ").filter(Boolean).map(Number);
+}
+
+function endIfThere(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch {
+    // it has ended by itself
+  }
+}
+
 /**
  * A new PostgreSQL on a free port of 127.0.0.1, about a second to start. It ends with us, however we end; use `await using`
  * so that it ends earlier. Every connection needs its password, so that a wrong one is refused.
@@ -205,11 +219,13 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Post
     closeSync(log);
     await untilReady(child, { host, port, user: "postgres", password, database: "postgres" }, logFile);
   };
-  const stop = async (signal: "SIGINT" | "SIGQUIT" = "SIGINT"): Promise<void> => {
+  const stop: PostgresServer["stop"] = async (signal = "SIGINT") => {
     if (child.exitCode !== null || child.signalCode !== null) return;
     child.ref();
     const ended = once(child, "exit");
+    const parts = signal === "SIGKILL" ? partsOf(child.pid ?? 0) : [];
     child.kill(signal);
+    for (const pid of parts) endIfThere(pid);
     child.kill("SIGCONT"); // a test may have stopped it
     await ended;
   };

@@ -7,8 +7,8 @@ import { region } from "../../support/engine-world.ts";
 import type { RekeyServer } from "../../support/rekey-server.ts";
 import type { Target } from "./targets.ts";
 
-const loginEveryMs = 5;
 const readEveryMs = 50;
+const readEveryRefusedMs = 5;
 
 /** What applications met. */
 export interface Met {
@@ -24,6 +24,7 @@ export class Application {
   readonly #client: SecretsManagerClient;
   readonly #secret: string;
   readonly #login: (credential: AnyCredential) => Promise<string>;
+  readonly #everyMs: number;
   readonly #ended = new AbortController();
   readonly #running: Promise<void>;
   readonly #failures = new Set<string>();
@@ -37,9 +38,11 @@ export class Application {
   #downSince: number | undefined;
   #downMs = 0;
 
-  constructor(server: RekeyServer, secret: string, target: Target) {
+  /** The target's `login` says `down` while it is that: nothing can be said of the credential. */
+  constructor(server: RekeyServer, secret: string, target: Pick<Target, "login" | "logsIn">, everyMs = 5) {
     this.#client = secretsClient(server, server.credentials, region);
     this.#secret = secret;
+    this.#everyMs = everyMs;
     this.#login = target.login ?? target.logsIn;
     this.#running = this.#run();
   }
@@ -92,7 +95,7 @@ export class Application {
         this.#askedAt = askedAt;
         this.#reads += 1;
       }
-      await sleep(this.#refusedAt === undefined ? readEveryMs : loginEveryMs);
+      await sleep(this.#refusedAt === undefined ? readEveryMs : readEveryRefusedMs);
     }
   }
 
@@ -113,7 +116,7 @@ export class Application {
     while (!this.#ended.signal.aborted) {
       const startedAt = performance.now();
       if (this.#credential) await this.#logIn(this.#credential);
-      await sleep(Math.max(0, loginEveryMs - (performance.now() - startedAt)));
+      await sleep(Math.max(0, this.#everyMs - (performance.now() - startedAt)));
     }
   }
 
@@ -126,7 +129,7 @@ export class Application {
     } else if (answer === "ok") {
       if (this.#refusedAt !== undefined) this.#gap(this.#refusedAt);
       this.#refusedAt = undefined;
-    } else this.#failures.add(answer);
+    } else if (answer !== "down") this.#failures.add(answer);
   }
 
   #gap(since: number): void {

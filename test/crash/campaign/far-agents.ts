@@ -1,18 +1,20 @@
 // Two agents of a network, real processes that die at points of their work, and a way to the server on which messages are cut,
 // lost, late and doubled.
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { type AgentProcess, startAgent } from "../../support/agent-process.ts";
 import { nativeOk } from "../../support/aws.ts";
 import { type MessageFault, type MessageProxy, startMessageProxy } from "../../support/message-proxy.ts";
 import type { RekeyServer } from "../../support/rekey-server.ts";
 import { network, type PlannedDeath, type Points, pointsOf } from "./far-points.ts";
-import type { FarSides } from "./far-sides.ts";
+import { type FarSides, stoppedWord } from "./far-sides.ts";
 
 interface Agent {
   readonly folder: string;
   readonly proxy: MessageProxy;
   readonly points: Points;
   process: AgentProcess | undefined;
+  isStopped: boolean;
 }
 
 interface AgentsOptions {
@@ -24,31 +26,40 @@ interface AgentsOptions {
   /** As `--allow` takes them. */
   readonly rules: readonly string[];
   readonly random: () => number;
+  /** What one does that was stopped is prevented or does no harm, also after a younger rotation. */
+  readonly mayStop: boolean;
 }
 
 const agentsAtOnce = 2;
 /** Longer than a call at a target may take. */
 const longestDelayMs = 9_000;
+/** Of a round; what was stopped in the one before goes on within it. */
+const mostMomentMs = 1_500;
+/** An agent that goes on does what it had before it. */
+const settleMs = 1_000;
 
 export async function startAgents(options: AgentsOptions): Promise<FarSides> {
-  const { folder, root, port, rules, random } = options;
+  const { folder, root, port, rules, random, mayStop } = options;
   const agents: Agent[] = [];
   const logs: string[] = [];
   let rate = 0;
+  let nextRound = Promise.withResolvers<void>();
+  const later: Promise<void>[] = [];
   let faults = 0;
   const program = join(root, "src/cli.ts");
   const draw = (): MessageFault | undefined => {
     if (random() >= rate) return undefined;
     faults += 1;
     const kind = random();
-    if (kind < 0.1) return longestDelayMs * random();
-    return kind < 0.4 ? "cut" : kind < 0.7 ? "lose" : "twice";
+    if (kind < 0.05) return { requestMs: longestDelayMs * random() };
+    if (kind < 0.15) return { answerMs: longestDelayMs * random() };
+    return kind < 0.4 ? "cut" : kind < 0.65 ? "lose" : kind < 0.85 ? "twice" : "again";
   };
   for (let index = 1; index <= agentsAtOnce; index += 1) {
     const proxy = await startMessageProxy(port);
     proxy.fault = draw;
     const own = join(folder, `agent-${index}`);
-    agents.push({ folder: own, proxy, points: pointsOf(root, own), process: undefined });
+    agents.push({ folder: own, proxy, points: pointsOf(root, own), process: undefined, isStopped: false });
   }
   const start = async (agent: Agent, more: NodeJS.ProcessEnv = {}, flags: readonly string[] = []): Promise<void> => {
     const env = { ...agent.points.env, ...more };
@@ -58,8 +69,15 @@ export async function startAgents(options: AgentsOptions): Promise<FarSides> {
     await agent.process?.stop(signal);
     logs.push(agent.process?.log() ?? "");
     agent.process = undefined;
+    agent.isStopped = false;
   };
   const living = () => agents.filter(({ process }) => process !== undefined);
+  const resume = async (agent: Agent): Promise<void> => {
+    if (!agent.process || !agent.isStopped) return;
+    agent.isStopped = false;
+    await agent.points.resume(agent.process);
+    await sleep(settleMs);
+  };
 
   return {
     get faults() {
@@ -77,19 +95,36 @@ export async function startAgents(options: AgentsOptions): Promise<FarSides> {
     },
     faultRate(next) {
       rate = next;
+      if (next === 0) return;
+      nextRound.resolve();
+      nextRound = Promise.withResolvers();
     },
     plan(): PlannedDeath {
-      const all = living();
+      const all = living().filter(({ isStopped }) => !isStopped);
       const agent = all[Math.floor(random() * all.length)];
       if (!agent?.process) throw new Error("no agent lives");
-      const { process } = agent;
-      return agent.points.plan(process, random, async () => {
+      const { process, points } = agent;
+      if (mayStop && random() < 0.3) {
+        const gone = async () => {
+          process.suspend();
+          agent.isStopped = true;
+          return `${stoppedWord} an agent, ${points.stopIn(process.log())}`;
+        };
+        return points.plan(process, random, { gone, stops: true });
+      }
+      const gone = async () => {
         await end(agent, "SIGKILL");
-        return `an agent, ${agent.points.placeIn(process.log())}`;
-      });
+        return `an agent, ${points.placeIn(process.log())}`;
+      };
+      return points.plan(process, random, { gone });
     },
     async revive() {
       for (const agent of agents) {
+        const others = living().filter((one) => one !== agent && !one.isStopped);
+        if (agent.isStopped && others.length > 0 && random() < 0.4) {
+          const momentMs = mostMomentMs * random();
+          later.push(nextRound.promise.then(() => sleep(momentMs)).then(() => resume(agent)));
+        } else await resume(agent);
         if (agent.process) continue;
         // Sometimes it dies once more while it starts.
         const again = random() < 0.2;
@@ -105,6 +140,8 @@ export async function startAgents(options: AgentsOptions): Promise<FarSides> {
     },
     output: () => [...logs, ...living().map(({ process }) => process?.log() ?? "")].join(""),
     async [Symbol.asyncDispose]() {
+      nextRound.resolve();
+      await Promise.all(later);
       for (const agent of agents) {
         await end(agent, "SIGKILL");
         await agent.proxy[Symbol.asyncDispose]();

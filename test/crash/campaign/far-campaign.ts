@@ -11,10 +11,15 @@ import { type RekeyServer, startRekey } from "../../support/rekey-server.ts";
 import { freePort } from "../../support/server-process.ts";
 import type { CampaignOptions } from "./campaign.ts";
 import { type PlannedDeath, type Points, pointsOf } from "./far-points.ts";
-import type { FarSides } from "./far-sides.ts";
+import { type FarSides, stoppedWord } from "./far-sides.ts";
+import type { Mortal } from "./targets.ts";
+
+/** `trouble`: somebody may be dead and messages are lost from now on; `calm`: no more. */
+export type FarEvent = "server died" | "server lives" | "target died" | "target lives" | "trouble" | "calm";
 
 /** What is done while it is killed, and what must hold of it. */
 export interface FarWork {
+  noted(event: FarEvent): void;
   readonly violations: readonly string[];
   violated(invariant: string, what: string, where: string): void;
   /** Before the first round, and again after some. */
@@ -44,6 +49,10 @@ export interface FarReport {
   readonly points: number;
   readonly moments: number;
   readonly whileHealing: number;
+  /** Of the kills, those of the target. */
+  readonly targetKills: number;
+  /** An agent was stopped, and went on when others had taken over. */
+  readonly stops: number;
   readonly slowestHealMs: number;
   /** Messages that were cut, lost, late or doubled. */
   readonly faults: number;
@@ -57,28 +66,39 @@ const faultsWhileHealingMs = 15_000;
 const roundsOfWork = 40;
 /** Of each message, until all has healed. */
 const faultRate = 0.15;
+/** Of rounds, where the target can be killed; and of those, the ones in which nobody else is. */
+const targetRate = 0.2;
+const targetAloneRate = 0.6;
+/** When the target dies in a round, and how long it stays away, at most. */
+const targetMomentMs = 1_000;
+const targetAwayMs = 2_000;
 
 export async function runFarCampaign(
   name: string,
   options: CampaignOptions,
-  start: (place: FarPlace) => Promise<{ readonly sides: FarSides; readonly work: FarWork }>,
+  start: (place: FarPlace) => Promise<FarParts>,
 ): Promise<FarReport> {
   const folder = mkdtempSync(join(tmpdir(), "rekey-far-"));
   const place = { folder, port: await freePort(), root: options.root, random: seeded(`${options.seed} ${name}`) };
   try {
-    const { sides, work } = await start(place);
-    await using _ = sides;
-    return await new Campaign({ name, place, sides, work, options }).run();
+    const parts = await start(place);
+    await using _ = parts.sides;
+    return await new Campaign({ name, place, ...parts, options }).run();
   } finally {
     rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
   }
 }
 
-interface Parts {
-  readonly name: string;
-  readonly place: FarPlace;
+interface FarParts {
   readonly sides: FarSides;
   readonly work: FarWork;
+  /** Absent: it is not killed. */
+  readonly target?: Mortal | undefined;
+}
+
+interface Parts extends FarParts {
+  readonly name: string;
+  readonly place: FarPlace;
   readonly options: CampaignOptions;
 }
 
@@ -90,7 +110,10 @@ class Campaign {
   readonly #places = new Set<string>();
   readonly #logs: string[] = [];
   #server: RekeyServer | undefined;
+  #targetIsDead = false;
   #kills = 0;
+  #targetKills = 0;
+  #stops = 0;
   #moments = 0;
   #whileHealing = 0;
   #slowestHealMs = 0;
@@ -131,19 +154,19 @@ class Campaign {
       points: this.#places.size,
       moments: this.#moments,
       whileHealing: this.#whileHealing,
+      targetKills: this.#targetKills,
+      stops: this.#stops,
       slowestHealMs: Math.round(this.#slowestHealMs),
       faults: sides.faults,
     };
   }
 
-  /** One round of work, in which the server dies, or another side, or both. */
+  /** One round of work, in which the server dies, or another side, or the target, or several of them. */
   async #round(server: RekeyServer): Promise<void> {
     const { sides, work, place } = this.#parts;
     const { random } = place;
-    const kind = sides.plan ? random() : 0;
-    const planned: PlannedDeath[] = [];
-    if (kind >= 0.4 && sides.plan) planned.push(sides.plan());
-    if (kind < 0.4 || kind >= 0.8) planned.push(this.#planServer(server));
+    const planned = this.#plan(server);
+    work.noted("trouble");
     sides.faultRate(faultRate);
     const asked = work.round(server);
     const dead = Promise.race(planned.map((one) => one.dead));
@@ -152,6 +175,7 @@ class Campaign {
     for (const one of planned) places.push(await one.now());
     for (const where of places) this.#count(where);
     const where = places.join(", and ");
+    if (this.#targetIsDead) await this.#reviveTarget();
     const late = random() < 0.5;
     if (!late) await sides.revive();
     if (!this.#server) await this.#afterDeath(where);
@@ -159,20 +183,59 @@ class Campaign {
     await this.#heal(where, late);
   }
 
+  #plan(server: RekeyServer): PlannedDeath[] {
+    const { sides, target, place } = this.#parts;
+    const { random } = place;
+    const planned = target && random() < targetRate ? [this.#planTarget(target)] : [];
+    if (planned.length > 0 && random() < targetAloneRate) return planned;
+    const kind = sides.plan ? random() : 0;
+    if (kind >= 0.4 && sides.plan) planned.push(sides.plan());
+    if (kind < 0.4 || kind >= 0.8) planned.push(this.#planServer(server));
+    return planned;
+  }
+
   #planServer(server: RekeyServer): PlannedDeath {
-    return this.#points.plan(server, this.#parts.place.random, async () => {
+    const gone = async () => {
       await this.#gone(server);
       return `the server, ${this.#points.placeIn(server.log())}`;
-    });
+    };
+    return this.#points.plan(server, this.#parts.place.random, { gone });
+  }
+
+  #planTarget(target: Mortal): PlannedDeath {
+    const momentMs = targetMomentMs * this.#parts.place.random();
+    let died: Promise<string> | undefined;
+    const kill = async (): Promise<string> => {
+      this.#parts.work.noted("target died");
+      this.#targetIsDead = true;
+      this.#targetKills += 1;
+      await target.kill();
+      return "the target, at a moment";
+    };
+    const now = () => (died ??= kill());
+    return { dead: sleep(momentMs).then(now), now };
+  }
+
+  async #reviveTarget(): Promise<void> {
+    const { target, work, place } = this.#parts;
+    await sleep(targetAwayMs * place.random());
+    await target?.restart();
+    this.#targetIsDead = false;
+    work.noted("target lives");
   }
 
   async #gone(server: RekeyServer): Promise<void> {
     this.#server = undefined;
+    this.#parts.work.noted("server died");
     await server.stop("SIGKILL");
     this.#logs.push(server.log());
   }
 
   #count(where: string): void {
+    if (where.startsWith(stoppedWord)) {
+      this.#stops += 1;
+      return;
+    }
     this.#kills += 1;
     if (where.endsWith("at a moment")) this.#moments += 1;
     else this.#places.add(where);
@@ -210,6 +273,7 @@ class Campaign {
     this.#slowestHealMs = Math.max(this.#slowestHealMs, performance.now() - startedAt);
     sides.faultRate(0);
     if (late) await sides.revive();
+    work.noted("calm");
     await work.afterHealing(join(this.#data, "rekey.db"), where);
   }
 
@@ -246,6 +310,7 @@ class Campaign {
       env: { ...this.#points.env, ...sides.serverEnv, CAMPAIGN_KEY: this.#rootKey, ...more },
     });
     this.#server = server;
+    this.#parts.work.noted("server lives");
     return server;
   }
 

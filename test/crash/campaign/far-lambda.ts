@@ -1,5 +1,5 @@
-// A function of Rekey's in an AWS account on loopback, whose answers are lost or late, which is throttled, and which is ended by its
-// own timeout at any place of its work.
+// A function of Rekey's in an AWS account on loopback: calls are lost, late or come twice, their answers are lost or late, it is
+// throttled, and ended by its own timeout at any place of its work.
 import { newFarKeys, publicFarKeys } from "../../../src/crypto/message-keys.ts";
 import { nativeOk } from "../../support/aws.ts";
 import { startAwsAccount } from "../../support/aws-account.ts";
@@ -39,10 +39,13 @@ export async function startLambda(kind: string, random: () => number): Promise<F
       const environment = { REKEY_KEY_SET: keySet, REKEY_FAR_KEYS: JSON.stringify(keys) };
       const hosted = aws.createFunction({ name: `rekey-${kind}`, zip, environment });
       Object.defineProperties(hosted, {
-        losesAnswers: { get: () => happens(0.4) },
+        losesRequests: { get: () => happens(0.15) },
+        losesAnswers: { get: () => happens(0.25) },
+        requestDelayMs: { get: () => (happens(0.05) ? longestDelayMs * random() : 0) },
         answerDelayMs: { get: () => (happens(0.1) ? longestDelayMs * random() : 0) },
-        throttled: { get: () => happens(0.2) },
-        timeoutSeconds: { get: () => (happens(0.3) ? mostCutSeconds * random() : usualSeconds) },
+        doublesRequests: { get: () => happens(0.15) },
+        throttled: { get: () => happens(0.1) },
+        timeoutSeconds: { get: () => (happens(0.2) ? mostCutSeconds * random() : usualSeconds) },
       });
       logs.push(() => hosted.written);
       const far = { protocol: "rekey", farKey: JSON.stringify(publicFarKeys(keys)) };

@@ -4,7 +4,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { native, nativeOk } from "../../support/aws.ts";
 import type { World } from "../../support/engine-world.ts";
 import type { RekeyServer } from "../../support/rekey-server.ts";
-import type { FarWork } from "./far-campaign.ts";
+import type { FarEvent, FarWork } from "./far-campaign.ts";
+import { LeaseEnds } from "./far-lease-ends.ts";
 import { network } from "./far-points.ts";
 import { LeaseInspector, type LeaseRow, liveLeases } from "./lease-inspector.ts";
 import type { LeasePlace } from "./lease-places.ts";
@@ -22,16 +23,21 @@ const mostKept = 4;
 const passes = 2;
 /** Calls at the target that the server makes at once; not looked at here. */
 const anyNumber = 1_000;
+/** As short as a lease can be. */
+const shortSeconds = 60;
 
 export class FarLeases implements FarWork {
   readonly #place: LeasePlace;
   readonly #inspector: LeaseInspector;
+  readonly ends: LeaseEnds;
   #kept: Lease[] = [];
   #prepared = false;
 
   constructor(place: LeasePlace) {
     this.#place = place;
     this.#inspector = new LeaseInspector(place, anyNumber);
+    const outlived = (what: string) => this.violated("I8", what, "its time");
+    this.ends = new LeaseEnds(() => place.users(), outlived);
   }
 
   get violations(): readonly string[] {
@@ -44,6 +50,12 @@ export class FarLeases implements FarWork {
 
   violated(invariant: string, what: string, where: string): void {
     this.#inspector.violated(invariant, what, where);
+  }
+
+  noted(event: FarEvent): void {
+    if (event === "target died") this.#inspector.close(); // the sessions died with it
+    if (event === "trouble") this.ends.trouble();
+    if (event === "calm") this.ends.calm();
   }
 
   async prepare(server: RekeyServer): Promise<void> {
@@ -62,7 +74,8 @@ export class FarLeases implements FarWork {
   }
 
   async #pass(server: RekeyServer): Promise<void> {
-    const [kept, ended] = await Promise.all([this.#issue(server), this.#issue(server)]);
+    const [kept, ended, timed] = await Promise.all([this.#issue(server), this.#issue(server), this.#issue(server, shortSeconds)]);
+    if (timed) this.ends.expect(timed.user, Date.parse(timed.expiresAt));
     const oldest = this.#kept.length >= mostKept ? this.#kept.shift() : undefined;
     await Promise.all([
       kept && this.#renew(server, kept),
@@ -73,11 +86,13 @@ export class FarLeases implements FarWork {
   }
 
   async isQuiet(server: RekeyServer): Promise<boolean> {
-    const under = async (state: string): Promise<boolean> => {
+    const inState = async (state: string): Promise<readonly Lease[]> => {
       const { leases } = await nativeOk(server, "leases/list", { ...config, dynamicSecret, state });
-      return (leases as unknown[]).length > 0;
+      return leases as Lease[];
     };
-    return !(await under("creating")) && !(await under("revoking"));
+    const isOver = ({ expiresAt }: Lease) => Date.parse(expiresAt) <= Date.now();
+    if ((await inState("active")).some(isOver)) return false;
+    return (await inState("creating")).length === 0 && (await inState("revoking")).length === 0;
   }
 
   async afterKill(world: World, where: string): Promise<void> {
@@ -88,6 +103,7 @@ export class FarLeases implements FarWork {
     using store = new DatabaseSync(storeFile, { readOnly: true, timeout: 5_000 });
     const rows = store.prepare(liveLeases);
     await this.#inspector.afterHealing(async () => rows.all() as unknown as LeaseRow[], where);
+    await this.ends.settled();
   }
 
   async finish(server: RekeyServer): Promise<void> {
@@ -101,11 +117,12 @@ export class FarLeases implements FarWork {
 
   async atEnd(_world: World, output: string, folder: string): Promise<void> {
     this.#inspector.close();
+    await this.ends.close();
     await this.#inspector.leaks(output, folder);
   }
 
-  async #issue(server: RekeyServer): Promise<Lease | undefined> {
-    const lease = await this.#ask(server, "leases/issue", { ...config, dynamicSecret, ttlSeconds: 1_800 });
+  async #issue(server: RekeyServer, ttlSeconds = 1_800): Promise<Lease | undefined> {
+    const lease = await this.#ask(server, "leases/issue", { ...config, dynamicSecret, ttlSeconds });
     if (lease) this.#inspector.take(`issued ${lease.user} ${Date.parse(lease.expiresAt)}`);
     return lease;
   }

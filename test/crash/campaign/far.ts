@@ -1,4 +1,6 @@
 // What the kill campaign does through agents and functions of AWS Lambda.
+
+import type { Met } from "./application.ts";
 import type { CampaignOptions, Report } from "./campaign.ts";
 import { startAgents } from "./far-agents.ts";
 import { type FarPlace, type FarReport, runFarCampaign } from "./far-campaign.ts";
@@ -13,13 +15,23 @@ import type { Target } from "./targets.ts";
 interface FarScenario {
   readonly name: string;
   readonly skip: string | false;
-  run(options: CampaignOptions): Promise<Report & Pick<FarReport, "faults"> & { readonly leases?: number }>;
+  run(options: CampaignOptions): Promise<Report & FarReport & Partial<Met> & Partial<OfLeases>>;
+}
+
+interface OfLeases {
+  readonly leases: number;
+  /** By their time. */
+  readonly endedByTime: number;
+  readonly slowestEndMs: number;
+  readonly slowestCalmEndMs: number;
 }
 
 /** `rules`: what agents may connect to. */
 type StartSides = (place: FarPlace, rules: readonly string[]) => Promise<FarSides>;
 
-const byAgents: StartSides = (place, rules) => startAgents({ ...place, rules });
+const byAgents: StartSides = (place, rules) => startAgents({ ...place, rules, mayStop: false });
+/** Sessions of PostgreSQL are ended by whoever takes over, so that one who was stopped does nothing late. */
+const byStoppedAgents: StartSides = (place, rules) => startAgents({ ...place, rules, mayStop: true });
 const byLambda =
   (kind: string): StartSides =>
   ({ random }) =>
@@ -46,8 +58,10 @@ function rotations(far: string, rotates: Scenario, start: StartSides): FarScenar
       await using target = await rotates.start();
       const work = new FarRotations(rotates, target);
       const rules = await rulesOf(target);
-      const report = await runFarCampaign(name, options, async (place) => ({ sides: await start(place, rules), work }));
-      return { scenario: name, ...report, rotations: work.rotations, violations: work.violations };
+      const { server } = target;
+      const begin = async (place: FarPlace) => ({ sides: await start(place, rules), work, target: server });
+      const report = await runFarCampaign(name, options, begin);
+      return { scenario: name, ...report, rotations: work.rotations, ...work.met, violations: work.violations };
     },
   };
 }
@@ -63,19 +77,24 @@ function leases(far: string, kind: string, start: StartSides): FarScenario {
       const work = new FarLeases(target);
       const { host, port } = target.integration.Data as { host?: string; port?: number };
       const rules = [`${kind}://${host}:${port}`];
-      const report = await runFarCampaign(name, options, async (place) => ({ sides: await start(place, rules), work }));
-      return { scenario: name, ...report, rotations: 0, leases: work.issued, violations: work.violations };
+      const { server } = target;
+      const begin = async (place: FarPlace) => ({ sides: await start(place, rules), work, target: server });
+      const report = await runFarCampaign(name, options, begin);
+      const { ended: endedByTime, slowestMs: slowestEndMs, slowestCalmMs: slowestCalmEndMs } = work.ends;
+      const ofLeases = { leases: work.issued, endedByTime, slowestEndMs, slowestCalmEndMs };
+      return { scenario: name, ...report, rotations: 0, ...ofLeases, violations: work.violations };
     },
   };
 }
 
 export const farScenarios: readonly FarScenario[] = [
-  rotations("agents", named(scenarios, "postgres/single-user"), byAgents),
-  rotations("agents", named(scenarios, "postgres/alternating-users"), byAgents),
-  rotations("agents", named(scenarios, "redis/dual-slot"), byAgents),
+  rotations("agents", named(scenarios, "postgres/single-user"), byStoppedAgents),
+  rotations("agents", named(scenarios, "postgres/alternating-users"), byStoppedAgents),
+  rotations("agents", named(scenarios, "redis/dual-slot"), byStoppedAgents),
   rotations("agents", named(scenarios, "aws-iam/issuer"), byAgents),
   rotations("agents", named(scenarios, "ldap/single-user"), byAgents),
-  leases("agents", "postgres", byAgents),
+  leases("agents", "postgres", byStoppedAgents),
+  leases("agents", "redis", byAgents),
   rotations("functions", named(scenarios, "postgres/single-user"), byLambda("postgres")),
   rotations("functions", named(scenarios, "postgres/alternating-users"), byLambda("postgres")),
   leases("functions", "postgres", byLambda("postgres")),

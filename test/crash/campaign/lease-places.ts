@@ -6,6 +6,8 @@ import pg from "pg";
 import { mariadbSkip, startMariaDb } from "../../support/mariadb-server.ts";
 import { postgresSkip, startPostgres } from "../../support/postgres-server.ts";
 import { redisSkip, startRedis } from "../../support/redis-server.ts";
+import { superuserOf } from "./superuser.ts";
+import type { Mortal } from "./targets.ts";
 
 /** Somebody who has logged in and stays. */
 interface Visit {
@@ -15,6 +17,8 @@ interface Visit {
 }
 
 export interface LeasePlace extends AsyncDisposable {
+  /** Absent: it cannot be killed. */
+  readonly server?: Mortal;
   /** As CreateIntegration takes it. */
   readonly integration: { readonly Type: string; readonly Data: object };
   readonly settings: object;
@@ -46,15 +50,15 @@ const answers = (question: Promise<unknown>): Promise<boolean> =>
 
 async function postgresPlace(): Promise<LeasePlace> {
   const server = await startPostgres();
-  const admin = new pg.Client(server.url);
-  await admin.connect();
-  await admin.query("create role readers");
+  const superuser = superuserOf(server.url);
+  await superuser.query("create role readers");
   const { host, port, user: username, password } = server;
   return {
+    server: { kill: () => server.stop("SIGKILL"), restart: () => server.restart() },
     integration: { Type: "postgres", Data: { host, port, username, password } },
     settings: { roles: ["readers"] },
     async users() {
-      const { rows } = await admin.query("select rolname from pg_roles where rolname like 'rk\\_%'");
+      const { rows } = await superuser.query("select rolname from pg_roles where rolname like 'rk\\_%'");
       return rows.map(({ rolname }) => String(rolname));
     },
     async visit({ USERNAME: user, PASSWORD, DATABASE: database }) {
@@ -65,7 +69,7 @@ async function postgresPlace(): Promise<LeasePlace> {
     },
     log: async () => readFileSync(server.logFile, "utf8"),
     async [Symbol.asyncDispose]() {
-      await admin.end();
+      await superuser[Symbol.asyncDispose]();
       await server[Symbol.asyncDispose]();
     },
   };
@@ -102,6 +106,7 @@ async function redisPlace(): Promise<LeasePlace> {
   const server = await startRedis({ password: root });
   const { host, port } = server;
   return {
+    server: { kill: () => server.stop(), restart: () => server.restart() },
     integration: { Type: "redis", Data: { host, port, username: "default", password: root, ssl: false } },
     settings: { keys: ["orders:*"], commands: ["+get", "+ping"] },
     users: async () => ((await server.run("ACL", "USERS")) as string[]).filter((name) => name !== "default"),

@@ -16,8 +16,19 @@ import { startPostgres } from "../../support/postgres-server.ts";
 import { startRedis } from "../../support/redis-server.ts";
 import { startSlapd } from "../../support/slapd-server.ts";
 import { tools } from "../../targets/contract.ts";
+import { superuserOf } from "./superuser.ts";
+
+/** A server that can die. */
+export interface Mortal {
+  /** SIGKILL. */
+  kill(): Promise<void>;
+  /** With the same files, at the same place. */
+  restart(): Promise<void>;
+}
 
 export interface Target extends AsyncDisposable {
+  /** Absent: it cannot be killed. */
+  readonly server?: Mortal;
   /** The superuser's credential; absent: none is needed. */
   readonly admin?: AnyCredential;
   /** A new account and the credential that it logs in with. */
@@ -48,23 +59,23 @@ async function probeWith(kind: string, declaration?: unknown): Promise<(credenti
 /** `named`: secrets name two users that take turns. */
 export async function startPostgresTarget({ named = false } = {}): Promise<Target> {
   const server = await startPostgres();
-  const client = new pg.Client(server.url);
-  await client.connect();
+  const superuser = superuserOf(server.url);
   const { host, port, user, password } = server;
   const login = { engine: "postgres", host, port };
   return {
+    server: { kill: () => server.stop("SIGKILL"), restart: () => server.restart() },
     admin: { ...login, username: user, password },
     async newAccount(name) {
       const usernames = named ? [name, `${name}_b`] : [name];
-      for (const one of usernames) await client.query(`create role ${one} login password 'first-${name}'`);
-      if (named) await client.query(`comment on role ${name}_b is 'rekey: alternates with "${name}"'`);
+      for (const one of usernames) await superuser.query(`create role ${one} login password 'first-${name}'`);
+      if (named) await superuser.query(`comment on role ${name}_b is 'rekey: alternates with "${name}"'`);
       return { ...login, username: name, password: `first-${name}`, ...(named && { usernames }) };
     },
     logsIn: await probeWith("postgres"),
     login: logInToPostgres,
     log: async () => readFileSync(server.logFile, "utf8"),
     async [Symbol.asyncDispose]() {
-      await client.end();
+      await superuser[Symbol.asyncDispose]();
       await server[Symbol.asyncDispose]();
     },
   };
@@ -111,6 +122,7 @@ export async function startRedisTarget(): Promise<Target> {
   const login = { engine: "redis", host, port, ssl: false };
   const rights = ["+ping", "+acl|getuser", "+acl|setuser", "+acl|save"];
   return {
+    server: { kill: () => server.stop(), restart: () => server.restart() },
     admin: { ...login, username: "default", password },
     async newAccount(name) {
       await server.run("ACL", "SETUSER", name, "on", `>first-${name}`, "-@all", ...rights);

@@ -186,11 +186,11 @@ test("a value that was given as an argument is not shown to other users", { skip
   assert.match(shown, /^rekey secrets set A=\*\*\* B=\*\*\* --visibility masked/);
   assert.ok(!shown.includes("hunter2"));
   child.kill();
-  await once(child, "close");
+  await child.closed;
   const waits = cli.begin(["run", "--", "true"], env);
   await once(silent, "connection");
   waits.kill("SIGTERM");
-  await once(waits, "close");
+  await waits.closed;
   assert.equal(waits.exitCode, 143, waits.shown());
   silent.close();
 });

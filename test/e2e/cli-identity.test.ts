@@ -149,7 +149,7 @@ test("audit tail --follow shows the newest records and each later one once", asy
   await root.ask("user create newest-before");
   const args = [program, "audit", "tail", "--follow", "--max", "1", "--json", "--action", "iam:CreateUser"];
   const child = spawn(process.execPath, args, {
-    env: { PATH: process.env.PATH, ...root.env },
+    env: { PATH: process.env.PATH, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE, ...root.env },
     stdio: ["ignore", "pipe", "inherit"],
   });
   try {

@@ -55,7 +55,7 @@ test("a login is approved elsewhere, holds from then on, and ends with logout", 
   assert.deepEqual([unasked.code, /give --yes/.test(unasked.err)], [2, true]);
   const approved = await cli.rekey(["login", "approve", code, "--yes"], { env: { REKEY_TOKEN: alice } });
   assert.match(approved.out, /^Code +\S+\nMachine +\S+[\s\S]*\nthe login is approved\n$/);
-  await once(child, "close");
+  await child.closed;
   assert.equal(child.exitCode, 0, child.shown());
   assert.match(child.shown(), /logged in at http:\S+ as \S+; rekey setup/);
   assert.ok(!child.shown().includes("dp."), child.shown());
@@ -85,7 +85,7 @@ test("a denied login ends with a refusal", async () => {
     (await cli.rekey(["login", "approve", code, "--deny"], { env: { REKEY_TOKEN: alice } })).out.includes("denied"),
     true,
   );
-  await once(child, "close");
+  await child.closed;
   assert.deepEqual([child.exitCode, /denied/.test(child.shown())], [1, true]);
 });
 

@@ -24,7 +24,8 @@ interface Seen {
 /** Runs `rekey` on a terminal; what is typed follows what is shown, a piece for each question. */
 async function onTerminal(args: readonly string[], typed: readonly (readonly [RegExp, string])[] = []): Promise<Seen> {
   const quoted = [process.execPath, program, ...args].map((word) => `'${word}'`).join(" ");
-  const env = { PATH: process.env.PATH, TERM: "xterm", ...root.env };
+  const { PATH, NODE_COMPILE_CACHE } = process.env;
+  const env = { PATH, NODE_COMPILE_CACHE, TERM: "xterm", ...root.env };
   const command = `stty columns 120 rows 40; exec ${quoted}`; // without a size everything is wrapped
   const child = spawn("script", ["--quiet", "--return", "--command", command, "/dev/null"], { env, cwd: folder });
   let shown = "";

@@ -108,7 +108,7 @@ test("every command's help tells its flags with their variables, and gives an ex
 test("output that nobody takes ends quietly, output that cannot be written is told", async () => {
   const start = (stdout: number | "pipe", args: readonly string[]) =>
     spawn(process.execPath, [program, ...args], {
-      env: { PATH: process.env.PATH, ...root.env },
+      env: { PATH: process.env.PATH, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE, ...root.env },
       stdio: ["ignore", stdout, "pipe"],
     });
   const cut = start("pipe", ["secret", "list"]);
@@ -125,7 +125,10 @@ test("output that nobody takes ends quietly, output that cannot be written is to
 
 test("a server goes on when nobody reads what it prints", async () => {
   const args = [program, "server", "--data", join(folder, "unread"), "--listen", "127.0.0.1:0", "--log-level", "trace"];
-  const child = spawn(process.execPath, args, { env: { PATH: process.env.PATH }, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, args, {
+    env: { PATH: process.env.PATH, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   let printed = "";
   for await (const part of child.stdout) {
     printed += part;
@@ -142,7 +145,10 @@ test("a server goes on when nobody reads what it prints", async () => {
 test("other users see no secret among the arguments", { skip: process.platform !== "linux" }, async () => {
   const { token } = server.credentials;
   const args = [program, "audit", "tail", "--follow", "--endpoint", server.endpoint, "--token", token];
-  const child = spawn(process.execPath, args, { env: { PATH: process.env.PATH }, stdio: ["ignore", "pipe", "inherit"] });
+  const child = spawn(process.execPath, args, {
+    env: { PATH: process.env.PATH, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
   try {
     await once(child.stdout, "data");
     const shown = readFileSync(`/proc/${child.pid}/cmdline`, "utf8");

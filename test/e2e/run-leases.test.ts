@@ -1,6 +1,5 @@
 // `rekey run` with credentials that are leased at a real Redis: they live as long as the program, and no longer.
 import assert from "node:assert/strict";
-import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -59,7 +58,7 @@ describe("leases of a run", { skip: redisSkip }, () => {
       await until("it has its user", () => user(child.shown()) !== "");
       assert.deepEqual(await users(), [user(child.shown())]);
       child.kill(signal);
-      await once(child, "close");
+      await child.closed;
       assert.deepEqual(await users(), [], `${signal}: ${child.shown()}`);
     }
   });
@@ -70,7 +69,7 @@ describe("leases of a run", { skip: redisSkip }, () => {
       await until("it is up", () => child.shown().includes("log=debug"));
       assert.deepEqual([user(child.shown()), await users()], ["", []]);
       child.kill();
-      await once(child, "close");
+      await child.closed;
     }
   });
 
@@ -106,7 +105,7 @@ describe("leases of a run", { skip: redisSkip }, () => {
     assert.equal(child.shown().match(new RegExp(`user=${first} `, "g"))?.length, 2, child.shown());
     assert.deepEqual(await users(), [first]);
     child.kill();
-    await once(child, "close");
+    await child.closed;
     assert.deepEqual(await users(), []);
     await cli.set({ LOG: "debug" });
   });
@@ -136,7 +135,7 @@ describe("leases of a run", { skip: redisSkip }, () => {
     assert.notEqual(old, fresh);
     for (const child of [replaced, told]) {
       child.kill();
-      await once(child, "close");
+      await child.closed;
     }
     assert.deepEqual([await users(), renewed.shown().includes("warning")], [[first], false]);
     await noUsers();
@@ -192,7 +191,7 @@ describe("leases of a run", { skip: redisSkip }, () => {
     await shows(child, /could not be renewed yet/);
     await using _again = await startRekey({ dataFolder, flags: ["--listen", listen] });
     child.kill();
-    await once(child, "close");
+    await child.closed;
     await noUsers();
   });
 });

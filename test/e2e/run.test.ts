@@ -1,6 +1,5 @@
 // `rekey run`: a program gets the secrets of a config, and nothing else changes for it.
 import assert from "node:assert/strict";
-import { once } from "node:events";
 import {
   chmodSync,
   chownSync,
@@ -82,7 +81,7 @@ test("signals go on to the program once, and its own end decides", async () => {
     ]);
     await until("it is up", () => child.shown().includes("up"));
     child.kill(signal);
-    await once(child, "close");
+    await child.closed;
     assert.equal(child.exitCode, 21, `${signal}: ${child.shown()}`);
   }
 });
@@ -156,7 +155,7 @@ test("a program is started anew with changed secrets, and only then", async () =
   await until("it is up a third time", () => child.shown().includes("up error"));
   assert.equal(child.shown().match(/up /g)?.length, 3);
   child.kill("SIGTERM");
-  await once(child, "close");
+  await child.closed;
   assert.equal(child.exitCode, 143);
   await cli.set({ LOG: "debug" });
 });
@@ -213,7 +212,7 @@ test("with --watch readers of a mount get the changed secrets, and a server that
     await shows(child, /up error/);
     assert.equal(child.shown().match(/up /g)?.length, 3, child.shown());
     child.kill();
-    await once(child, "close");
+    await child.closed;
     assert.ok(!existsSync(join(own.folder, "mounted")));
   } finally {
     await own[Symbol.asyncDispose]();

@@ -189,7 +189,7 @@ describe("work at targets that somebody asks for", { skip: postgresSkip }, () =>
       process.execPath,
       [program, "events", "tail", "--follow", "--json", "--type", "rotation.", "--max", "0"],
       {
-        env: { PATH: process.env.PATH, ...root.env },
+        env: { PATH: process.env.PATH, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE, ...root.env },
         stdio: ["ignore", "pipe", "inherit"],
       },
     );

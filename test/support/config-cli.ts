@@ -1,11 +1,15 @@
 // The command line on configs: a real server, a project, and a home folder of one's own.
 import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { program, type Ran, run } from "./cli.ts";
 import { type RekeyServer, type StartOptions, startRekey } from "./rekey-server.ts";
+
+/** A command that runs: what it has shown, and its end. */
+export type Begun = ChildProcess & { shown(): string; readonly closed: Promise<unknown> };
 
 export interface ConfigCli extends AsyncDisposable {
   readonly server: RekeyServer;
@@ -16,7 +20,7 @@ export interface ConfigCli extends AsyncDisposable {
   /** Runs `rekey` to its end, as root unless `env` says otherwise. */
   rekey(args: readonly string[], options?: { input?: string; env?: Record<string, string>; cwd?: string }): Promise<Ran>;
   /** Begins it, with pipes. */
-  begin(args: readonly string[], env?: Record<string, string>): ChildProcess & { shown(): string };
+  begin(args: readonly string[], env?: Record<string, string>): Begun;
   /** Sets secrets of a config by the API. */
   set(secrets: Readonly<Record<string, string | null>>, config?: string): Promise<void>;
   /** Any call of the config API as root. */
@@ -54,12 +58,13 @@ export async function configCli(options: StartOptions = {}): Promise<ConfigCli> 
     rekey: (args, { input, env: own, cwd = folder } = {}) =>
       run(args, { env: { ...env, ...own }, cwd, ...(input !== undefined && { input }) }),
     begin(args, own) {
-      const { PATH } = process.env;
-      const child = spawn(process.execPath, [program, ...args], { env: { PATH, ...env, ...own }, cwd: folder });
+      const { PATH, NODE_COMPILE_CACHE } = process.env;
+      const inherited = { PATH, NODE_COMPILE_CACHE };
+      const child = spawn(process.execPath, [program, ...args], { env: { ...inherited, ...env, ...own }, cwd: folder });
       let shown = "";
       for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text: string) => (shown += text));
       begun.add(child.once("close", () => begun.delete(child)));
-      return Object.assign(child, { shown: () => shown });
+      return Object.assign(child, { shown: () => shown, closed: once(child, "close") });
     },
     async set(secrets, config = "dev") {
       await api(`configs/config/secrets?project=shop&config=${config}`, { secrets });

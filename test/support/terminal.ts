@@ -25,7 +25,7 @@ export const quoted = (words: readonly string[]): string => words.map((word) => 
 export function openTerminal(text: string, { env, cwd }: { env: NodeJS.ProcessEnv; cwd: string }): Terminal {
   const command = `stty columns 120 rows 40; ${text}`; // without a size everything is wrapped
   const child = spawn("script", ["--quiet", "--return", "--command", command, "/dev/null"], {
-    env: { PATH: process.env.PATH, TERM: "xterm", ...env },
+    env: { PATH: process.env.PATH, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE, TERM: "xterm", ...env },
     cwd,
   });
   let shown = "";

@@ -4,6 +4,9 @@ import type { Principal } from "./principal.ts";
 export const identityLimits = {
   users: 5000,
   roles: 1000,
+  groups: 300,
+  groupsPerUser: 10,
+  usersPerGroup: 1000,
   policies: 1500,
   oidcProviders: 100,
   clientIdsPerProvider: 100,
@@ -19,9 +22,10 @@ export const identityLimits = {
   descriptionChars: 1000,
 } as const;
 
-/** Names of users, roles and policies. Source: IAM API reference, UserName, RoleName, PolicyName. */
+/** Names of users, roles, groups and policies. Source: IAM API reference, UserName, RoleName, GroupName, PolicyName. */
 export const userNamePattern = /^[\w+=,.@-]{1,64}$/;
 export const roleNamePattern = /^[\w+=,.@-]{1,64}$/;
+export const groupNamePattern = /^[\w+=,.@-]{1,128}$/;
 export const policyNamePattern = /^[\w+=,.@-]{1,128}$/;
 /** Source: STS API reference, AssumeRole. */
 export const sessionNamePattern = /^[\w+=,.@-]{2,64}$/;
@@ -30,6 +34,7 @@ export const externalIdPattern = /^[\w+=,.@:/-]{2,1224}$/;
 export const rootArn = (account: string): string => `arn:aws:iam::${account}:root`;
 export const userArn = (account: string, name: string): string => `arn:aws:iam::${account}:user/${name}`;
 export const roleArn = (account: string, name: string): string => `arn:aws:iam::${account}:role/${name}`;
+export const groupArn = (account: string, name: string): string => `arn:aws:iam::${account}:group/${name}`;
 export const policyArn = (account: string, name: string): string => `arn:aws:iam::${account}:policy/${name}`;
 export const sessionArn = (account: string, role: string, session: string): string =>
   `arn:aws:sts::${account}:assumed-role/${role}/${session}`;
@@ -40,7 +45,7 @@ export const oidcProviderArn = (account: string, url: string): string =>
   `arn:aws:iam::${account}:oidc-provider/${issuerName(url)}`;
 
 /** What stands after the type in `arn:aws:iam::ACCOUNT:user/NAME`; undefined when the ARN is of another type or account. */
-export function nameInArn(arn: string, account: string, type: "user" | "role" | "policy"): string | undefined {
+export function nameInArn(arn: string, account: string, type: "user" | "role" | "group" | "policy"): string | undefined {
   const prefix = `arn:aws:iam::${account}:${type}/`;
   return arn.startsWith(prefix) && arn.length > prefix.length ? arn.slice(prefix.length) : undefined;
 }
@@ -48,8 +53,8 @@ export function nameInArn(arn: string, account: string, type: "user" | "role" | 
 const idAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 const tokenAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
-/** 20 characters for access keys (`AKIA`, `ASIA`), 21 for users and roles (`AIDA`, `AROA`). `random` gives one byte a character. */
-export function identityId(prefix: "AKIA" | "ASIA" | "AIDA" | "AROA", random: (bytes: number) => Uint8Array): string {
+/** 20 characters for access keys (`AKIA`, `ASIA`), 21 for users, roles and groups (`AIDA`, `AROA`, `AGPA`). `random` gives one byte a character. */
+export function identityId(prefix: "AKIA" | "ASIA" | "AIDA" | "AROA" | "AGPA", random: (bytes: number) => Uint8Array): string {
   const length = prefix === "AKIA" || prefix === "ASIA" ? 16 : 17;
   return prefix + Array.from(random(length), (byte) => idAlphabet[byte & 31]).join("");
 }

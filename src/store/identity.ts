@@ -2,7 +2,8 @@ import { type AccessRole, projectRolePolicy, workplaceRolePolicy } from "../core
 import { ServiceError } from "../core/error.ts";
 import { identityLimits, nameInArn, roleArn, rootPrincipal, userArn } from "../core/identity.ts";
 import type { PolicyText, Principal } from "../core/principal.ts";
-import { memberships } from "./project-members.ts";
+import { groupsOf } from "./group-members.ts";
+import { type Membership, memberships } from "./project-members.ts";
 import type { Sql } from "./sql.ts";
 
 export interface User {
@@ -103,6 +104,15 @@ export async function findUser(sql: Sql, name: string): Promise<User | undefined
   return row;
 }
 
+/** By id or name. */
+export async function findUserOrId(sql: Sql, idOrName: string): Promise<User | undefined> {
+  const [row] = await sql.query<User>(
+    `select ${userColumns} from users where id = $1 or name = $1 order by id = $1 desc limit 1`,
+    [idOrName],
+  );
+  return row;
+}
+
 export function listUsers(sql: Sql, { after, limit }: Page): Promise<User[]> {
   return sql.query<User>(`select ${userColumns} from users where name > $1 order by name limit $2`, [after, limit]);
 }
@@ -156,8 +166,19 @@ export async function deleteRole(tx: Sql, role: Role): Promise<boolean> {
   return rows.length > 0;
 }
 
-async function deleteBelongings(tx: Sql, principalArn: string): Promise<void> {
-  for (const table of ["access_keys", "tokens", "policy_attachments", "principal_tags", "project_members", "oidc_identities"]) {
+const belongings = [
+  "access_keys",
+  "tokens",
+  "policy_attachments",
+  "principal_tags",
+  "group_members",
+  "project_members",
+  "oidc_identities",
+];
+
+/** What users, roles and groups have, by their ARN. */
+export async function deleteBelongings(tx: Sql, principalArn: string): Promise<void> {
+  for (const table of belongings) {
     await tx.query(`delete from ${table} where principal_arn = $1`, [principalArn]);
   }
 }
@@ -214,22 +235,27 @@ export async function loadPrincipal(sql: Sql, account: string, arn: string): Pro
   const found =
     userName === undefined ? (roleName === undefined ? undefined : await findRole(sql, roleName)) : await findUser(sql, userName);
   if (!found) return undefined;
-  const policies = [...(await attachedPolicies(sql, arn)), ...(await policiesOfRoles(sql, account, found))];
+  const policies = await policiesOf(sql, account, found);
   const common = { arn, accountId: account, userId: found.id, tags: await principalTags(sql, arn), policies };
   if (!("kind" in found)) return { kind: "role", roleArn: arn, ...common };
   return { kind: "user", userName: found.name, ...(found.kind === "service_account" && { serviceAccount: true }), ...common };
 }
 
-/** What somebody may do by roles in the deployment and in projects. */
-async function policiesOfRoles(sql: Sql, account: string, found: User | Role): Promise<PolicyText[]> {
-  const role = "kind" in found ? found.role : null;
-  const overall = role === null ? undefined : workplaceRolePolicy(account, role);
-  const members = await memberships(sql, found.arn);
-  return [
-    ...(overall === undefined ? [] : [{ name: `workplace ${role}`, document: overall }]),
-    ...members.map((one) => ({
-      name: `${one.role} of project ${one.projectId}`,
-      document: projectRolePolicy(account, one.projectId, one.role),
-    })),
-  ];
+/** Own ones and those of groups: attached policies, and what roles in the deployment and in projects mean. */
+async function policiesOf(sql: Sql, account: string, found: User | Role): Promise<PolicyText[]> {
+  const own = { arn: found.arn, role: "kind" in found ? found.role : null };
+  const holders = "kind" in found ? [own, ...(await groupsOf(sql, found.arn))] : [own];
+  const policies: PolicyText[] = [];
+  for (const { arn, role } of holders) {
+    policies.push(...(await attachedPolicies(sql, arn)));
+    const overall = role === null ? undefined : workplaceRolePolicy(account, role);
+    if (overall !== undefined) policies.push({ name: `workplace ${role}`, document: overall });
+    policies.push(...(await memberships(sql, arn)).map((membership) => policyOfMembership(account, membership)));
+  }
+  return policies;
 }
+
+const policyOfMembership = (account: string, { projectId, role, environments }: Membership): PolicyText => ({
+  name: `${role} of project ${projectId}`,
+  document: projectRolePolicy(account, projectId, role, environments),
+});

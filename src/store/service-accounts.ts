@@ -14,11 +14,19 @@ export async function findServiceAccount(sql: Sql, idOrName: string): Promise<Us
 }
 
 /** In the order of names; `skip`: rows to leave out behind `after`. */
-export function listServiceAccounts(sql: Sql, { after, limit, skip = 0 }: Page & { readonly skip?: number }): Promise<User[]> {
-  return sql.query<User>(
-    `select ${columns} from users where name > $1 and kind = 'service_account' order by name limit $2 offset $3`,
-    [after, limit, skip],
-  );
+export const listServiceAccounts = (sql: Sql, page: UserPage): Promise<User[]> => listUsersOf(sql, "service_account", page);
+/** As service accounts, those who are none. */
+export const listPeople = (sql: Sql, page: UserPage): Promise<User[]> => listUsersOf(sql, "person", page);
+
+type UserPage = Page & { readonly skip?: number };
+
+function listUsersOf(sql: Sql, kind: User["kind"], { after, limit, skip = 0 }: UserPage): Promise<User[]> {
+  return sql.query<User>(`select ${columns} from users where name > $1 and kind = $4 order by name limit $2 offset $3`, [
+    after,
+    limit,
+    skip,
+    kind,
+  ]);
 }
 
 /** False when there is no such user. */

@@ -145,7 +145,7 @@ async function askAccess(sql: Sql): Promise<void> {
   await findServiceAccount(sql, "robot");
   await listServiceAccounts(sql, { after: "", limit: 10 });
   await memberships(sql, "arn");
-  await projectMembers(sql, "shop");
+  await projectMembers(sql, "shop", { after: "", limit: 100 });
   await listOidcIdentities(sql, "arn");
   const token = { hash: "hash", id: "id", createdAt: 1, expiresAt: 2 };
   const identity = { id: "id", principalArn: "arn" } as OidcIdentity;

@@ -1,9 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { z } from "zod";
-import { type AccessRole, isAccessRole, roleNames, workplaceActions } from "../../core/access-role.ts";
+import { type AccessRole, isAccessRole, roleNames } from "../../core/access-role.ts";
 import { ServiceError } from "../../core/error.ts";
 import { identityId, userArn } from "../../core/identity.ts";
-import { workplaceArn } from "../../core/rekey-arn.ts";
 import { logActivity } from "../../store/activity.ts";
 import { createUser, deleteUser, type User } from "../../store/identity.ts";
 import { attachedPolicyArns } from "../../store/policies.ts";
@@ -11,9 +10,11 @@ import { memberships } from "../../store/project-members.ts";
 import { listServiceAccounts, setWorkplaceRole } from "../../store/service-accounts.ts";
 import { paging, readPage } from "../configs/paging.ts";
 import { userName } from "../identity/identity-input.ts";
-import { type Call, defineOperation, type Operation, type Permission, type Resource } from "../operation.ts";
+import { defineOperation, type Operation, type Resource } from "../operation.ts";
 import { actor } from "./access-input.ts";
+import { shownRole, workplaceRolePermission } from "./access-roles.ts";
 import { type AccountResource, accountName, accountResource, existingAccount } from "./account-resource.ts";
+import { shownProjectRole } from "./member-input.ts";
 
 const role = z.object({
   Identifier: z.string().min(1).max(64).optional(),
@@ -40,19 +41,12 @@ function checkRole({ WorkplaceRole }: WithRole): void {
 
 const roleIn = ({ WorkplaceRole }: WithRole): AccessRole | undefined => WorkplaceRole?.Identifier as AccessRole | undefined;
 
-/** Who gives a role gives all its rights: that is a permission apart. */
-function rolePermission(input: WithRole, call: Call): readonly Permission[] {
-  if (input.WorkplaceRole === undefined) return [];
-  const arn = workplaceArn(call.services);
-  return [{ action: "rekey:SetWorkplaceRole", resource: { arn, shown: arn, context: {} } }];
-}
-
 const shown = ({ id, name, arn, role: given, createdAt }: User) => ({
   Id: id,
   Name: name,
   Arn: arn,
   CreatedAt: new Date(createdAt),
-  ...(given && { WorkplaceRole: { Identifier: given, Name: roleNames[given], Permissions: workplaceActions(given) } }),
+  ...(given && { WorkplaceRole: shownRole(given, "workplace") }),
 });
 
 const createServiceAccount = defineOperation<z.infer<typeof createInput>, AccountResource>({
@@ -65,7 +59,7 @@ const createServiceAccount = defineOperation<z.infer<typeof createInput>, Accoun
   input: createInput,
   check: checkRole,
   resource: ({ Name }, call) => accountResource(Name, call),
-  permissions: (input, _found, call) => rolePermission(input, call),
+  permissions: (input, _found, call) => workplaceRolePermission(input.WorkplaceRole, call),
   async run(input, _found, call) {
     const user = { id: identityId("AIDA", randomBytes), name: input.Name, createdAt: call.services.now() };
     const made = await call.transaction(async (tx) => {
@@ -112,7 +106,7 @@ const getServiceAccount = defineOperation<z.infer<typeof ofAccount>, AccountReso
       ServiceAccount: {
         ...shown(account),
         AttachedPolicyArns: await attachedPolicyArns(sql, account.arn),
-        ProjectRoles: members.map(({ projectId, role: inProject }) => ({ Project: projectId, Role: inProject })),
+        ProjectRoles: members.map(shownProjectRole),
       },
     };
   },
@@ -128,7 +122,7 @@ const updateServiceAccount = defineOperation<z.infer<typeof updateInput>, Accoun
   input: updateInput,
   check: checkRole,
   resource: ({ Id }, call) => accountResource(Id, call),
-  permissions: (input, _found, call) => rolePermission(input, call),
+  permissions: (input, _found, call) => workplaceRolePermission(input.WorkplaceRole, call),
   async run(input, found, call) {
     const account = existingAccount(found);
     if (input.Name !== undefined && input.Name !== account.name)

@@ -47,7 +47,11 @@ const createConfig = defineOperation<z.infer<typeof createInput>, ConfigResource
   summary: "Makes a branch config of an environment. It shows the values of the environment's root config until it has its own.",
   input: createInput,
   check: ({ Name, Environment }) => checkBranchName(Name, Environment),
-  resource: ({ Project, Name }, call) => configResource({ Project, Config: Name }, call),
+  async resource({ Project, Name, Environment }, call) {
+    const found = await configResource({ Project, Config: Name }, call);
+    // What is not there yet is of the environment that it is made in.
+    return { ...found, context: { "rekey:Environment": [Environment], ...found.context } };
+  },
   async run({ Environment, Name }, found, call) {
     const { id: projectId } = existingProject(found);
     const at = { projectId, environment: Environment, name: Name, createdAt: call.startedAt };

@@ -128,7 +128,7 @@ const updateEnvironmentOperation = defineOperation<z.infer<typeof updateInput>, 
     const { projectId, slug: before } = existingEnvironment(found);
     const done = await call.transaction(async (tx) => {
       await lockConfigNames(tx);
-      await raiseIdentityVersion(tx); // tokens that are bound to its configs follow
+      await raiseIdentityVersion(tx); // tokens that are bound to its configs follow, and roles that were given for it
       await lockProject(tx, projectId);
       const environment = await findEnvironment(tx, projectId, before);
       if (!environment) throw gone(`environment ${before}`);
@@ -190,6 +190,7 @@ const deleteEnvironmentOperation = defineOperation<OfEnvironment, EnvironmentRes
     const { projectId, slug: environment } = existingEnvironment(found);
     const raised = await call.transaction(async (tx) => {
       await lockConfigNames(tx);
+      await raiseIdentityVersion(tx); // roles that were given for it end with it
       if (!(await lockProject(tx, projectId))) throw gone(`project ${projectId}`);
       const configs = await listConfigs(tx, { projectId, environment }, { limit: limits.configs });
       const removed = await removeConfigs(tx, configs);

@@ -6,6 +6,8 @@ import {
   enableAccessKeyOperation,
   listAccessKeysOperation,
 } from "./access-keys.ts";
+import { groupUserOperations } from "./group-users.ts";
+import { groupOperations } from "./groups.ts";
 import { createOidcProviderOperation, deleteOidcProviderOperation, listOidcProvidersOperation } from "./oidc-providers.ts";
 import {
   createPolicyOperation,
@@ -55,6 +57,8 @@ export const identityOperations: readonly Operation[] = [
   tagUserOperation,
   untagUserOperation,
   deleteUserOperation,
+  ...groupOperations,
+  ...groupUserOperations,
   createRoleOperation,
   getRoleOperation,
   listRolesOperation,

@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { z } from "zod";
 import { identityId, userArn } from "../../core/identity.ts";
+import { groupsOf } from "../../store/group-members.ts";
 import {
   createUser,
   deleteUser,
@@ -11,6 +12,8 @@ import {
   untagPrincipal,
 } from "../../store/identity.ts";
 import { attachedPolicyArns } from "../../store/policies.ts";
+import { memberships } from "../../store/project-members.ts";
+import { shownProjectRole } from "../config-access/member-input.ts";
 import { defineOperation } from "../operation.ts";
 import {
   checkTags,
@@ -57,14 +60,14 @@ export const createUserOperation = defineOperation<z.infer<typeof createInput>, 
     }),
 });
 
-/** Source: IAM API reference, GetUser, ListAttachedUserPolicies. */
+/** Source: IAM API reference, GetUser, ListAttachedUserPolicies, ListGroupsForUser. */
 export const getUserOperation = defineOperation<z.infer<typeof named>, UserResource>({
   name: "GetUser",
   action: "iam:GetUser",
   noun: "users",
   verb: "get",
   mode: "read",
-  summary: "Shows a user with its tags and attached policies.",
+  summary: "Shows a user with its tags, attached policies, groups and roles.",
   input: named,
   resource: userResource,
   run: async ({ UserName }, found, { sql }) => {
@@ -73,6 +76,9 @@ export const getUserOperation = defineOperation<z.infer<typeof named>, UserResou
       ...shown(user),
       Tags: toTags(await principalTags(sql, user.arn)),
       AttachedPolicyArns: await attachedPolicyArns(sql, user.arn),
+      ...(user.role && { Role: user.role }),
+      Groups: (await groupsOf(sql, user.arn)).map(({ name }) => name),
+      ProjectRoles: (await memberships(sql, user.arn)).map(shownProjectRole),
     };
   },
 });

@@ -111,6 +111,12 @@ export const migration = {
       created_at bigint not null)`,
     `create table roles (id text primary key, name text not null unique, arn text not null unique, trust_policy text not null,
       max_session_seconds integer not null, description text, created_at bigint not null)`,
+    // Users that are given rights together; the ARN stands for a group where rights are kept. `role` as that of users.
+    `create table user_groups (id text primary key, name text not null unique, arn text not null unique, role text,
+      default_project_role text, created_at bigint not null)`,
+    `create table group_members (group_id text not null references user_groups (id) on delete cascade, principal_arn text not null,
+      created_at bigint not null, primary key (group_id, principal_arn))`,
+    "create index group_members_by_principal on group_members (principal_arn)",
     "create table principal_tags (principal_arn text not null, key text not null, value text not null, primary key (principal_arn, key))",
     `create table access_keys (id text primary key, principal_arn text not null, sealed bytes not null, wrapped_data_key bytes not null,
       key_id text not null, key_version integer not null, state text not null, created_at bigint not null, last_used_at bigint)`,
@@ -146,9 +152,10 @@ export const migration = {
     "create index function_logs_by_function on function_logs (function_arn, id)",
     "create index function_logs_by_time on function_logs (at)",
 
-    // Networks: places that are reached through agents and functions in them. `functions`: JSON, ARNs by kind of target.
+    // Networks: places that are reached through agents and functions in them. `functions`: JSON, ARNs by kind of target. `made`: of
+    // those that came with an integration and go with the last one: JSON, with the function that was registered for it.
     `create table networks (name byte_ordered primary key, description text, functions text not null, created_at bigint not null,
-      updated_at bigint not null)`,
+      updated_at bigint not null, made text)`,
     // Secrets whose rotation policy names a network: as it does.
     "create table network_secrets (secret_id text primary key references secrets (id) on delete cascade, network text not null)",
     "create index network_secrets_by_network on network_secrets (network)",
@@ -220,8 +227,14 @@ export const migration = {
     "create index oidc_uses_by_expiry on oidc_uses (expires_at)",
     // What somebody may do in a project, beside their policies.
     `create table project_members (project_id text not null references projects (id) on delete cascade, principal_arn text not null,
-      role text not null, created_at bigint not null, primary key (project_id, principal_arn))`,
+      role text not null, all_environments integer not null, created_at bigint not null, primary key (project_id, principal_arn))`,
     "create index project_members_by_principal on project_members (principal_arn)",
+    // Those that a member without all of them has; what is renamed stays, what is deleted goes.
+    `create table member_environments (project_id text not null, principal_arn text not null, environment text not null,
+      primary key (principal_arn, project_id, environment),
+      foreign key (project_id, principal_arn) references project_members (project_id, principal_arn) on delete cascade,
+      foreign key (project_id, environment) references environments (project_id, slug) on update cascade on delete cascade)`,
+    "create index member_environments_by_environment on member_environments (project_id, environment)",
     // Logins of command lines that wait for somebody to say yes. `address`: where they came from, a whole network of version 6.
     `create table cli_logins (code text primary key, polling_hash text not null unique, address text not null, about text not null,
       state text not null, principal_arn text, created_at bigint not null, expires_at bigint not null)`,
@@ -254,7 +267,8 @@ export const migration = {
       unique (integration_id, number))`,
     "create index integration_versions_by_network on integration_versions (network) where network is not null",
     "create index integration_versions_by_key on integration_versions (key_id, key_version, id)",
-    `create table external_ids (external_id text primary key, integration_id text, created_at bigint not null)`,
+    `create table external_ids (external_id text primary key, integration_id text, principal text not null, created_at bigint not null)`,
+    "create index external_ids_by_principal on external_ids (principal, created_at)",
 
     // Rotated secrets of configs are ordinary secrets that a config owns and shows. `account`: whose credential it is, at which target.
     `create table rotated_secrets (id text primary key, config_id text not null references configs (id) on delete cascade,
@@ -262,6 +276,10 @@ export const migration = {
       rotation_period_seconds bigint not null, created_at bigint not null, account text, unique (config_id, name))`,
     "create unique index rotated_secrets_by_account on rotated_secrets (account) where account is not null",
     "create index rotated_secrets_by_integration on rotated_secrets (integration_id)",
+    // Who manages the users of a rotated secret, where that is no integration's own user. `id`: the rotated secret's.
+    `create table managing_users (id text primary key references rotated_secrets (id) on delete cascade, sealed bytes not null,
+      wrapped_data_key bytes not null, key_id text not null, key_version integer not null, created_at bigint not null)`,
+    "create index managing_users_by_key on managing_users (key_id, key_version, id)",
 
     // Dynamic secrets: recipes. One that was deleted stays while it has leases.
     `create table dynamic_secrets (id text primary key, config_id text not null, project text not null, config text not null,

@@ -1,15 +1,22 @@
 import { type CryptoKey, calculateJwkThumbprint, exportJWK, generateKeyPair, importJWK, type JWK } from "jose";
 import { z } from "zod";
 
-/** Signatures are ES512, as Doppler's agents want them; sealing has a curve that takes a thirtieth of the time. */
-const numbersOf = { sig: numbers("P-521", 88), enc: numbers("P-256", 43) };
+/**
+ * What a key is for. `sig`: Rekey's signatures, ES512, as Doppler's agents want them. `reply`: those of far sides, ES256, and
+ * `enc`: sealing, of a curve that takes a thirtieth of the time.
+ */
+export type KeyUse = "sig" | "reply" | "enc";
+
+/** Of JOSE. Source: RFC 7518 sections 3.1 and 4.1. */
+export const algorithmOf = { sig: "ES512", reply: "ES256", enc: "ECDH-ES" } as const;
+const p256 = numbers("P-256", 43);
+const numbersOf = { sig: numbers("P-521", 88), reply: p256, enc: p256 };
 /** What a key set says of a key beside its numbers (`alg`, `use`, `kid`, …) is not asked for: a key's id follows from its numbers. */
-const publicShape = { sig: z.object(numbersOf.sig.public), enc: z.object(numbersOf.enc.public) };
-const privateShape = { sig: z.object(numbersOf.sig.private), enc: z.object(numbersOf.enc.private) };
+const shapes = forEach((use) => ({ public: z.object(numbersOf[use].public), private: z.object(numbersOf[use].private) }));
 const keySetShape = z.object({ keys: z.array(z.unknown()).max(100) });
 const farKeysShape = z.object({ signing: z.unknown(), sealing: z.unknown() });
 
-/** Private JWKs with `kid`. `signing`, of P-521, signs replies; `sealing`, of P-256, opens requests. */
+/** Private JWKs of P-256 with `kid`: `signing` signs replies, `sealing` opens requests. */
 export interface FarKeys {
   readonly signing: JWK;
   readonly sealing: JWK;
@@ -27,21 +34,21 @@ export const bareKey = { sig: z.strictObject(numbersOf.sig.public), enc: z.stric
 
 /** A new pair of pairs, for an agent or a function of AWS Lambda. */
 export async function newFarKeys(): Promise<FarKeys> {
-  return { signing: await newPrivateJwk("sig"), sealing: await newPrivateJwk("enc") };
+  return { signing: await newPrivateJwk("reply"), sealing: await newPrivateJwk("enc") };
 }
 
-/** A new private key for ES512 (`sig`) or ECDH-ES (`enc`). */
-export async function newPrivateJwk(use: "sig" | "enc"): Promise<JWK> {
+/** A new private key. */
+export async function newPrivateJwk(use: KeyUse): Promise<JWK> {
   const pair = await newPair(use);
   return described(await exportJWK(pair.privateKey), use);
 }
 
 /** `extractable`: whether the private half may leave the platform's keeping. */
 export async function newPair(
-  use: "sig" | "enc",
+  use: KeyUse,
   { extractable = true } = {},
 ): Promise<{ publicKey: CryptoKey; privateKey: CryptoKey }> {
-  return use === "sig" ? generateKeyPair("ES512", { extractable }) : generateKeyPair("ECDH-ES", { extractable, crv: "P-256" });
+  return generateKeyPair(algorithmOf[use], { extractable, ...(use === "enc" && { crv: "P-256" }) });
 }
 
 /** The halves that others may have. */
@@ -55,25 +62,25 @@ export function publicJwk({ kty, crv, x, y, kid, use, alg }: JWK): JWK {
 }
 
 /**
- * Private keys of a far side as JSON; `undefined` when they are not two usable pairs of their curves. A `kid` that was written
- * down is not believed, but made anew.
+ * Private keys of a far side as JSON; `undefined` when they are not two usable pairs, or twice the same one. A `kid` that was
+ * written down is not believed, but made anew.
  */
 export async function readFarKeys(value: unknown): Promise<FarKeys | undefined> {
   const { data } = farKeysShape.safeParse(value);
   if (!data) return undefined;
-  const [signing, sealing] = [await readPrivateJwk(data.signing, "sig"), await readPrivateJwk(data.sealing, "enc")];
-  return signing && sealing ? { signing, sealing } : undefined;
+  const [signing, sealing] = [await readPrivateJwk(data.signing, "reply"), await readPrivateJwk(data.sealing, "enc")];
+  return signing && sealing && signing.kid !== sealing.kid ? { signing, sealing } : undefined;
 }
 
 /** A private key as JSON; `undefined` when it is none of its use's curve, or its halves do not belong together. */
-export async function readPrivateJwk(value: unknown, use: "sig" | "enc"): Promise<JWK | undefined> {
-  const { data } = privateShape[use].safeParse(value);
+export async function readPrivateJwk(value: unknown, use: KeyUse): Promise<JWK | undefined> {
+  const { data } = shapes[use].private.safeParse(value);
   return data && (await isUsable(data, use)) ? described(data, use) : undefined;
 }
 
 /** A public key as JSON, with the `kid` that follows from it; `undefined` when it is none of its use's curve. */
-export async function readPublicJwk(value: unknown, use: "sig" | "enc"): Promise<JWK | undefined> {
-  const { data } = publicShape[use].safeParse(value);
+export async function readPublicJwk(value: unknown, use: KeyUse): Promise<JWK | undefined> {
+  const { data } = shapes[use].public.safeParse(value);
   return data && (await isUsable(data, use)) ? described(data, use) : undefined;
 }
 
@@ -94,12 +101,12 @@ export async function readKeySet(value: unknown): Promise<JWK[] | undefined> {
 
 /** @throws TypeError when it is not a private P-521 key */
 export async function importSigningKey(jwk: JWK): Promise<SigningKey> {
-  if (!privateShape.sig.safeParse(jwk).success || !(await isUsable(jwk, "sig")))
+  if (!shapes.sig.private.safeParse(jwk).success || !(await isUsable(jwk, "sig")))
     throw new TypeError("not a private key of P-521");
   return { kid: await calculateJwkThumbprint(jwk), key: await imported(jwk, "sig") };
 }
 
-async function described(jwk: JWK, use: "sig" | "enc"): Promise<JWK> {
+async function described(jwk: JWK, use: KeyUse): Promise<JWK> {
   const { kty, crv, x, y, d } = jwk;
   return definedOnly({
     kty,
@@ -108,13 +115,13 @@ async function described(jwk: JWK, use: "sig" | "enc"): Promise<JWK> {
     y,
     d,
     kid: await calculateJwkThumbprint(jwk),
-    use,
-    alg: use === "sig" ? "ES512" : "ECDH-ES",
+    use: use === "enc" ? "enc" : "sig",
+    alg: algorithmOf[use],
   });
 }
 
 /** The platform refuses points that are not on the curve, and private numbers of another point. */
-async function isUsable(jwk: JWK, use: "sig" | "enc"): Promise<boolean> {
+async function isUsable(jwk: JWK, use: KeyUse): Promise<boolean> {
   try {
     await imported(jwk, use);
     return true;
@@ -124,10 +131,10 @@ async function isUsable(jwk: JWK, use: "sig" | "enc"): Promise<boolean> {
 }
 
 /** Checking that a private key's halves belong together takes as long as signing: each JWK is imported once. */
-const importedKeys = { sig: new WeakMap<JWK, Promise<CryptoKey>>(), enc: new WeakMap<JWK, Promise<CryptoKey>>() };
+const importedKeys = forEach(() => new WeakMap<JWK, Promise<CryptoKey>>());
 
 /** The JWK must not be changed afterwards. */
-export function imported(jwk: JWK, use: "sig" | "enc"): Promise<CryptoKey> {
+export function imported(jwk: JWK, use: KeyUse): Promise<CryptoKey> {
   const known = importedKeys[use].get(jwk);
   if (known) return known;
   const key = importOne(jwk, use);
@@ -135,15 +142,19 @@ export function imported(jwk: JWK, use: "sig" | "enc"): Promise<CryptoKey> {
   return key;
 }
 
-async function importOne(jwk: JWK, use: "sig" | "enc"): Promise<CryptoKey> {
+async function importOne(jwk: JWK, use: KeyUse): Promise<CryptoKey> {
   const { kty, crv, x, y, d } = jwk;
-  const key = await importJWK(definedOnly({ kty, crv, x, y, d }), use === "sig" ? "ES512" : "ECDH-ES");
+  const key = await importJWK(definedOnly({ kty, crv, x, y, d }), algorithmOf[use]);
   if (key instanceof Uint8Array) throw new TypeError("not an elliptic-curve key");
   return key;
 }
 
 function definedOnly(members: Record<string, unknown>): JWK {
   return Object.fromEntries(Object.entries(members).filter(([, value]) => value !== undefined));
+}
+
+function forEach<Made>(make: (use: KeyUse) => Made): Readonly<Record<KeyUse, Made>> {
+  return { sig: make("sig"), reply: make("reply"), enc: make("enc") };
 }
 
 /** Of one curve; `chars`: of a coordinate or the private number, in base64url. */

@@ -1,7 +1,7 @@
 import type { CryptoKey, JWK } from "jose";
 import { z } from "zod";
 import { failureClasses, type OutcomeClass, RotatorError } from "../core/error.ts";
-import { type FarKeys, importSigningKey } from "./message-keys.ts";
+import { type FarKeys, imported } from "./message-keys.ts";
 import { MessageRefused } from "./message-refused.ts";
 import { openSealed, sealText } from "./sealed-text.ts";
 import { maxMessageBytes, openSigned, writeSigned } from "./signed-text.ts";
@@ -52,9 +52,9 @@ export async function writeReplyTo(
   { keys, replyKey }: ReplyKeys,
   nowMs: number,
 ): Promise<string> {
-  const key = await importSigningKey(keys.signing);
+  const key = { kid: keys.signing.kid ?? "", key: await imported(keys.signing, "reply") };
   const payload = { requestHash: answered.hash, jti: answered.id, iat: nowMs / 1000, ...bounded(outcome) };
-  const text = await sealText(await writeSigned(replyType, payload, key), replyKey);
+  const text = await sealText(await writeSigned(replyType, payload, key, "reply"), replyKey);
   if (text.length <= maxMessageBytes) return text;
   const tooLarge = { class: "unknown", message: "It was done, but its result is larger than a message may be." } as const;
   return writeReplyTo(answered, { status: "error", error: tooLarge }, { keys, replyKey }, nowMs);
@@ -82,7 +82,7 @@ export async function openReplyTo(request: ReplyCheck, text: string, nowMs: numb
 
 async function readReply(request: ReplyCheck, text: string, nowMs: number): Promise<z.infer<typeof replyShape>> {
   try {
-    const { payload } = await openSigned(replyType, await openSealed(text, request.replyKey), [request.signing]);
+    const { payload } = await openSigned(replyType, await openSealed(text, request.replyKey), [request.signing], "reply");
     const { data } = replyShape.safeParse(payload);
     if (!data) throw new MessageRefused("shape");
     if (data.requestHash !== request.hash || data.jti !== request.id) throw new MessageRefused("audience");

@@ -57,7 +57,7 @@ export function createLambdaFarSides(parts: FarSideParts): LambdaFarSides {
 /** @throws RotatorError when what was given as the function's public keys are none */
 export async function checkReceiver({ name, lambda }: LambdaFunction): Promise<void> {
   if (!lambda.receiver) return;
-  const signing = await readPublicJwk(lambda.receiver.signing, "sig");
+  const signing = await readPublicJwk(lambda.receiver.signing, "reply");
   const sealing = await readPublicJwk(lambda.receiver.sealing, "enc");
   if (signing?.kid !== lambda.receiver.signing.kid || sealing?.kid !== lambda.receiver.sealing.kid)
     throw new RotatorError("invalid", `the public keys of function ${name} are not what rekey aws keys wrote`);

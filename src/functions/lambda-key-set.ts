@@ -58,7 +58,7 @@ async function readOwn(text: string | undefined): Promise<FarKeys> {
   if (keys) return keys;
   throw new SetUpProblem(
     "UnreadableFarKeys",
-    "The function's variable REKEY_FAR_KEYS holds no two private keys (signing of P-521, sealing of P-256): set it again to what Rekey made for it.",
+    "The function's variable REKEY_FAR_KEYS holds no two private keys of P-256, one for signing and another one for sealing: set it again to what Rekey made for it.",
   );
 }
 

@@ -81,7 +81,7 @@ export async function startHostileServer(target: { readonly port: number }): Pro
 
   async function enrol(input: { keys: { signing: unknown; sealing: unknown } }): Promise<object> {
     enrolments.push(input);
-    const signing = await readPublicJwk(input.keys.signing, "sig");
+    const signing = await readPublicJwk(input.keys.signing, "reply");
     const sealing = await readPublicJwk(input.keys.sealing, "enc");
     if (!signing || !sealing) throw new Error("no keys");
     const arn = "arn:aws:rekey:us-east-1:000000000000:agent/a1";

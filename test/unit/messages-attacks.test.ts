@@ -225,6 +225,10 @@ describe("a request", () => {
 });
 
 describe("a reply", () => {
+  const replyKeyOf = async (request: string): Promise<JWK> => {
+    const jws = await openSealed(request, await imported(world.far.sealing, "enc"), sealing.kid);
+    return JSON.parse(Buffer.from(String(jws.split(".")[1]), "base64url").toString()).replyKey;
+  };
   const forged = (error: unknown) =>
     error instanceof RotatorError && error.outcome === "unknown" && error.cause instanceof MessageRefused;
 
@@ -235,13 +239,8 @@ describe("a reply", () => {
     assert.equal(await one.openReply(reply, nowMs), 1);
     await assert.rejects(two.openReply(reply, nowMs), forged);
     // By the far side itself, which knows both reply keys.
-    const replyKey = JSON.parse(
-      Buffer.from(
-        String((await openSealed(two.text, await imported(world.far.sealing, "enc"), sealing.kid)).split(".")[1]),
-        "base64url",
-      ).toString(),
-    ).replyKey as JWK;
-    const own = await importSigningKey(world.far.signing);
+    const replyKey = await replyKeyOf(two.text);
+    const own = { kid: String(world.far.signing.kid), key: await imported(world.far.signing, "reply") };
     const { hash } = await world.open(one.text);
     const resealed = async (changed: object) =>
       sealText(
@@ -249,6 +248,7 @@ describe("a reply", () => {
           "rekey-reply+jwt",
           { requestHash: hash, jti: request.id, iat: nowMs / 1000, status: "ok", result: 1, ...changed },
           own,
+          "reply",
         ),
         replyKey,
       );
@@ -272,13 +272,11 @@ describe("a reply", () => {
     const sent = await world.write();
     const opened = await world.open(sent.text);
     const reply = await opened.writeReply({ status: "ok", result: 1 });
-    const byServer = await openRequest(sent.text, {
-      keys: { ...world.far, signing: world.jwk },
-      keySet: world.keySet,
-      audience,
-      nowMs,
-    });
-    await assert.rejects(sent.openReply(await byServer.writeReply({ status: "ok", result: 1 }), nowMs), forged);
+    const claimed = { requestHash: opened.hash, jti: opened.id, iat: nowMs / 1000, status: "ok", result: 1 };
+    for (const kid of [world.key.kid, String(world.far.signing.kid)]) {
+      const byServer = await writeSigned("rekey-reply+jwt", claimed, { ...world.key, kid });
+      await assert.rejects(sent.openReply(await sealText(byServer, await replyKeyOf(sent.text)), nowMs), forged);
+    }
     for (const text of [
       "",
       "x",

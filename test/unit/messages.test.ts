@@ -5,7 +5,15 @@ import { describe, it } from "node:test";
 import fc from "fast-check";
 import { compactDecrypt, compactVerify, createLocalJWKSet, decodeProtectedHeader } from "jose";
 import { RotatorError } from "../../src/core/error.ts";
-import { newFarKeys, publicFarKeys, readFarKeys, readKeySet, readPublicJwk } from "../../src/crypto/message-keys.ts";
+import {
+  newFarKeys,
+  newPrivateJwk,
+  publicFarKeys,
+  publicJwk,
+  readFarKeys,
+  readKeySet,
+  readPublicJwk,
+} from "../../src/crypto/message-keys.ts";
 import { openBareRequest, writeBareRequest } from "../../src/crypto/messages.ts";
 import { audience, issuer, messageWorld, newRequest, nowMs } from "../support/messages.ts";
 
@@ -121,16 +129,13 @@ describe("keys", () => {
     const keys = await newFarKeys();
     const changed = { signing: { ...keys.signing, kid: "mine" }, sealing: { ...keys.sealing, extra: 1 } };
     assert.deepEqual(await readFarKeys(JSON.parse(JSON.stringify(changed))), keys);
-    const open = publicFarKeys(keys);
+    const [open, server] = [publicFarKeys(keys), publicJwk(await newPrivateJwk("sig"))];
     assert.ok(!JSON.stringify(open).includes('"d"'));
     assert.deepEqual(
       await readKeySet({
-        keys: [
-          { kty: "RSA", n: "AQ", e: "AQAB" },
-          { ...open.signing, kid: "x" },
-        ],
+        keys: [{ kty: "RSA", n: "AQ", e: "AQAB" }, open.signing, { ...server, kid: "x" }],
       }),
-      [open.signing],
+      [server],
     );
   });
 
@@ -138,11 +143,12 @@ describe("keys", () => {
     const [a, b] = [await newFarKeys(), await newFarKeys()];
     const { signing, sealing } = a;
     const off = { ...signing, d: undefined, y: b.signing.y };
-    assert.equal(await readPublicJwk(off, "sig"), undefined);
-    assert.equal(await readPublicJwk({ ...signing, crv: "P-256" }, "sig"), undefined);
+    assert.equal(await readPublicJwk(off, "reply"), undefined);
+    assert.equal(await readPublicJwk({ ...signing, crv: "P-521" }, "reply"), undefined);
+    assert.equal(await readPublicJwk(signing, "sig"), undefined);
     assert.equal(await readFarKeys({ signing: { ...signing, d: b.signing.d }, sealing }), undefined);
-    assert.equal(await readFarKeys({ signing, sealing: b.signing }), undefined);
-    assert.equal(await readFarKeys({ signing: b.sealing, sealing }), undefined);
+    assert.equal(await readFarKeys({ signing: await newPrivateJwk("sig"), sealing }), undefined);
+    assert.equal(await readFarKeys({ signing: sealing, sealing }), undefined);
     assert.equal(await readFarKeys(publicFarKeys(a)), undefined);
     for (const value of [undefined, "x", { keys: [] }, { keys: "x" }, { keys: [off] }])
       assert.equal(await readKeySet(value), undefined);

@@ -110,11 +110,11 @@ const answerMs = 60_000;
 
 /** @throws ServiceError ValidationException */
 async function farKeys({ Keys }: EnrolInput): Promise<FarKeys> {
-  const [signing, sealing] = [await readPublicJwk(Keys.Signing, "sig"), await readPublicJwk(Keys.Sealing, "enc")];
-  if (!signing || !sealing)
+  const [signing, sealing] = [await readPublicJwk(Keys.Signing, "reply"), await readPublicJwk(Keys.Sealing, "enc")];
+  if (!signing || !sealing || signing.kid === sealing.kid)
     throw new ServiceError(
       "ValidationException",
-      "Keys must be two public keys, as JWKs: signing of P-521 and sealing of P-256.",
+      "Keys must be two public keys of P-256, as JWKs, one for signing and another one for sealing.",
     );
   return { signing, sealing };
 }

@@ -6,6 +6,8 @@ import { readAuthorities } from "./authorities.ts";
 import { boundAnswers, withBoundedAnswers } from "./bounded-answers.ts";
 import type { DatabaseLogin } from "./database-secret.ts";
 import { classify, describe } from "./postgres-errors.ts";
+import { proveByScram } from "./postgres-scram.ts";
+import type { ScramKeys } from "./scram.ts";
 
 export interface SessionOptions {
   /** Shown by the server in `pg_stat_activity`; at most 63 bytes. */
@@ -14,6 +16,8 @@ export interface SessionOptions {
   readonly deadlineAt: number;
   /** Names mean the server's own, whatever the database's owner has put in their place: else that owner gets the login's rights. */
   readonly serverNames?: boolean;
+  /** Of the login's password, made before. */
+  readonly scramKeys?: ScramKeys | undefined;
 }
 
 export interface Session {
@@ -134,9 +138,6 @@ async function logIn(login: DatabaseLogin, options: SessionOptions, ssl: Connect
       check = "sent";
     });
   }
-  client.connection.on("authenticationSASLFinal", () => {
-    check = "proven";
-  });
   client.on("error", () => undefined); // a connection that ends tells it through the call that waits for it
   const timer = setTimeout(
     () => {
@@ -170,7 +171,15 @@ async function logIn(login: DatabaseLogin, options: SessionOptions, ssl: Connect
     timer.unref();
   };
   try {
-    await answered(client.connect());
+    const connected = client.connect();
+    proveByScram(client.connection, {
+      password: login.password,
+      known: options.scramKeys,
+      onProven: () => {
+        check = "proven";
+      },
+    });
+    await answered(connected);
   } catch (error) {
     close();
     throw error;

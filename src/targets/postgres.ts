@@ -5,7 +5,7 @@ import { type Checked, checkPostgres } from "./postgres-check.ts";
 import { type Pair, scramble, setCloned } from "./postgres-clone.ts";
 import { comparePostgres } from "./postgres-parity.ts";
 import { withSession } from "./postgres-session.ts";
-import { scramVerifier } from "./scram.ts";
+import { type ScramKeys, scramKeys, scramVerifier, verifierOf } from "./scram.ts";
 import type { Access, Rotator, RotatorTools, Strategy, Versions } from "./target.ts";
 
 /** Longer names are cut by the server without a word. Source: PostgreSQL documentation, `NAMEDATALEN`. */
@@ -20,6 +20,9 @@ const secret = databaseSecret({
   namedUsers: true,
 });
 
+/** Of credentials that a verifier was made for: the test login needs the same keys. */
+const keysOf = new WeakMap<DatabaseCredential, ScramKeys>();
+
 /** PostgreSQL, with a password verifier made here: the server is never told a password. */
 export const postgres: Rotator<DatabaseCredential> = {
   kind: "postgres",
@@ -32,13 +35,17 @@ export const postgres: Rotator<DatabaseCredential> = {
   create: secret.create,
 
   async set(versions, strategy, tools) {
-    const verifier = scramVerifier(versions.pending.password); // made while the connection is
+    const keys = scramKeys(versions.pending.password); // made while the connection is
+    const verifier = keys.then((made) => {
+      keysOf.set(versions.pending, made);
+      return verifierOf(made);
+    });
     verifier.catch(() => undefined); // perhaps nobody asks
     await (strategy === "alternating-users" ? setOther(versions, verifier, tools) : setOwn(versions, verifier, tools));
   },
 
   test: (pending, tools) =>
-    withSession(secret.login(pending), session(pending, tools), async (db) => {
+    withSession(secret.login(pending), { ...session(pending, tools), scramKeys: keysOf.get(pending) }, async (db) => {
       await db.read("select 1");
     }),
 

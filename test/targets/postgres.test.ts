@@ -179,6 +179,17 @@ describe("postgres", { skip: postgresSkip }, () => {
     assert.equal(await postgres.probe(version("v2"), tools()), "ok");
   });
 
+  test("a password beyond ASCII is the same to the server, to other clients, and to the login that tests it", async () => {
+    const current = await newRole(server, freshName("beyond"), "old\u00a0p\u00adassw\u00f6rd");
+    const pending = { ...current, password: "\u2168 n\u2003ew\u200d p\u0061\u0308ssword" };
+    await postgres.set({ current, pending, previous: undefined, admin: undefined }, "single-user", tools());
+    await postgres.test(pending, tools()); // with the keys that the verifier was made of
+    await postgres.test({ ...pending }, tools()); // with its own
+    const { host, port, username: user, password } = pending;
+    const driver = new pg.Client({ host, port, user, password, database: "postgres" });
+    await driver.connect().finally(() => driver.end());
+  });
+
   test("a role that may have one connection at a time is changed and tested, though logging out takes a while", async (context) => {
     const role = await newRole(server, freshName("single"), "old-password", "connection limit 1");
     const slow = createServer({ allowHalfOpen: true }, (near) => {

@@ -185,8 +185,8 @@ describe("postgres", { skip: postgresSkip }, () => {
     await postgres.set({ current, pending, previous: undefined, admin: undefined }, "single-user", tools());
     await postgres.test(pending, tools()); // with the keys that the verifier was made of
     await postgres.test({ ...pending }, tools()); // with its own
-    const { host, port, username: user, password } = pending;
-    const driver = new pg.Client({ host, port, user, password, database: "postgres" });
+    const { username: user, password } = pending;
+    const driver = new pg.Client({ host: server.host, port: server.port, user, password, database: "postgres" });
     await driver.connect().finally(() => driver.end());
   });
 

@@ -1,5 +1,6 @@
 import { pageAt } from "./config-api-call.ts";
 import { anyText, json, mapped, param, renamed, text } from "./config-api-input.ts";
+import { type RoleOutput, roleOf } from "./config-api-people.ts";
 import { type ConfigRoute, config, done, noContent, paging, project, route } from "./config-api-route.ts";
 import {
   type ApiTokenOutput,
@@ -161,13 +162,6 @@ const webhookRoutes: readonly ConfigRoute[] = [
   route("POST /v3/webhooks/webhook/:slug/disable", "DisableWebhook", { input: webhook, answer: oneWebhook }),
 ];
 
-interface RoleOutput {
-  readonly Identifier: string;
-  readonly Name: string;
-  readonly Permissions: readonly string[];
-  readonly CreatedAt?: Date;
-}
-
 interface AccountOutput {
   readonly Id: string;
   readonly Name: string;
@@ -179,16 +173,7 @@ const accountOf = ({ Id, Name, CreatedAt, WorkplaceRole: role }: AccountOutput) 
   slug: Id,
   name: Name,
   created_at: time(CreatedAt),
-  workplace_role: role
-    ? {
-        identifier: role.Identifier,
-        name: role.Name,
-        permissions: role.Permissions,
-        created_at: time(role.CreatedAt),
-        is_custom_role: false,
-        is_inline_role: false,
-      }
-    : null,
+  workplace_role: role ? roleOf(role) : null,
 });
 
 const oneAccount = ({ ServiceAccount }: { ServiceAccount: AccountOutput }) => ({

@@ -1,10 +1,12 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { ServiceError } from "../core/error.ts";
 import type { Operation } from "../operations/operation.ts";
+import { absenceOf } from "./config-api-absent.ts";
 import { accessRoutes } from "./config-api-access.ts";
 import { about, authenticate, type ConfigApiDoor, inputOf, readAsked } from "./config-api-call.ts";
 import { dynamicRoutes } from "./config-api-dynamic.ts";
 import { type FieldNames, sendConfigError } from "./config-api-errors.ts";
+import { peopleRoutes } from "./config-api-people.ts";
 import { projectRoutes } from "./config-api-projects.ts";
 import { type ConfigRoute, RawAnswer } from "./config-api-route.ts";
 import { secretRoutes } from "./config-api-secrets.ts";
@@ -14,7 +16,13 @@ import { dispatch, logBug } from "./dispatch.ts";
 const root = "/v3";
 
 /** All endpoints of the config API but the one that streams. */
-export const configRoutes: readonly ConfigRoute[] = [...projectRoutes, ...secretRoutes, ...accessRoutes, ...dynamicRoutes];
+export const configRoutes: readonly ConfigRoute[] = [
+  ...projectRoutes,
+  ...secretRoutes,
+  ...accessRoutes,
+  ...peopleRoutes,
+  ...dynamicRoutes,
+];
 
 /**
  * The config API: Doppler's paths, words and errors for the same operations. Source: Doppler's OpenAPI document, and what its
@@ -40,7 +48,7 @@ export function configApi(app: FastifyInstance, door: ConfigApiDoor): void {
     configWatch(scope, door, found(operations, "GetConfig"));
     for (const path of [root, `${root}/*`]) {
       scope.all(path, (request, reply) => {
-        const text = `There is no ${request.method} ${request.url.split("?")[0]?.slice(0, 200)}.`;
+        const text = absenceOf(request.method, request.url);
         return sendConfigError(reply, new ServiceError("UnknownOperationException", text), request.id);
       });
     }

@@ -11,7 +11,6 @@ import type { Call } from "../operation.ts";
 
 const types = ["workplace_user", "service_account", "group"] as const;
 type MemberType = (typeof types)[number];
-const kindOf = { workplace_user: "person", service_account: "service_account", group: "group" } as const;
 const typeOf: Readonly<Record<Member["kind"], MemberType>> = {
   person: "workplace_user",
   service_account: "service_account",
@@ -41,8 +40,7 @@ export function checkMember({ UserName, GroupName, Type }: MemberInput): void {
 /** @throws ServiceError ResourceNotFoundException */
 export async function memberNamed({ UserName, GroupName, Type }: MemberInput, call: Call): Promise<User | Group> {
   if (UserName === undefined) return existingGroup(await groupResource({ GroupName: GroupName ?? "" }, call));
-  const kind = Type === undefined ? undefined : kindOf[Type];
-  return existingUserNamed(call, UserName, kind === "group" ? undefined : kind);
+  return existingUserNamed(call, UserName, Type === "group" ? undefined : Type);
 }
 
 export const shownMember = ({ kind, id, name, role, environments, createdAt }: Member) => ({

@@ -28,10 +28,14 @@ export function existingGroup({ group, shown }: Pick<GroupResource, "group" | "s
   return group;
 }
 
-/** By name or id; of this kind, if one is given. @throws ServiceError ResourceNotFoundException */
-export async function existingUserNamed({ sql }: Call, idOrName: string, kind?: User["kind"]): Promise<User> {
+/** Of which kind a user has to be. */
+export const userType = z.enum(["workplace_user", "service_account"]).optional();
+const kindOfType = { workplace_user: "person", service_account: "service_account" } as const;
+
+/** By name or id; of this type, if one is given. @throws ServiceError ResourceNotFoundException */
+export async function existingUserNamed({ sql }: Call, idOrName: string, type?: z.infer<typeof userType>): Promise<User> {
   const user = await findUserOrId(sql, idOrName);
-  if (user && (kind === undefined || user.kind === kind)) return user;
-  const what = kind === "service_account" ? "service account" : "user";
+  if (user && (type === undefined || user.kind === kindOfType[type])) return user;
+  const what = type === "service_account" ? "service account" : "user";
   throw new ServiceError("ResourceNotFoundException", `The ${what} with name ${idOrName} cannot be found.`);
 }

@@ -8,9 +8,17 @@ import type { Sql } from "../../store/sql.ts";
 import { actor } from "../config-access/access-input.ts";
 import { paging, readPage } from "../configs/paging.ts";
 import { type Call, defineOperation, type Operation } from "../operation.ts";
-import { existingGroup, existingUserNamed, type GroupResource, groupResource, namedGroup, namedUser } from "./group-input.ts";
+import {
+  existingGroup,
+  existingUserNamed,
+  type GroupResource,
+  groupResource,
+  namedGroup,
+  namedUser,
+  userType,
+} from "./group-input.ts";
 
-const membership = { GroupName: namedGroup, UserName: namedUser };
+const membership = { GroupName: namedGroup, UserName: namedUser, Type: userType };
 const ofMembership = z.object(membership);
 /** `OnlyNew`: refuse who is in it already. */
 const addInput = z.object({ ...membership, OnlyNew: z.boolean().default(false) });
@@ -53,9 +61,9 @@ const addUser = defineOperation<z.infer<typeof addInput>, GroupResource>({
   summary: "Puts a user into a group, whose policies and roles then count for it, from the next request on.",
   input: addInput,
   resource: groupResource,
-  async run({ UserName, OnlyNew }, found, call) {
+  async run({ UserName, Type, OnlyNew }, found, call) {
     existingGroup(found);
-    const user = await existingUserNamed(call, UserName);
+    const user = await existingUserNamed(call, UserName, Type);
     await call.transaction(async (tx) => {
       const group = await begin(tx, found);
       if (!(await add(tx, call, group, user)) && OnlyNew)
@@ -75,9 +83,9 @@ const removeUser = defineOperation<z.infer<typeof ofMembership>, GroupResource>(
   summary: "Takes a user out of a group, and with that what it had through it, from the next request on.",
   input: ofMembership,
   resource: groupResource,
-  async run({ UserName }, found, call) {
+  async run({ UserName, Type }, found, call) {
     existingGroup(found);
-    const user = await existingUserNamed(call, UserName);
+    const user = await existingUserNamed(call, UserName, Type);
     await call.transaction(async (tx) => {
       const group = await begin(tx, found);
       if (!(await remove(tx, call, group, user))) throw notIn(user.name, group);
@@ -95,9 +103,9 @@ const getUser = defineOperation<z.infer<typeof ofMembership>, GroupResource>({
   summary: "Tells whether a user is in a group.",
   input: ofMembership,
   resource: groupResource,
-  async run({ UserName }, found, call) {
+  async run({ UserName, Type }, found, call) {
     const group = existingGroup(found);
-    const user = await existingUserNamed(call, UserName);
+    const user = await existingUserNamed(call, UserName, Type);
     if (!(await isInGroup(call.sql, group.id, user.arn))) throw notIn(user.name, group);
     return { User: shown(user) };
   },

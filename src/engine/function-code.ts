@@ -1,12 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { type CodeClaim, claimDueCode } from "../store/function-code.ts";
+import { type CodeClaim, claimDueCode, codeClaimMs, resumeCodeUpdates } from "../store/function-code.ts";
 import type { EngineParts } from "./parts.ts";
 
 const lookEveryMs = 1_000;
 const most = 2;
 const stopMs = 5_000;
-/** Longer than an update with its wait, its probes and its way back takes. */
-const claimMs = 10 * 60_000;
 
 /** Looks now and then at the code that functions at AWS run, and has newer code put in place; a few at once. */
 export class FunctionCodes {
@@ -14,11 +12,13 @@ export class FunctionCodes {
   readonly #wake: () => void;
   readonly #running = new Set<Promise<void>>();
   #nextAt = 0;
+  #resumed: boolean;
   #stopping = false;
 
   constructor(parts: EngineParts, wake: () => void) {
     this.#parts = parts;
     this.#wake = wake;
+    this.#resumed = !parts.settings.ownsStore;
   }
 
   /** True when there may be more to do at once. */
@@ -26,7 +26,9 @@ export class FunctionCodes {
     const { sql, now } = this.#parts;
     if (!this.#parts.lookAtFunctionCode || this.#stopping || now() < this.#nextAt || this.#running.size >= most) return false;
     const nowMs = now();
-    const claim = await sql.transaction((tx) => claimDueCode(tx, nowMs, nowMs + claimMs));
+    if (!this.#resumed) await sql.transaction((tx) => resumeCodeUpdates(tx, nowMs));
+    this.#resumed = true;
+    const claim = await sql.transaction((tx) => claimDueCode(tx, nowMs, nowMs + codeClaimMs));
     if (!claim) {
       this.#nextAt = nowMs + lookEveryMs;
       return false;

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Audit } from "../core/audit.ts";
 import type { FunctionRecord } from "../core/function.ts";
-import { type CodeClaim, forgetFarFunction, saveCode } from "../store/function-code.ts";
+import { type CodeClaim, codeClaimMs, forgetFarFunction, keepCodeClaim, saveCode } from "../store/function-code.ts";
 import type { Sql } from "../store/sql.ts";
 import type { LambdaFunction } from "./lambda.ts";
 import type { LambdaCode } from "./lambda-code.ts";
@@ -20,8 +20,10 @@ export interface CodeLookParts {
 }
 
 const hourMs = 3_600_000;
-/** What could not be looked at, or is under way, is looked at sooner. */
+/** What could not be looked at is looked at sooner, and what is under way yet sooner. */
 const soonMs = 60_000;
+const underWayMs = 15_000;
+const keepEveryMs = codeClaimMs / 3;
 
 /** Looks at the code of a function that was claimed for it, and records what came of it. */
 export function createCodeLooks(parts: CodeLookParts): (claim: CodeClaim) => Promise<void> {
@@ -44,13 +46,14 @@ export function createCodeLooks(parts: CodeLookParts): (claim: CodeClaim) => Pro
       await sql.transaction((tx) => forgetFarFunction(tx, claim.functionArn));
       return;
     }
+    using held = new HeldCode(sql, claim);
     let isBegun = claim.state === "updating";
     const found = await lookAtCode(
       {
         ...parts,
         async begin(known) {
           await note(record, known, "ok");
-          isBegun = await sql.transaction((tx) => saveCode(tx, claim, { ...known, lookedAt: now() }));
+          isBegun = await held.save({ ...known, lookedAt: now() });
           return isBegun;
         },
       },
@@ -58,7 +61,44 @@ export function createCodeLooks(parts: CodeLookParts): (claim: CodeClaim) => Pro
       claim,
     );
     if (isBegun && found.state === "failed") await note(record, found, "InvalidRequestException");
-    const isOpen = found.state === "updating" || found.state === "unreachable";
-    await sql.transaction((tx) => saveCode(tx, claim, { ...found, lookedAt: now() }, now() + (isOpen ? soonMs : hourMs)));
+    const pauseMs = found.state === "updating" ? underWayMs : found.state === "unreachable" ? soonMs : hourMs;
+    await held.save({ ...found, lookedAt: now() }, now() + pauseMs);
   };
+}
+
+/** A claim that is kept while its look takes: a process that dies leaves it to others soon. */
+class HeldCode implements Disposable {
+  readonly #sql: Sql;
+  readonly #timer: NodeJS.Timeout;
+  #claim: CodeClaim;
+  /** One after another, as each changes what the claim is known by. */
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(sql: Sql, claim: CodeClaim) {
+    this.#sql = sql;
+    this.#claim = claim;
+    this.#timer = setInterval(() => void this.#keep().catch(() => undefined), keepEveryMs); // it may go better the next time
+    this.#timer.unref();
+  }
+
+  /** False: somebody else has taken it up. `againAt`: the end of it; epoch ms. */
+  save(found: Parameters<typeof saveCode>[2], againAt?: number): Promise<boolean> {
+    return this.#next((tx) => saveCode(tx, this.#claim, found, againAt));
+  }
+
+  #keep(): Promise<void> {
+    return this.#next(async (tx) => {
+      this.#claim = (await keepCodeClaim(tx, this.#claim, this.#claim.until + keepEveryMs)) ?? this.#claim;
+    });
+  }
+
+  #next<T>(work: (tx: Sql) => Promise<T>): Promise<T> {
+    const done = this.#last.then(() => this.#sql.transaction(work));
+    this.#last = done.catch(() => undefined);
+    return done;
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer);
+  }
 }

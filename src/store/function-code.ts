@@ -25,6 +25,9 @@ export interface CodeClaim extends FunctionCode {
   readonly former?: Uint8Array | undefined;
 }
 
+/** As long as a claim lasts that nobody keeps any longer. */
+export const codeClaimMs = 30_000;
+
 interface CodeRow {
   function_arn: string;
   state: CodeState;
@@ -70,6 +73,20 @@ export async function claimDueCode(tx: Sql, nowMs: number, untilMs: number): Pro
     [nowMs, untilMs],
   );
   return row && { ...toCode(row), until: row.look_at, former: row.former ?? undefined };
+}
+
+/** The same claim until `untilMs`, epoch ms; `undefined`: somebody else has taken it up. */
+export async function keepCodeClaim(tx: Sql, claim: CodeClaim, untilMs: number): Promise<CodeClaim | undefined> {
+  const rows = await tx.query(
+    "update function_code set look_at = $3 where function_arn = $1 and look_at = $2 returning function_arn",
+    [claim.functionArn, claim.until, untilMs],
+  );
+  return rows.length > 0 ? { ...claim, until: untilMs } : undefined;
+}
+
+/** Updates that were cut off are gone on with now: for a store that no other process works with. */
+export async function resumeCodeUpdates(tx: Sql, nowMs: number): Promise<void> {
+  await tx.query("update function_code set look_at = $1 where state = 'updating' and look_at > $1", [nowMs]);
 }
 
 /**

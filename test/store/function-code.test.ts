@@ -2,7 +2,16 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type FunctionRecord, functionArn } from "../../src/core/function.ts";
-import { claimDueCode, codeOfFunctions, forgetFarFunction, noteFarFunction, saveCode } from "../../src/store/function-code.ts";
+import {
+  type CodeClaim,
+  claimDueCode,
+  codeOfFunctions,
+  forgetFarFunction,
+  keepCodeClaim,
+  noteFarFunction,
+  resumeCodeUpdates,
+  saveCode,
+} from "../../src/store/function-code.ts";
 import { deleteFunction, insertFunction } from "../../src/store/functions.ts";
 import type { Sql } from "../../src/store/sql.ts";
 import { account, region } from "../support/keys.ts";
@@ -53,6 +62,27 @@ forEachStore((_dialect, open) => {
     assert.deepEqual([shown?.state, shown?.runs, shown?.lookedAt], ["current", "b", 101]);
     assert.equal((await claim(sql, 499, 600))?.functionArn, second.arn);
     assert.equal((await claim(sql, 500, 600))?.former, undefined, "what went back is forgotten");
+  });
+
+  test("a look's claim is kept as long as nobody else has it; an update that was cut off is gone on with when its process is gone", async () => {
+    const sql = await open();
+    const { arn } = record("kept");
+    const keep = (of: CodeClaim, untilMs: number) => sql.transaction((tx) => keepCodeClaim(tx, of, untilMs));
+    const resume = (nowMs: number) => sql.transaction((tx) => resumeCodeUpdates(tx, nowMs));
+    await sql.transaction(async (tx) => {
+      await insertFunction(tx, record("kept"));
+      await noteFarFunction(tx, arn, 1);
+    });
+    const taken = (await claim(sql, 1, 30)) ?? assert.fail();
+    const kept = (await keep(taken, 60)) ?? assert.fail();
+    assert.equal(await claim(sql, 59, 90), undefined);
+    assert.equal(await save(sql, taken, { state: "current" }), false, "it is known by its end");
+    assert.equal(await save(sql, kept, { state: "updating", wanted: "b" }), true);
+    const other = (await claim(sql, 60, 90)) ?? assert.fail();
+    assert.equal(await keep(kept, 120), undefined);
+    await resume(61);
+    assert.equal((await claim(sql, 61, 100))?.state, "updating");
+    assert.equal(await save(sql, other, { state: "current" }, 500), false);
   });
 
   test("a change of the function has its code looked at now, but does not disturb an update", async () => {

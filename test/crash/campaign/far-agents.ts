@@ -83,6 +83,9 @@ export async function startAgents(options: AgentsOptions): Promise<FarSides> {
     get faults() {
       return faults;
     },
+    get isWhole() {
+      return agents.every(({ process, isStopped }) => process && !isStopped);
+    },
     serverFlags: [],
     serverEnv: {},
     async introduce(server: RekeyServer) {

@@ -273,7 +273,7 @@ class Campaign {
     this.#slowestHealMs = Math.max(this.#slowestHealMs, performance.now() - startedAt);
     sides.faultRate(0);
     if (late) await sides.revive();
-    work.noted("calm");
+    if (sides.isWhole) work.noted("calm");
     await work.afterHealing(join(this.#data, "rekey.db"), where);
   }
 

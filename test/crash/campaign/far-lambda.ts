@@ -32,6 +32,7 @@ export async function startLambda(kind: string, random: () => number): Promise<F
     get faults() {
       return faults;
     },
+    isWhole: true,
     serverFlags: ["--functions-lambda"],
     serverEnv: aws.env,
     async introduce(server: RekeyServer) {

@@ -43,6 +43,7 @@ export class LeaseEnds {
 
   /** While nothing goes wrong. */
   async settled(): Promise<void> {
+    if (this.#calmSince === Number.POSITIVE_INFINITY) return;
     const isSoon = () => [...this.#endsAt.values()].some((endsAt) => endsAt < Date.now() + soonMs);
     while (isSoon() && !this.#closed.signal.aborted) await sleep(lookEveryMs);
   }

@@ -18,6 +18,8 @@ export interface FarSides extends AsyncDisposable {
   plan?(): PlannedDeath;
   /** Starts what is dead. What was stopped goes on, now or at a moment of the next round. */
   revive(): Promise<void>;
+  /** Nobody is dead, and nobody stopped. */
+  readonly isWhole: boolean;
   /** All that they have said. */
   output(): string;
 }

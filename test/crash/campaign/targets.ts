@@ -85,6 +85,7 @@ export async function startPostgresTarget({ named = false } = {}): Promise<Targe
 async function logInToPostgres({ host, port, username, password }: AnyCredential): Promise<string> {
   const login = { host: String(host), port: Number(port), user: String(username), password: String(password) };
   const client = new pg.Client({ ...login, database: "postgres" });
+  client.on("error", () => undefined); // it was logged in, and the server died
   try {
     await client.connect();
     return "ok";

@@ -221,13 +221,13 @@ export async function handler(event) {
   it("a rotation that is canceled ends the call under way", async () => {
     world.write(
       "long.mjs",
-      "export const handler = () => { console.log('pid', process.pid); return new Promise((done) => setTimeout(done, 100_000)); }",
+      `import { writeFileSync } from "node:fs";
+export const handler = () => { console.log("pid", process.pid); writeFileSync("called", ""); return new Promise((done) => setTimeout(done, 100_000)); }`,
     );
     const { name, arn } = await world.create({ file: "long.mjs", timeout: 120 });
     const { SecretId } = await world.newSecret({ password: "first" });
     await world.rotate(SecretId, arn);
-    await world.rotationOf(SecretId, ({ state }) => state === "running");
-    await sleep(500);
+    while (!existsSync(join(world.folder, "called"))) await sleep(20);
     await world.root.cancelRotateSecret({ SecretId });
     let log = "";
     while (!log.includes("pid")) {

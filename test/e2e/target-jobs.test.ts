@@ -185,6 +185,8 @@ describe("work at targets that somebody asks for", { skip: postgresSkip }, () =>
 
   it("events are followed as they happen", async () => {
     const { SecretId } = await newSecret();
+    const asked = async () => /operation="ListEvents".*/.exec(await (await fetch(`${server.endpoint}/metrics`)).text())?.[0];
+    const before = await asked();
     const child = spawn(
       process.execPath,
       [program, "events", "tail", "--follow", "--json", "--type", "rotation.", "--max", "0"],
@@ -194,7 +196,7 @@ describe("work at targets that somebody asks for", { skip: postgresSkip }, () =>
       },
     );
     try {
-      await sleep(1_500);
+      while ((await asked()) === before) await sleep(20);
       await world.rotated(SecretId, "SingleUser");
       const types: string[] = [];
       for await (const line of createInterface(child.stdout)) {
@@ -214,7 +216,7 @@ describe("work at targets that somebody asks for", { skip: postgresSkip }, () =>
     await world.sql(`alter role ${login.username} password 'by hand'`);
     await nativeOk(server, "rotations/put-policy", { secretId: SecretId, heartbeatSeconds: 60 });
     const beats = async () => (await nativeOk(server, "rotations/heartbeats", { secretId: SecretId })).heartbeats as object[];
-    for (let tries = 0; (await beats()).length === 0 && tries < 1_500; tries++) await sleep(50);
+    for (let tries = 0; (await beats()).length === 0 && tries < 2_400; tries++) await sleep(50);
     assert.match(await root.ask(`rotation status ${SecretId}`), /Heartbeat +changed outside: the target refuses it/);
     assert.match(await root.ask("rotation status"), new RegExp(`${SecretId} +changed outside`));
     assert.match(await (await fetch(`${server.endpoint}/metrics`)).text(), /rekey_heartbeats\{outcome="refused"\} 1/);

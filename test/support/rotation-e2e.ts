@@ -29,6 +29,8 @@ export interface SeenRotation {
   readonly failedTries: number;
   readonly testOnly: boolean;
   readonly origin: string;
+  readonly startedDate?: string;
+  readonly nextTryDate?: string;
   readonly outcome?: string;
   readonly reason?: string;
   readonly remedy?: string;

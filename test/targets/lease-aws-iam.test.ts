@@ -85,14 +85,17 @@ for (const path of ["/rekey/", "/doppler/"] as const) {
 
 test("the printed policy is the least: without any one of its rights, issue or revocation fails or leaves something", async () => {
   const settings = settingsOf({ groups: ["readers"] });
+  // GetUser spares the list of all users where it is allowed.
+  const enoughWithout = ["nothing", "iam:GetUser"];
   const suffices = async (action: string): Promise<boolean> => {
     const policy = managingPolicy({ path: "/rekey/", groups: ["readers"] }) as { Statement: { Action: string[] }[] };
     for (const statement of policy.Statement) statement.Action = statement.Action.filter((one) => one !== action);
     const { id, secret } = aws.addUser(`without-${++managers}`, { policy: JSON.stringify(policy) });
     const connection = { accessKeyId: id, secretAccessKey: secret, endpoint: aws.url };
     const user = newUser(settings);
+    const refusalMs = enoughWithout.includes(action) ? undefined : 4_000; // a refusal is asked about again until the deadline
     try {
-      const { handle } = await awsIamLease.create(connection, settings, user, tools(4_000));
+      const { handle } = await awsIamLease.create(connection, settings, user, tools(refusalMs));
       const made = aws.users.get(user.name);
       if (made) Object.assign(made, { login: true }).attached.add("arn:aws:iam::aws:policy/ReadOnlyAccess");
       for (const _ of ["once", "again"]) await awsIamLease.revoke(connection, settings, { ...user, handle }, tools());
@@ -105,8 +108,7 @@ test("the printed policy is the least: without any one of its rights, issue or r
   const actions = ["nothing", ...userActions, ...groupActions];
   const enough = await Promise.all(actions.map(suffices));
   const spare = actions.filter((_, index) => enough[index]);
-  // GetUser spares the list of all users where it is allowed.
-  assert.deepEqual(spare, ["nothing", "iam:GetUser"]);
+  assert.deepEqual(spare, enoughWithout);
 });
 
 test("the printed policy gives nothing outside its path", async () => {

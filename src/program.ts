@@ -14,6 +14,7 @@ import { addEnvironmentsCommands } from "./commands/environments.ts";
 import { addEventsCommands } from "./commands/events.ts";
 import { addExportCommand } from "./commands/export.ts";
 import { addFunctionCommands } from "./commands/function.ts";
+import { addGroupCommands } from "./commands/group.ts";
 import { addImportCommand } from "./commands/import.ts";
 import { addInitCommand } from "./commands/init.ts";
 import { addIntegrationCommands } from "./commands/integration.ts";
@@ -104,6 +105,7 @@ Exit codes: 0 done, 1 refused or failed, 2 wrongly called, 3 nobody answered.`,
   addCompletionCommand(program);
   program.commandsGroup("Who may do what:");
   addUserCommands(program);
+  addGroupCommands(program);
   addRoleCommands(program);
   addPolicyCommands(program);
   addAccessKeyCommands(program);

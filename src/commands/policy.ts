@@ -21,8 +21,8 @@ export function addPolicyCommands(program: Command): void {
     setDefault,
     list,
     show,
-    attachment("attach", "give a user or a role the rights of a policy", "attached to"),
-    attachment("detach", "take a policy from a user or a role", "detached from"),
+    attachment("attach", "give a user, a role or a group the rights of a policy", "attached to"),
+    attachment("detach", "take a policy from a user, a role or a group", "detached from"),
     remove,
     simulate,
   ]);
@@ -98,12 +98,14 @@ function attachment(verb: "attach" | "detach", about: string, done: string): Api
     about,
     examples: [`rekey policy ${verb} reader --user alice`, `rekey policy ${verb} reader --role deployer`],
     operation: `policies/${verb}`,
-    options: { "--user <name>": "this user", "--role <name>": "this role" },
+    options: { "--user <name>": "this user", "--role <name>": "this role", "--group <name>": "this group" },
     input: async ({ args, options }, connection) => ({
       policyArn: await policyArn(args[0], connection),
-      ...pickOptions(options, { userName: "user", roleName: "role" }),
+      ...pickOptions(options, { userName: "user", roleName: "role", groupName: "group" }),
     }),
-    show: sentence((_answer, { args, options }) => `policy ${args[0]} is ${done} ${options.user ?? options.role}`),
+    show: sentence(
+      (_answer, { args, options }) => `policy ${args[0]} is ${done} ${options.user ?? options.role ?? options.group}`,
+    ),
   };
 }
 

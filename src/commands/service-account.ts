@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { type ApiCommand, addNoun, fields, sentence, table } from "./api-command.ts";
 import { CommandError } from "./command-error.ts";
+import { accessRoles, projectRoleTexts } from "./group.ts";
 import type { Answer } from "./output.ts";
 import { chosenOf, momentAfter, secondsOf } from "./typed-values.ts";
 
@@ -11,16 +12,15 @@ export function addServiceAccountCommands(program: Command): void {
     ...tokenCommands,
     ...identityCommands,
   ]);
-  addNoun(program, "project-role", "What users and service accounts may do in a project", projectRoleCommands);
+  addNoun(program, "project-role", "What users, service accounts and groups may do in a project", projectRoleCommands);
 }
 
-const roles = ["admin", "collaborator", "viewer", "no_access"] as const;
 const roleName = ({ workplaceRole }: Answer) => (workplaceRole as Answer | undefined)?.identifier;
 const accountFields = { Name: "name", Id: "id", ARN: "arn", Role: roleName, Created: "createdAt" };
-const roleOption = { "--role <role>": `in the whole deployment: ${roles.join(", ")}` };
+const roleOption = { "--role <role>": `in the whole deployment: ${accessRoles.join(", ")}` };
 
 function workplaceRole(text: unknown): object | undefined {
-  const identifier = chosenOf(text, roles, "--role");
+  const identifier = chosenOf(text, accessRoles, "--role");
   return identifier === undefined ? undefined : { identifier };
 }
 
@@ -52,8 +52,7 @@ const accountCommands: readonly ApiCommand[] = [
       {
         ...accountFields,
         Policies: "attachedPolicyArns",
-        Projects: ({ projectRoles }) =>
-          Array.isArray(projectRoles) ? projectRoles.map(({ project, role }) => `${project}: ${role}`) : [],
+        Projects: projectRoleTexts,
       },
       "serviceAccount",
     ),
@@ -171,6 +170,11 @@ const identityCommands: readonly ApiCommand[] = [
   },
 ];
 
+const isGroup = { "--group": "it is a group" };
+const holder = (name: unknown, { group }: Readonly<Record<string, unknown>>) =>
+  group === true ? { groupName: name } : { userName: name };
+const nameOf = ({ userName, groupName }: Answer) => userName ?? `group ${groupName}`;
+
 const projectRoleCommands: readonly ApiCommand[] = [
   {
     usage: "list <project>",
@@ -178,24 +182,46 @@ const projectRoleCommands: readonly ApiCommand[] = [
     examples: ["rekey project-role list shop"],
     operation: "project-members/list",
     input: ({ args }) => ({ project: args[0] }),
-    show: table("members", { NAME: "userName", ROLE: "role", SINCE: "createdAt" }, "nobody has a role there"),
+    pages: "members",
+    show: table(
+      "members",
+      { NAME: nameOf, ROLE: "role", ENVIRONMENTS: environmentsOf, SINCE: "createdAt" },
+      "nobody has a role there",
+    ),
   },
   {
     usage: "set <project> <name> <role>",
-    about: `give a user or service account a role in a project: ${roles.join(", ")}`,
+    about: `give a user, service account or group a role in a project: ${accessRoles.join(", ")}`,
     notes:
       "collaborator works with environments, configs, secrets and leases; viewer reads; no_access takes away what policies allow.",
-    examples: ["rekey project-role set shop ci viewer"],
+    examples: [
+      "rekey project-role set shop ci viewer",
+      "rekey project-role set shop backend collaborator --group --environment dev",
+    ],
     operation: "project-members/set",
-    input: ({ args }) => ({ project: args[0], userName: args[1], role: chosenOf(args[2], roles, "the role") }),
-    show: sentence((_answer, { args }) => `${args[1]} is ${args[2]} of project ${args[0]}`),
+    options: { ...isGroup, "--environment <slug...>": "in this environment only; collaborators and viewers" },
+    input: ({ args, options }) => ({
+      project: args[0],
+      ...holder(args[1], options),
+      role: chosenOf(args[2], accessRoles, "the role"),
+      environments: options.environment ?? null,
+    }),
+    show: sentence((_answer, { args, options }) => {
+      const where = Array.isArray(options.environment) ? ` in ${options.environment.join(", ")}` : "";
+      return `${args[1]} is ${args[2]} of project ${args[0]}${where}`;
+    }),
   },
   {
     usage: "remove <project> <name>",
     about: "take a role in a project away",
     examples: ["rekey project-role remove shop ci"],
     operation: "project-members/remove",
-    input: ({ args }) => ({ project: args[0], userName: args[1] }),
+    options: isGroup,
+    input: ({ args, options }) => ({ project: args[0], ...holder(args[1], options) }),
     show: sentence((_answer, { args }) => `${args[1]} has no role in project ${args[0]} any more`),
   },
 ];
+
+function environmentsOf({ environments }: Answer): string {
+  return Array.isArray(environments) ? environments.join(", ") || "none" : "all";
+}

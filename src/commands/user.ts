@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { addNoun, fields, sentence, table } from "./api-command.ts";
-import { tagsOf } from "./typed-values.ts";
+import { accessRoles, projectRoleTexts } from "./group.ts";
+import { chosenOf, tagsOf } from "./typed-values.ts";
 
 const userFields = { Name: "userName", Id: "userId", ARN: "arn", Created: "createDate" };
 
@@ -26,11 +27,26 @@ export function addUserCommands(program: Command): void {
     },
     {
       usage: "show <name>",
-      about: "show a user with its tags and policies",
+      about: "show a user with its tags, policies, groups and roles",
       examples: ["rekey user show alice"],
       operation: "users/get",
       input: ({ args }) => ({ userName: args[0] }),
-      show: fields({ ...userFields, Tags: tagTexts, Policies: "attachedPolicyArns" }),
+      show: fields({
+        ...userFields,
+        Tags: tagTexts,
+        Policies: "attachedPolicyArns",
+        Role: "role",
+        Groups: "groups",
+        Projects: projectRoleTexts,
+      }),
+    },
+    {
+      usage: "set-role <name> <role>",
+      about: `give a user a role in the whole deployment: ${accessRoles.join(", ")}`,
+      examples: ["rekey user set-role alice viewer"],
+      operation: "workplace-users/set-role",
+      input: ({ args }) => ({ id: args[0], role: chosenOf(args[1], accessRoles, "the role") }),
+      show: sentence((_answer, { args }) => `${args[0]} is ${args[1]}`),
     },
     {
       usage: "tag <name> <key=value...>",

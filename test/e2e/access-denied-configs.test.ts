@@ -48,6 +48,7 @@ function membersOf(the: Given): Readonly<Record<string, object>> {
     "projects/update": { ...project, description: "d" },
     "projects/delete": project,
     "project-members/list": project,
+    "project-members/get": { ...project, userName: the.user },
     "project-members/set": { ...project, userName: the.user, role: "viewer" },
     "project-members/remove": { ...project, userName: the.user },
     "environments/create": { ...project, name: "Title", slug: the.environment },

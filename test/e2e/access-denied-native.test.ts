@@ -24,6 +24,7 @@ const iam = `arn:aws:iam::${server.credentials.account}`;
 interface Names {
   readonly user: string;
   readonly role: string;
+  readonly group: string;
   readonly policy: string;
   readonly key: string;
   readonly accessKey: string;
@@ -94,6 +95,19 @@ const membersOf = (the: Names): Readonly<Record<string, object>> => ({
   "users/tag": { userName: the.user, tags },
   "users/untag": { userName: the.user, tagKeys: ["a"] },
   "users/delete": { userName: the.user },
+  "workplace-users/list": {},
+  "workplace-users/get": { id: the.user },
+  "workplace-users/set-role": { id: the.user, role: "viewer" },
+  "groups/create": { groupName: the.group },
+  "groups/get": { groupName: the.group },
+  "groups/list": {},
+  "groups/update": { groupName: the.group, defaultProjectRole: "viewer" },
+  "groups/delete": { groupName: the.group },
+  "groups/add-user": { groupName: the.group, userName: the.user },
+  "groups/remove-user": { groupName: the.group, userName: the.user },
+  "groups/get-user": { groupName: the.group, userName: the.user },
+  "groups/list-users": { groupName: the.group },
+  "groups/set-users": { groupName: the.group, userNames: [the.user] },
   "roles/create": { roleName: the.role, assumeRolePolicyDocument: trust },
   "roles/get": { roleName: the.role },
   "roles/list": {},
@@ -130,6 +144,9 @@ async function there(): Promise<Names> {
   const key = `alias/${newName("key")}`;
   const provider = `https://${newName("issuer")}.example`;
   await nativeOk(server, "users/create", { userName: user });
+  const group = newName("group");
+  await nativeOk(server, "groups/create", { groupName: group });
+  await nativeOk(server, "groups/add-user", { groupName: group, userName: user });
   await nativeOk(server, "roles/create", { roleName: role, assumeRolePolicyDocument: trust });
   await nativeOk(server, "policies/create", { policyName: policy, policyDocument });
   await nativeOk(server, "policies/attach", { policyArn: `${iam}:policy/${policy}`, userName: user });
@@ -147,6 +164,7 @@ async function there(): Promise<Names> {
   return {
     user,
     role,
+    group,
     policy,
     key,
     provider,
@@ -163,6 +181,7 @@ async function there(): Promise<Names> {
 const nowhere: Names = {
   user: "nobody",
   role: "nobody",
+  group: "no-group",
   policy: "nothing",
   key: "alias/nothing",
   accessKey: "AKIAAAAAAAAAAAAAAAAA",
@@ -181,6 +200,8 @@ it("every operation beside those of secrets and configs is refused, whether its 
   const elsewhere = new Set([...configNouns, "secrets", "passwords"]);
   const known = (await nativePaths(server)).filter((path) => !elsewhere.has(path.split("/")[0] ?? ""));
   const forAnybody = [
+    "access-roles/get", // what each role allows, the same everywhere
+    "access-roles/list",
     "policies/validate-resource-policy", // it looks at the text that is given
     "sts/assume-role-with-web-identity", // the issuer's token is the credential
     "sts/get-caller-identity", // it tells callers of themselves alone

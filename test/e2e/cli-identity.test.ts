@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { after, before, test } from "node:test";
+import { nativeOk } from "../support/aws.ts";
 import { type CommandLine, commandLine, program, run } from "../support/cli.ts";
 import { type RekeyServer, startRekey } from "../support/rekey-server.ts";
 
@@ -28,6 +29,23 @@ after(async () => {
 
 const statement = (action: string) =>
   JSON.stringify({ Version: "2012-10-17", Statement: [{ Sid: "One", Effect: "Allow", Action: action, Resource: "*" }] });
+
+test("groups, and roles in projects and environments", async () => {
+  await nativeOk(server, "users/create", { userName: "gina" });
+  await nativeOk(server, "projects/create", { name: "till" });
+  assert.match(await root.ask("group create crew --role viewer"), /^Name +crew\nId +AGPA/);
+  assert.match(await root.ask("group add crew gina"), /^gina is in group crew\n$/);
+  await root.ask("project-role set till crew collaborator --group --environment dev --environment stg");
+  assert.match(await root.ask("project-role list till"), /\ngroup crew +collaborator +dev, stg +\d/);
+  assert.match(await root.ask("group show crew"), /\nUsers +gina\n[\s\S]*\nProjects +till: collaborator in dev, stg\n/);
+  assert.match(await root.ask("user set-role gina viewer"), /^gina is viewer\n$/);
+  await root.ask(["policy", "create", "crew-reads", file("crew.json", statement("iam:ListUsers"))]);
+  await root.ask("policy attach crew-reads --group crew");
+  assert.match(await root.ask("user show gina"), /\nRole +viewer\nGroups +crew\n/);
+  assert.match(await root.ask("group remove crew gina"), /not in group crew any more/);
+  await root.ask("project-role remove till crew --group");
+  assert.match(await root.ask("group delete crew"), /^group crew is deleted\n$/);
+});
 
 test("users, their keys and tokens", async () => {
   await root.ask("user create alice --tag Dept=Ops");

@@ -186,7 +186,7 @@ describe("people", () => {
     await bob.configs.create({ project, environment: "dev", name: "dev_bob" });
     assert.equal(await reads("bob", "dev_bob"), 200);
     assert.deepEqual(
-      (await bob.environments.list(project)).environments?.map(({ slug }) => slug),
+      (await bob.environments.list(project)).environments?.map(({ id }) => id),
       ["dev"],
     );
     assert.deepEqual(

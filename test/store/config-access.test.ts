@@ -190,6 +190,51 @@ forEachStore((_name, open) => {
     await assert.rejects(may("rekey:GetConfigSecrets", own), refused("UnrecognizedClientException"));
   });
 
+  test("a group's users have its policies and roles as long as they are in it", async () => {
+    const { w } = await setUp();
+    await w.newUser("alice");
+    const token = String((await w.call("tokens create", { UserName: "alice", Name: "t" })).Token);
+    const may = async (action: string, arn: string) => {
+      const { principal } = await w.authenticator.bearer(token, "127.0.0.1");
+      return w.mayDo(principal, action, arn);
+    };
+    const own = configArn("shop/dev");
+    const of = { GroupName: "crew" };
+    await w.call("groups create", of);
+    const PolicyArn = await w.newPolicy("lists", { Effect: "Allow", Action: "iam:ListUsers", Resource: "*" });
+    await w.call("policies attach", { PolicyArn, ...of });
+    await w.call("project-members set", { Project: "shop", ...of, Role: "viewer" });
+    assert.equal(await may("rekey:GetConfigSecrets", own), false);
+    await w.call("groups add-user", { ...of, UserName: "alice" });
+    await w.call("groups add-user", { ...of, UserName: "alice" });
+    const had = async () => [
+      await may("rekey:GetConfigSecrets", own),
+      await may("iam:ListUsers", "*"),
+      await may("rekey:CreateProject", configArn("x").replace("config/", "project/")),
+    ];
+    assert.deepEqual(await had(), [true, true, false]);
+    await w.call("groups update", { ...of, Role: "collaborator" });
+    assert.deepEqual(await had(), [true, true, true]);
+    await w.call("groups remove-user", { ...of, UserName: "alice" });
+    assert.deepEqual(await had(), [false, false, false]);
+    await w.call("groups set-users", { ...of, UserNames: ["alice"] });
+    assert.deepEqual(await had(), [true, true, true]);
+    await w.call("groups delete", of);
+    await w.call("groups create", of);
+    assert.deepEqual((await w.call("groups get", of)).AttachedPolicyArns, []);
+    await w.call("groups add-user", { ...of, UserName: "alice" });
+    assert.deepEqual(await had(), [false, false, false], "a new one of the same name has nothing of the old one's");
+    await w.call("users delete", { UserName: "alice" });
+    await w.newUser("alice");
+    assert.deepEqual((await w.call("groups get", of)).Users, []);
+    const limit = Array.from({ length: 10 }, (_, index) => `g${index}`);
+    for (const GroupName of limit) await w.call("groups create", { GroupName });
+    for (const GroupName of limit) await w.call("groups add-user", { GroupName, UserName: "alice" });
+    await assert.rejects(w.call("groups add-user", { ...of, UserName: "alice" }), refused("LimitExceededException"));
+    assert.deepEqual((await w.call("groups get", of)).Users, []);
+    assert.equal(((await w.call("users get", { UserName: "alice" })).Groups as string[]).length, 10);
+  });
+
   test("who may make service accounts cannot make mighty ones", async () => {
     const { w } = await setUp();
     const maker = await w.newUser("maker");

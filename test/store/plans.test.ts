@@ -5,8 +5,10 @@ import { decideLogin, findLogin, findPolledLogin, insertLogin, takeLogin } from 
 import { findAccessKey, findToken, saveLastUses } from "../../src/store/credentials.ts";
 import { outdatedDataKeys } from "../../src/store/data-keys.ts";
 import { anyDue, nextDueAt, purgeDueSecrets, removeHistory, secretsDueForRotation, secretsInZones } from "../../src/store/due.ts";
+import { groupsOf, groupUsers, removeFromGroup } from "../../src/store/group-members.ts";
+import { findGroup } from "../../src/store/groups.ts";
 import { insertIdentityToken, listOidcIdentities, type OidcIdentity } from "../../src/store/oidc-identities.ts";
-import { memberships, projectMembers } from "../../src/store/project-members.ts";
+import { findMember, memberships, projectMembers, removeMembership } from "../../src/store/project-members.ts";
 import { callOffRetirements, findWaiting, giveUpIssuing, lastEventId } from "../../src/store/quarantine.ts";
 import { dueReplicas } from "../../src/store/replicas.ts";
 import { anyRetirementDue, claimRetirements, listRetirements, openRetirements, readsOf } from "../../src/store/retirements.ts";
@@ -146,6 +148,12 @@ async function askAccess(sql: Sql): Promise<void> {
   await listServiceAccounts(sql, { after: "", limit: 10 });
   await memberships(sql, "arn");
   await projectMembers(sql, "shop", { after: "", limit: 100 });
+  await findMember(sql, "shop", "arn");
+  await sql.transaction((tx) => removeMembership(tx, "shop", "arn"));
+  await findGroup(sql, "crew");
+  await groupsOf(sql, "arn");
+  await groupUsers(sql, "id", { after: "", limit: 100 });
+  await sql.transaction((tx) => removeFromGroup(tx, "id", "arn"));
   await listOidcIdentities(sql, "arn");
   const token = { hash: "hash", id: "id", createdAt: 1, expiresAt: 2 };
   const identity = { id: "id", principalArn: "arn" } as OidcIdentity;

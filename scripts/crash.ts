@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { parseArgs } from "node:util";
 import { type CampaignOptions, type Report, runScenario } from "../test/crash/campaign/campaign.ts";
-import { farScenarios } from "../test/crash/campaign/far.ts";
+import { farScenarios, stoppedScenarios } from "../test/crash/campaign/far.ts";
 import { findHole } from "../test/crash/campaign/find-hole.ts";
 import { type Hole, holes } from "../test/crash/campaign/holes.ts";
 import { leaseScenarios } from "../test/crash/campaign/lease-places.ts";
@@ -50,6 +50,7 @@ const runs: readonly Run[] = [
   { name: schedulesName, skip: false, run: runSchedules },
   ...leaseScenarios.map((one): Run => ({ name: one.name, skip: one.skip, run: (options) => runLeases(one, options) })),
   ...farScenarios,
+  ...stoppedScenarios,
 ];
 
 process.exit(await main());

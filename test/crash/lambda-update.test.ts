@@ -82,7 +82,7 @@ async function until(isIt: () => boolean, what: string): Promise<void> {
   const giveUpAt = Date.now() + patienceMs;
   while (!isIt()) {
     if (Date.now() > giveUpAt) throw new Error(`waited in vain for ${what}:\n${server?.log().slice(-3_000)}`);
-    await sleep(20);
+    await sleep(50);
   }
 }
 

@@ -26,8 +26,8 @@ interface AgentsOptions {
   /** As `--allow` takes them. */
   readonly rules: readonly string[];
   readonly random: () => number;
-  /** What one does that was stopped is prevented or does no harm, also after a younger rotation. */
-  readonly mayStop: boolean;
+  /** Of those who are to die, so many are stopped instead: where what one does late is prevented, or does no harm. In [0, 1]. */
+  readonly stopRate: number;
 }
 
 const agentsAtOnce = 2;
@@ -39,7 +39,7 @@ const mostMomentMs = 1_500;
 const settleMs = 1_000;
 
 export async function startAgents(options: AgentsOptions): Promise<FarSides> {
-  const { folder, root, port, rules, random, mayStop } = options;
+  const { folder, root, port, rules, random, stopRate } = options;
   const agents: Agent[] = [];
   const logs: string[] = [];
   let rate = 0;
@@ -107,7 +107,7 @@ export async function startAgents(options: AgentsOptions): Promise<FarSides> {
       const agent = all[Math.floor(random() * all.length)];
       if (!agent?.process) throw new Error("no agent lives");
       const { process, points } = agent;
-      if (mayStop && random() < 0.3) {
+      if (random() < stopRate) {
         const gone = async () => {
           process.suspend();
           agent.isStopped = true;

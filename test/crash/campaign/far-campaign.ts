@@ -94,6 +94,8 @@ interface FarParts {
   readonly work: FarWork;
   /** Absent: it is not killed. */
   readonly target?: Mortal | undefined;
+  /** Nobody dies but those who work at the targets. */
+  readonly onlySides?: boolean;
 }
 
 interface Parts extends FarParts {
@@ -130,12 +132,13 @@ class Campaign {
     try {
       const first = await this.#start();
       await sides.introduce(first);
-      for (let rounds = 0, told = 0; this.#kills < kills && !(untilFound && work.violations.length > 0); rounds += 1) {
+      const isOver = () => this.#kills + this.#stops >= kills || (untilFound && work.violations.length > 0);
+      for (let rounds = 0, told = 0; !isOver(); rounds += 1) {
         const server = await this.#living();
         if (rounds % roundsOfWork === 0) await work.prepare(server);
         await this.#round(server);
-        if (this.#kills - told < 20) continue;
-        told = this.#kills;
+        if (this.#kills + this.#stops - told < 20) continue;
+        told = this.#kills + this.#stops;
         say?.(`${name}: ${told} of ${kills} kills`);
       }
       await this.#gone(await this.#living());
@@ -184,8 +187,9 @@ class Campaign {
   }
 
   #plan(server: RekeyServer): PlannedDeath[] {
-    const { sides, target, place } = this.#parts;
+    const { sides, target, place, onlySides } = this.#parts;
     const { random } = place;
+    if (onlySides && sides.plan) return [sides.plan()];
     const planned = target && random() < targetRate ? [this.#planTarget(target)] : [];
     if (planned.length > 0 && random() < targetAloneRate) return planned;
     const kind = sides.plan ? random() : 0;

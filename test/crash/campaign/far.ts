@@ -29,9 +29,13 @@ interface OfLeases {
 /** `rules`: what agents may connect to. */
 type StartSides = (place: FarPlace, rules: readonly string[]) => Promise<FarSides>;
 
-const byAgents: StartSides = (place, rules) => startAgents({ ...place, rules, mayStop: false });
+/** Of agents that are to die, those that are stopped instead, unless all are. */
+const someStops = 0.3;
+
+const byAgents: StartSides = (place, rules) => startAgents({ ...place, rules, stopRate: 0 });
 /** Sessions of PostgreSQL are ended by whoever takes over, so that one who was stopped does nothing late. */
-const byStoppedAgents: StartSides = (place, rules) => startAgents({ ...place, rules, mayStop: true });
+const byStoppedAgents: StartSides = (place, rules) => startAgents({ ...place, rules, stopRate: someStops });
+const byAgentsThatOnlyStop: StartSides = (place, rules) => startAgents({ ...place, rules, stopRate: 1 });
 const byLambda =
   (kind: string): StartSides =>
   ({ random }) =>
@@ -49,7 +53,7 @@ async function rulesOf(target: Target): Promise<string[]> {
   return [`${engine}://${endpoint === undefined ? `${host}:${port}` : new URL(String(endpoint)).host}`];
 }
 
-function rotations(far: string, rotates: Scenario, start: StartSides): FarScenario {
+function rotations(far: string, rotates: Scenario, start: StartSides, onlySides = false): FarScenario {
   const name = `${far}, ${rotates.name}`;
   return {
     name,
@@ -59,14 +63,14 @@ function rotations(far: string, rotates: Scenario, start: StartSides): FarScenar
       const work = new FarRotations(rotates, target);
       const rules = await rulesOf(target);
       const { server } = target;
-      const begin = async (place: FarPlace) => ({ sides: await start(place, rules), work, target: server });
+      const begin = async (place: FarPlace) => ({ sides: await start(place, rules), work, target: server, onlySides });
       const report = await runFarCampaign(name, options, begin);
       return { scenario: name, ...report, rotations: work.rotations, ...work.met, violations: work.violations };
     },
   };
 }
 
-function leases(far: string, kind: string, start: StartSides): FarScenario {
+function leases(far: string, kind: string, start: StartSides, onlySides = false): FarScenario {
   const scenario = named(leaseScenarios, `leases, ${kind}`);
   const name = `${far}, ${scenario.name}`;
   return {
@@ -78,7 +82,7 @@ function leases(far: string, kind: string, start: StartSides): FarScenario {
       const { host, port } = target.integration.Data as { host?: string; port?: number };
       const rules = [`${kind}://${host}:${port}`];
       const { server } = target;
-      const begin = async (place: FarPlace) => ({ sides: await start(place, rules), work, target: server });
+      const begin = async (place: FarPlace) => ({ sides: await start(place, rules), work, target: server, onlySides });
       const report = await runFarCampaign(name, options, begin);
       const { ended: endedByTime, slowestMs: slowestEndMs, slowestCalmMs: slowestCalmEndMs } = work.ends;
       const ofLeases = { leases: work.issued, endedByTime, slowestEndMs, slowestCalmEndMs };
@@ -98,4 +102,12 @@ export const farScenarios: readonly FarScenario[] = [
   rotations("functions", named(scenarios, "postgres/single-user"), byLambda("postgres")),
   rotations("functions", named(scenarios, "postgres/alternating-users"), byLambda("postgres")),
   leases("functions", "postgres", byLambda("postgres")),
+];
+
+/** Agents that are stopped in the middle of a verb, while others take over, and then go on as if nothing had been. */
+export const stoppedScenarios: readonly FarScenario[] = [
+  ...["postgres/single-user", "postgres/alternating-users", "redis/dual-slot"].map((name) =>
+    rotations("stopped agents", named(scenarios, name), byAgentsThatOnlyStop, true),
+  ),
+  leases("stopped agents", "postgres", byAgentsThatOnlyStop, true),
 ];

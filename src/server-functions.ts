@@ -143,6 +143,7 @@ export function createServerFunctions(config: Config, parts: ServerFunctionParts
     },
     farSides: functions.farSides,
     lookAtCode: functions.lookAtCode,
+    timeoutAtAws: functions.timeoutAtAws,
     policyOf: async (functionArn) => (await registered(functionArn))?.policy,
     call: functions.call,
     seal: functions.seal,
@@ -217,6 +218,6 @@ async function openSession(
 }
 
 function asServiceError(error: unknown): never {
-  if (error instanceof RotatorError) throw new ServiceError("InvalidParameterException", error.message, { cause: error.cause });
+  if (error instanceof RotatorError) throw new ServiceError("InvalidParameterException", error.message, { cause: error });
   throw error;
 }

@@ -89,6 +89,9 @@ export function functionArn(region: string, account: string, name: string): stri
   return `arn:aws:lambda:${region}:${account}:function:${name}`;
 }
 
+/** In the sentence on a call whose role AWS did not let us have. */
+export const roleRefusedText = "could not be assumed";
+
 /** Why a call did not end well: for people, without values. */
 export interface CallFailure {
   readonly outcome: Exclude<OutcomeClass, "ok">;

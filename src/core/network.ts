@@ -4,6 +4,8 @@ export interface Network {
   readonly description?: string | undefined;
   /** ARNs of the registered functions that run verbs there, by kind of target; the other kinds are its agents'. */
   readonly functions: Readonly<Record<string, string>>;
+  /** It came with an integration, and goes with the last one that uses it; `functionArn`: registered with it, and goes with it. */
+  readonly made?: { readonly functionArn?: string | undefined } | undefined;
   readonly createdAt: number;
   readonly updatedAt: number;
 }
@@ -17,6 +19,9 @@ export const networkNamePattern = /^[a-z0-9][a-z0-9-]{0,63}$/;
 export function keyIn(network: string | undefined, key: string): string {
   return network === undefined ? key : `${network}+${key}`;
 }
+
+/** Whether a key is one of this network. Names of networks have no `+`. */
+export const isIn = (network: string, key: string): boolean => key.startsWith(keyIn(network, ""));
 
 /** The same key in another network. */
 export function keyMoved(key: string, from: string | undefined, to: string | undefined): string {

@@ -21,6 +21,8 @@ export const dynamicSecretArn = (place: Place, project: string, config: string, 
 export const leaseArn = (place: Place, project: string, config: string, name: string, id: string): string =>
   ownArn(place, `lease/${project}/${config}/${name}/${id}`);
 export const integrationArn = (place: Place, id: string): string => ownArn(place, `integration/${id}`);
+/** Who manages the users of a rotated secret, by that one's id. */
+export const managingUserArn = (place: Place, id: string): string => ownArn(place, `managing-user/${id}`);
 export const webhookArn = (place: Place, project: string, id: string): string => ownArn(place, `webhook/${project}/${id}`);
 export const workplaceArn = (place: Place): string => ownArn(place, "workplace");
 export const serviceTokenArn = (place: Place, id: string): string => ownArn(place, `service-token/${id}`);

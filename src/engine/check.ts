@@ -238,7 +238,8 @@ async function checkAdmin(held: HeldJob, target: OpenTarget, notes: Notes): Prom
   });
   if (!read) return "unusable";
   if (!admin) {
-    if (strategy !== "alternating-users") return undefined;
+    // Of a config's own secret that names none, each user changes itself.
+    if (strategy !== "alternating-users" || isOwned(target.secret)) return undefined;
     notes.fail(
       "setSecret",
       "alternating users need masterarn, the ARN of a superuser's secret",

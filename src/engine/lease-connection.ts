@@ -38,18 +38,30 @@ export async function connectionsTo(parts: EngineParts, target: LeaseTarget, lea
 }
 
 /** @throws RotatorError `invalid` or `denied` when it cannot be opened. */
-export async function openVersion(parts: EngineParts, target: LeaseTarget, version: IntegrationVersion): Promise<unknown> {
+export function openVersion(parts: EngineParts, target: LeaseTarget, version: IntegrationVersion): Promise<unknown> {
+  return openData(parts, target, version, integrationVersionContext(version.id), JSON.parse(version.settings));
+}
+
+/** What is sealed of a way to a target, with what is not. @throws RotatorError likewise */
+export async function openData(
+  parts: EngineParts,
+  target: LeaseTarget,
+  sealed: Sealed,
+  context: Record<string, string>,
+  settings: object = {},
+): Promise<unknown> {
   if (!parts.settings.ownsStore) await parts.keys.refresh(); // another node may have changed a key
-  const secret = await open(parts, version);
-  const parsed = target.connection.safeParse({ ...JSON.parse(version.settings), ...secret });
+  const secret = await open(parts, sealed, context);
+  const parsed = target.connection.safeParse({ ...settings, ...secret });
   if (parsed.success) return parsed.data;
   throw new RotatorError("invalid", `this version of Rekey does not take the data of a ${target.kind} integration`);
 }
 
-async function open(parts: EngineParts, version: IntegrationVersion): Promise<object> {
+type Sealed = Parameters<EngineParts["envelope"]["open"]>[0];
+
+async function open(parts: EngineParts, sealed: Sealed, context: Record<string, string>): Promise<object> {
   try {
-    const opened = await parts.envelope.open(version, integrationVersionContext(version.id));
-    return JSON.parse(opened.revealText());
+    return JSON.parse((await parts.envelope.open(sealed, context)).revealText());
   } catch (error) {
     if (error instanceof ServiceError && error.status < 500) throw new RotatorError("denied", `${error.code}: ${error.message}`);
     throw error;

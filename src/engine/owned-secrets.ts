@@ -1,5 +1,6 @@
 import { RotatorError } from "../core/error.ts";
-import { configArn, integrationArn } from "../core/rekey-arn.ts";
+import { kindThroughLambda } from "../core/lambda-integration.ts";
+import { configArn, integrationArn, managingUserArn } from "../core/rekey-arn.ts";
 import { isOwned } from "../core/rotated-secret.ts";
 import type { Secret } from "../core/secret.ts";
 import { logActivity } from "../store/activity.ts";
@@ -7,47 +8,73 @@ import { recordConfigChange } from "../store/config-changes.ts";
 import { type Config, loadConfig } from "../store/configs.ts";
 import { addEvent } from "../store/events.ts";
 import { loadIntegration, newestVersion } from "../store/integrations.ts";
+import { managingUserContext, managingUserOf } from "../store/managing-users.ts";
 import { rotatedSecretShowing } from "../store/rotated-secrets.ts";
 import { changeSecret } from "../store/secrets.ts";
 import type { Sql } from "../store/sql.ts";
 import type { AnyCredential } from "../targets/index.ts";
 import type { Strategy } from "../targets/target.ts";
-import { openVersion, targetOfKind } from "./lease-connection.ts";
+import { openData, openVersion, targetOfKind } from "./lease-connection.ts";
 import type { EngineParts } from "./parts.ts";
 
 /** Who did what nobody asked for just then. */
 const rekey = { principal: "rekey", principalName: "Rekey" };
 
-/** Whether `masterarn` names an integration's user, as that of a config's own secret does. */
-export const isIntegration = (arn: string): boolean => /^arn:aws:rekey:[a-z0-9-]*:\d{12}:integration\//.test(arn);
+/** Whether `masterarn` names a user whom only a config's own secret has act: an integration's, or one that it was given itself. */
+export const isOwnManager = (arn: string): boolean => /^arn:aws:rekey:[a-z0-9-]*:\d{12}:(integration|managing-user)\//.test(arn);
+
+type Named = Pick<Secret, "id" | "region" | "arn" | "owningService">;
 
 /**
- * The integration's user as it is now. Only a config's own secret has it act: nobody writes such a secret, and whoever made it
- * had leave to use the integration. @throws RotatorError `denied`, in the same words whether the integration is there or not.
+ * That user as it is now. Only a config's own secret has it act: nobody writes such a secret, and whoever made it had leave to use
+ * the integration. @throws RotatorError `denied`, in the same words whether it is there or not.
  */
-export async function readIntegration(
+export async function readOwnManager(
   { parts, rotation }: { readonly parts: EngineParts; readonly rotation: { readonly id: string } },
-  secret: Pick<Secret, "region" | "arn" | "owningService">,
+  secret: Named,
   arn: string,
 ): Promise<AnyCredential> {
-  const integration = isOwned(secret) ? await loadIntegration(parts.sql, arn.split("/").at(-1) ?? "") : undefined;
-  const found = integration?.deletedAt === undefined && integration && arn === integrationArn(parts, integration.id);
-  const version = found ? await newestVersion(parts.sql, integration) : undefined;
+  const isIntegration = arn.includes(":integration/");
+  const read = !isOwned(secret)
+    ? undefined
+    : isIntegration
+      ? await ofIntegration(parts, arn)
+      : await ofSecret(parts, secret, arn);
   await parts.audit.append({
     requestId: rotation.id,
     at: parts.now(),
     principal: rekey.principal,
-    action: "rekey:UseIntegration",
+    action: isIntegration ? "rekey:UseIntegration" : "rekey:UseManagingUser",
     resource: arn.slice(0, 2048),
     region: secret.region,
     sourceIp: "secretsmanager.amazonaws.com",
     parameters: { rotationOf: secret.arn },
-    outcome: version ? "ok" : "AccessDeniedException",
+    outcome: read ? "ok" : "AccessDeniedException",
   });
-  if (!found || !version)
-    throw new RotatorError("denied", "the integration that masterarn names may not be used, or there is none");
-  const target = await targetOfKind(parts, integration.type);
-  return (await openVersion(parts, target, version)) as AnyCredential;
+  if (read) return read();
+  const who = isIntegration ? "the integration" : "the managing user";
+  throw new RotatorError("denied", `${who} that masterarn names may not be used, or there is none`);
+}
+
+type Read = () => Promise<AnyCredential>;
+
+async function ofIntegration(parts: EngineParts, arn: string): Promise<Read | undefined> {
+  const integration = await loadIntegration(parts.sql, arn.split("/").at(-1) ?? "");
+  const found = integration?.deletedAt === undefined && integration && arn === integrationArn(parts, integration.id);
+  const version = found ? await newestVersion(parts.sql, integration) : undefined;
+  if (!found || !version) return undefined;
+  return async () => (await openVersion(parts, await targetOfKind(parts, integration.type), version)) as AnyCredential;
+}
+
+/** What the secret was given itself: no other names it. */
+async function ofSecret(parts: EngineParts, { id }: Named, arn: string): Promise<Read | undefined> {
+  const found = await managingUserOf(parts.sql, id);
+  if (!found || arn !== managingUserArn(parts, found.user.id)) return undefined;
+  const { user, type } = found;
+  return async () => {
+    const target = await targetOfKind(parts, kindThroughLambda(type) ?? type);
+    return (await openData(parts, target, user, managingUserContext(user.id))) as AnyCredential;
+  };
 }
 
 /** Endings of what a config shows that a rotation changes. */

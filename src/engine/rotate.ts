@@ -292,9 +292,9 @@ async function actingBeside(
   former?: AnyCredential,
 ): Promise<{ admin: AnyCredential | undefined; previous: AnyCredential | undefined }> {
   const { strategy } = turn;
-  const alternating = strategy === "alternating-users";
   let admin: AnyCredential | undefined;
-  if (alternating || strategy === "dual-slot") admin = await superuserForOwn(held, turn);
+  if (strategy === "alternating-users" || strategy === "dual-slot") admin = await superuserForOwn(held, turn);
   else if (decision === "reset") admin = await superuserOrNone(held, turn);
-  return { admin, previous: alternating ? undefined : (former ?? (await previousCredential(held, turn))) };
+  // Of two who take turns, it is the other one's, who may have to log in for its own change.
+  return { admin, previous: former ?? (await previousCredential(held, turn)) };
 }

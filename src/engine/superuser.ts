@@ -3,7 +3,7 @@ import { currentInForce, type Secret } from "../core/secret.ts";
 import { findSecret } from "../store/secrets.ts";
 import type { AnyCredential } from "../targets/index.ts";
 import type { Endpoint } from "../targets/target.ts";
-import { isIntegration, readIntegration } from "./owned-secrets.ts";
+import { isOwnManager, readOwnManager } from "./owned-secrets.ts";
 import type { EngineParts } from "./parts.ts";
 import { credentialOf } from "./values.ts";
 
@@ -21,7 +21,7 @@ const addressTag = "rekey:address";
  */
 export async function readSuperuser(
   held: { readonly parts: EngineParts; readonly rotation: { readonly id: string } },
-  secret: Pick<Secret, "region" | "arn" | "rotationPrincipal" | "owningService" | "rotationPolicy">,
+  secret: Pick<Secret, "id" | "region" | "arn" | "rotationPrincipal" | "owningService" | "rotationPolicy">,
   current: AnyCredential,
   address?: string,
 ): Promise<AnyCredential | undefined> {
@@ -29,7 +29,7 @@ export async function readSuperuser(
   if (arn === undefined) return undefined;
   if (typeof arn !== "string") throw new RotatorError("invalid", "masterarn must be the ARN of a secret");
   const { parts, rotation } = held;
-  if (isIntegration(arn)) return readIntegration(held, secret, arn);
+  if (isOwnManager(arn)) return readOwnManager(held, secret, arn);
   const { rotationPrincipal: configured } = secret;
   const who = configured?.session?.arn ?? configured?.arn ?? "nobody";
   const master = arn.startsWith("arn:") ? await findSecret(parts.sql, secret.region, arn) : undefined;

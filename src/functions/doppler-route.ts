@@ -172,7 +172,7 @@ function connectionFailure({ name }: LambdaFunction, message: string): RotatorEr
     return new RotatorError("unreachable", `function ${name} cannot reach the database. ${reach}`);
   if (/ETIMEDOUT|timeout|timed out|ECONNRESET|terminated/i.test(message))
     return new RotatorError("unknown", `function ${name} lost the database, or waited for it in vain. ${reach}`);
-  if (/certificate|self[- ]signed|SSL|TLS|altnames/i.test(message))
+  if (/certificate|self[- ]signed|SSL|TLS|altnames|secure connection/i.test(message))
     return new RotatorError(
       "tls",
       `function ${name} does not trust the database, or it speaks no TLS: set sslrootcert to its authority's PEM text, or "ssl": false.`,

@@ -65,6 +65,8 @@ export interface Functions {
   reach(record: LambdaFunction): Promise<void>;
   /** Asks a far side what it is: @throws RotatorError with why it does not answer, and what would help. */
   probe(record: LambdaFunction): Promise<FarStatus>;
+  /** The timeout that a function has at AWS; `undefined` when nobody tells, as where the role may not ask. */
+  timeoutAtAws(record: LambdaFunction): Promise<number | undefined>;
   /** Those that are ways into networks. */
   readonly farSides: LambdaFarSides;
   /** Looks at the code that one of them runs, and replaces it where it may. */
@@ -193,10 +195,20 @@ export function createFunctions(parts: FunctionParts): Functions {
   const probe = (record: LambdaFunction): Promise<FarStatus> => probeLambda(far, record);
   const releases = parts.releases && createLambdaReleases(parts.releases);
 
+  const code = createLambdaCode(lambda);
+
   return {
     check,
     probe,
-    lookAtCode: createCodeLooks({ ...far, sql, audit, code: createLambdaCode(lambda), releases, probe }),
+    async timeoutAtAws(record) {
+      try {
+        return (await code.running(record)).timeoutSeconds;
+      } catch (error) {
+        if (error instanceof RotatorError) return undefined;
+        throw error;
+      }
+    },
+    lookAtCode: createCodeLooks({ ...far, sql, audit, code, releases, probe }),
     farSides: createLambdaFarSides(far),
     async missingCertificates(record) {
       if (record.kind !== "process" || record.process.runtime === "executable") return [];

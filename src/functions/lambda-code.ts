@@ -13,6 +13,8 @@ export interface RunningCode {
   readonly updating: boolean;
   /** Why the last update did not succeed, as AWS says. */
   readonly problem: string | undefined;
+  /** Of the function itself. */
+  readonly timeoutSeconds: number | undefined;
 }
 
 /** A zip, or where in S3 it is. */
@@ -93,12 +95,14 @@ function codeIn(said: {
   RevisionId?: string | undefined;
   LastUpdateStatus?: string | undefined;
   LastUpdateStatusReason?: string | undefined;
+  Timeout?: number | undefined;
 }): RunningCode {
   return {
     sha256: said.CodeSha256 ?? "",
     revision: said.RevisionId,
     updating: said.LastUpdateStatus === "InProgress",
     problem: said.LastUpdateStatus === "Failed" ? (said.LastUpdateStatusReason ?? "without a reason") : undefined,
+    timeoutSeconds: said.Timeout,
   };
 }
 

@@ -132,7 +132,12 @@ export async function probeLambda(parts: LambdaFarParts, record: LambdaFunction)
   const answer = await askLambda(parts, record, await writeBareRequest(request, signing), expiresAt);
   if ("metadata" in answer) throw farRefusal(record, answer.metadata);
   if (!("status" in answer)) throw new RotatorError("unknown", `function ${record.name} answered its status sealed`);
-  return record.lambda.protocol === "rekey" ? ownStatus(record, answer.body) : {};
+  if (record.lambda.protocol === "rekey") return ownStatus(record, answer.body);
+  if (!statusShape.safeParse(answer.body).success) return {};
+  throw new RotatorError(
+    "invalid",
+    `function ${record.name} runs Rekey's own code: register it with its public keys, rekey function create … --protocol rekey --far-key FILE.pub.`,
+  );
 }
 
 function ownStatus({ name, lambda }: LambdaFunction, body: unknown): FarStatus {

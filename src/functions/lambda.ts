@@ -1,6 +1,6 @@
 import type { InvokeCommandOutput, LambdaClient } from "@aws-sdk/client-lambda";
 import { RotatorError } from "../core/error.ts";
-import type { CallFailure, FunctionRecord, LambdaSettings } from "../core/function.ts";
+import { type CallFailure, type FunctionRecord, type LambdaSettings, roleRefusedText } from "../core/function.ts";
 import { answered, type CallEnd, stopped, timedOut, withoutAnswer } from "./call-failure.ts";
 import { lambdaFailure } from "./lambda-failure.ts";
 
@@ -154,7 +154,7 @@ async function assumeRole(
   } catch (error) {
     if (error instanceof RotatorError) throw error;
     const { outcome, message, remedy } = lambdaFailure(error);
-    const why = `role ${assumeRoleArn} could not be assumed: ${message}`;
+    const why = `role ${assumeRoleArn} ${roleRefusedText}: ${message}`;
     throw Object.assign(new RotatorError(outcome, why, { cause: error }), {
       remedy: outcome === "denied" ? "See that its trust policy names this server's AWS identity and the external id." : remedy,
     });

@@ -27,6 +27,8 @@ export interface FunctionDirectory {
   policyOf(functionArn: string): Promise<string | undefined>;
   /** @throws ServiceError InvalidParameterException when this server could not run it. */
   check(record: FunctionRecord): Promise<void>;
+  /** The timeout that one at AWS has there, in seconds; `undefined` when nobody tells. */
+  timeoutAtAws(record: FunctionRecord & { readonly kind: "lambda" }): Promise<number | undefined>;
   /** Calls it once; `secretArn`: a secret that the caller may read, to be cut out of what the function writes. */
   call(record: FunctionRecord, payload: string, about: { readonly secretArn?: string }): Promise<CallResult>;
   /** Seals its variables. */

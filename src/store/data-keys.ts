@@ -65,6 +65,7 @@ const oneColumn = {
   config_versions: { column: "id", named: "ConfigVersionId" },
   integration_versions: { column: "id", named: "IntegrationVersionId" },
   leases: { column: "id", named: "LeaseId" },
+  managing_users: { column: "id", named: "ManagingUserId" },
   webhooks: { column: "id", named: "WebhookId" },
   signing_keys: { column: "kid", named: "SigningKeyId" },
 } as const;

@@ -46,6 +46,15 @@ export async function holdFunction(tx: Sql, arn: string): Promise<FunctionRecord
   return row && toFunction(row);
 }
 
+/** Those that call functions of AWS Lambda, by name. */
+export async function lambdaFunctions(sql: Sql, region: string): Promise<(FunctionRecord & { readonly kind: "lambda" })[]> {
+  const rows = await sql.query<FunctionRow>(
+    `select ${columns} from functions where region = $1 and kind = 'lambda' order by name limit ${maxFunctions}`,
+    [region],
+  );
+  return rows.map(toFunction).filter((record) => record.kind === "lambda");
+}
+
 /** In the order of names, `after` excluded. */
 export async function listFunctions(sql: Sql, region: string, { after, limit }: Page): Promise<FunctionRecord[]> {
   const rows = await sql.query<FunctionRow>(

@@ -67,8 +67,13 @@ interface VersionRow {
 
 const firstOrphanLookMs = 3_600_000;
 
-/** False when the name is taken. */
-export async function insertIntegration(tx: Sql, added: Integration, version: IntegrationVersion): Promise<boolean> {
+/** False when the name is taken. `leases`: whether users of ours may be at its target without a lease, which somebody then looks for. */
+export async function insertIntegration(
+  tx: Sql,
+  added: Integration,
+  version: IntegrationVersion,
+  leases = true,
+): Promise<boolean> {
   const rows = await tx.query(
     `insert into integrations (id, name, type, version, created_at, updated_at, verified_at, outcome, orphans_due_at)
      values ($1, $2, $3, $4, $5, $6, $7, $8, $9) on conflict do nothing returning id`,
@@ -81,7 +86,7 @@ export async function insertIntegration(tx: Sql, added: Integration, version: In
       added.updatedAt,
       added.verifiedAt ?? null,
       added.outcome ?? null,
-      added.createdAt + firstOrphanLookMs,
+      leases ? added.createdAt + firstOrphanLookMs : null,
     ],
   );
   if (rows.length === 0) return false;
@@ -186,9 +191,22 @@ export async function newestVersionTo(sql: Sql, integrationId: string, target: s
   return row && toVersion(row);
 }
 
-/** Keeps an external id that was made here, for one integration. */
-export async function insertExternalId(tx: Sql, externalId: string, nowMs: number): Promise<void> {
-  await tx.query("insert into external_ids (external_id, created_at) values ($1, $2)", [externalId, nowMs]);
+/** Keeps an external id that was made here for a principal, for one integration. */
+export async function insertExternalId(tx: Sql, externalId: string, principal: string, nowMs: number): Promise<void> {
+  await tx.query("insert into external_ids (external_id, principal, created_at) values ($1, $2, $3)", [
+    externalId,
+    principal,
+    nowMs,
+  ]);
+}
+
+/** The newest that were made for a principal, the newest first. */
+export async function externalIdsOf(sql: Sql, principal: string, limit: number): Promise<string[]> {
+  const rows = await sql.query<{ external_id: string }>(
+    "select external_id from external_ids where principal = $1 order by created_at desc limit $2",
+    [principal, limit],
+  );
+  return rows.map((row) => row.external_id);
 }
 
 /** Gives an external id to an integration. False when it was not made here, or is another's. */

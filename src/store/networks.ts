@@ -10,6 +10,7 @@ interface NetworkRow {
   name: string;
   description: string | null;
   functions: string;
+  made: string | null;
   created_at: number;
   updated_at: number;
 }
@@ -32,14 +33,15 @@ export async function listNetworks(sql: Sql, { after, limit }: Page): Promise<Ne
 }
 
 /** @throws ServiceError ResourceExistsException, LimitExceededException */
-export async function insertNetwork(tx: Sql, { name, description, functions, createdAt, updatedAt }: Network): Promise<void> {
+export async function insertNetwork(tx: Sql, added: Network): Promise<void> {
+  const { name, description, functions, made, createdAt, updatedAt } = added;
   const [row] = await tx.query<{ count: number }>("select count(*) as count from networks");
   if (Number(row?.count) >= maxNetworks)
     throw new ServiceError("LimitExceededException", `There can be at most ${maxNetworks} networks.`);
   const rows = await tx.query(
-    `insert into networks (name, description, functions, created_at, updated_at) values ($1, $2, $3, $4, $5)
+    `insert into networks (name, description, functions, made, created_at, updated_at) values ($1, $2, $3, $4, $5, $6)
      on conflict do nothing returning name`,
-    [name, description ?? null, JSON.stringify(functions), createdAt, updatedAt],
+    [name, description ?? null, JSON.stringify(functions), made ? JSON.stringify(made) : null, createdAt, updatedAt],
   );
   if (rows.length === 0) throw new ServiceError("ResourceExistsException", `There is a network ${name} already.`);
 }
@@ -72,6 +74,12 @@ export async function deleteNetwork(tx: Sql, name: string): Promise<boolean> {
 export async function networksOfFunction(sql: Sql, arn: string): Promise<string[]> {
   const rows = await sql.query<NetworkRow>("select * from networks where functions <> '{}' order by name");
   return rows.map(toNetwork).flatMap(({ name, functions }) => (Object.values(functions).includes(arn) ? [name] : []));
+}
+
+/** Those that have the function run verbs at a kind of target, by name. */
+export async function networksThrough(sql: Sql, kind: string, arn: string): Promise<Network[]> {
+  const rows = await sql.query<NetworkRow>("select * from networks where functions <> '{}' order by name");
+  return rows.map(toNetwork).filter(({ functions }) => Object.hasOwn(functions, kind) && functions[kind] === arn);
 }
 
 /** The secret's rotations go through the network; `undefined`: through none. */
@@ -126,6 +134,7 @@ function toNetwork(row: NetworkRow): Network {
     name: row.name,
     description: row.description ?? undefined,
     functions: JSON.parse(row.functions) as Record<string, string>,
+    made: row.made === null ? undefined : (JSON.parse(row.made) as Network["made"]),
     createdAt: row.created_at,
     updatedAt: row.updated_at,
   };

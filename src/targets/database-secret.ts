@@ -136,6 +136,14 @@ export function databaseSecret(rules: DatabaseRules) {
     if (differing) throw new RotatorError("invalid", `${differing} of ${what} does not match the secret's current version`);
   }
 
+  /** @throws RotatorError `invalid` */
+  function mustBeOther(pending: DatabaseCredential, current: DatabaseCredential): void {
+    mustMatch(pending, current, ["host", "port"], "the pending version");
+    const isOfPair = account(pending, "alternating-users") === account(current, "alternating-users");
+    if (isOfPair && pending.username === otherName(current)) return;
+    throw new RotatorError("invalid", `the pending user ${pending.username} is not the other one of ${current.username}`);
+  }
+
   function account(value: DatabaseCredential, strategy: Strategy): string {
     const { host, port: at, username } = login(value);
     const alternate = strategy === "alternating-users";
@@ -181,14 +189,18 @@ export function databaseSecret(rules: DatabaseRules) {
 
     /** The superuser that sets the other user's password. @throws RotatorError `invalid` when the versions do not belong together */
     superuserOf({ pending, current, admin }: Versions<DatabaseCredential>): DatabaseCredential {
-      mustMatch(pending, current, ["host", "port"], "the pending version");
-      const isOfPair = account(pending, "alternating-users") === account(current, "alternating-users");
-      if (!isOfPair || pending.username !== otherName(current)) {
-        throw new RotatorError("invalid", `the pending user ${pending.username} is not the other one of ${current.username}`);
-      }
+      mustBeOther(pending, current);
       if (!admin) throw new RotatorError("invalid", "alternating users need masterarn, the ARN of a superuser's secret");
       mustMatch(admin, current, ["host", "port"], "the superuser's secret");
       return admin;
+    },
+
+    /** What the other user of a named pair may log in with where no superuser sets its password; `undefined`: nothing is known. */
+    othersOf({ pending, current, previous, admin }: Versions<DatabaseCredential>): DatabaseCredential[] | undefined {
+      if (admin || !previous || previous.username !== pending.username || !namedPair(pending)) return undefined;
+      mustBeOther(pending, current);
+      mustMatch(previous, current, ["host", "port"], "the previous version");
+      return [previous, pending];
     },
 
     /** What may log in as a single user, likeliest first; the superuser last. @throws RotatorError `invalid` likewise */

@@ -10,6 +10,7 @@ const secret = databaseSecret({
   engines: ["sqlserver", "mssql"],
   port: 1433,
   dbname: "master",
+  namedUsers: true,
   maxName: { length: 128, of: (name) => name.length, unit: "characters" },
 });
 
@@ -47,9 +48,13 @@ export const sqlserver: Rotator<DatabaseCredential> = {
 };
 
 /** The login changes its own password, logged in with whichever version is in force; a superuser does it when none is. */
-async function setOwn(versions: Versions<DatabaseCredential>, tools: RotatorTools): Promise<void> {
+async function setOwn(
+  versions: Versions<DatabaseCredential>,
+  tools: RotatorTools,
+  logins = secret.loginsOf(versions),
+): Promise<void> {
   const { pending, admin } = versions;
-  await withFirstAccepted(secret.loginsOf(versions), (candidate) =>
+  await withFirstAccepted(logins, (candidate) =>
     withSession({ ...secret.login(candidate), dbname: secret.login(pending).dbname }, options(pending, tools), async (db) => {
       await holdAccount(db, pending, tools);
       // Set by an earlier call: a policy may forbid to set a password that was used before.
@@ -60,12 +65,17 @@ async function setOwn(versions: Versions<DatabaseCredential>, tools: RotatorTool
   );
 }
 
-/** A superuser sets the password of the login that is not in use, and makes that login at the first turn. */
+/**
+ * A superuser sets the password of the login that is not in use, and makes that login at the first turn. Where there is none, each
+ * of two named logins changes its own.
+ */
 async function setOther(versions: Versions<DatabaseCredential>, tools: RotatorTools): Promise<void> {
+  const own = secret.othersOf(versions);
+  if (own) return setOwn(versions, tools, own);
   const { pending, current } = versions;
   const admin = secret.superuserOf(versions);
   const { username: name, password } = pending;
-  const isClone = secret.originalName(name) === current.username;
+  const isClone = !secret.isNamed(current) && secret.originalName(name) === current.username;
   await asSuperuser(admin, pending, tools, async (db) => {
     const known = await matchAlternate(db, { name, inUse: current.username, isClone, password });
     if (known) await setOnce(db, known, pending, tools);
@@ -129,8 +139,9 @@ function ignoreAnswer(error: unknown): void {
 }
 
 async function checkOther({ current, admin }: Access<DatabaseCredential>, tools: RotatorTools): Promise<Finding[]> {
+  if (!admin && secret.isNamed(current)) return [];
   if (!admin) return [{ step: "setSecret", problem: "there is no superuser", remedy: "name its secret as masterarn" }];
-  const original = secret.originalName(current.username);
+  const original = secret.isNamed(current) ? current.username : secret.originalName(current.username);
   const login = { ...secret.login(admin), dbname: secret.login(current).dbname };
   return withSession(login, options(current, tools), async (db) => {
     const findings: Finding[] = [];

@@ -124,14 +124,16 @@ test("two users of MongoDB take turns by their names", async () => {
   }
 });
 
-test("integrations under Doppler's names: those that ask for a function of one's own are refused with what to give instead", async () => {
+test("integrations under Doppler's names: with a connection, they are Rekey's own kinds", async () => {
   const token = server.credentials.token;
   const ask = async (type: string, data: object) =>
     (await cli(server, "POST /v3/integrations", { token, body: { name: `x-${type}`, type, data } })).text;
-  const remote = { roleARN: "arn:aws:iam::1:role/x", lambdaARN: "arn:aws:lambda:us-east-1:1:function:x" };
-  assert.match(await ask("aws_postgres", remote), /changes credentials of postgres itself.*host, port, username and password/);
-  assert.match(await ask("aws_mysql", remote), /changes credentials of mysql itself/);
-  assert.match(await ask("aws_mssql", remote), /rekey rotation setup/);
+  const remote = { roleARN: "arn:aws:iam::111122223333:role/x", lambdaARN: "arn:aws:lambda:us-east-1:111122223333:function:x" };
+  assert.match(
+    await ask("aws_postgres", remote),
+    /this server calls no functions of AWS Lambda: start it with --functions-lambda/,
+  );
+  assert.match(await ask("aws_mssql", { host: "127.0.0.1" }), /Data.roleARN and Data.lambdaARN are missing/);
   assert.match(await ask("aws_postgres", { host: "127.0.0.1" }), /Data.username/);
   assert.match(await ask("nothing", {}), /Type must be one of/);
 });

@@ -9,6 +9,7 @@ import {
   rotatedSecretsWith,
 } from "../../src/store/dynamic-secrets.ts";
 import {
+  externalIdsOf,
   findIntegration,
   type Integration,
   insertIntegration,
@@ -54,6 +55,7 @@ import {
   leaseValue,
   listLeases,
 } from "../../src/store/leases.ts";
+import { managingUserOf } from "../../src/store/managing-users.ts";
 import { account, region } from "../support/keys.ts";
 import { fullScans, recording } from "../support/plans.ts";
 import { forEachStore } from "../support/stores.ts";
@@ -100,6 +102,8 @@ forEachStore((dialect, open) => {
     await listIntegrations(sql, { after: "", limit: 10 });
     await newestVersionTo(sql, "i", "t");
     await isExternalId(sql, "x");
+    await externalIdsOf(sql, "p", 5);
+    await managingUserOf(sql, "s");
     await rotatedSecretsWith(sql, "i");
     await dynamicSecretsOf(sql, "c");
     await dynamicSecretsWith(sql, "i");

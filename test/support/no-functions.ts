@@ -9,6 +9,7 @@ export const noFunctions: FunctionDirectory = {
   refusal: async () => undefined,
   policyOf: async () => undefined,
   check: none,
+  timeoutAtAws: none,
   call: none,
   seal: none,
   forget: none,

@@ -1,6 +1,7 @@
 import { randomInt } from "node:crypto";
 import type { z } from "zod";
 import { RotatorError, ServiceError } from "../../core/error.ts";
+import { kindThroughLambda } from "../../core/lambda-integration.ts";
 import { generatePassword, rotationPasswordOptions } from "../../core/password.ts";
 import { Plaintext } from "../../core/plaintext.ts";
 import { type Integration, type IntegrationVersion, integrationVersionContext, newestVersion } from "../../store/integrations.ts";
@@ -23,11 +24,16 @@ export const toolsFor = (ms = callMs): LeaseTools => ({
 export async function targetOf({ findLeaseTarget }: Services, type: string, network?: string): Promise<LeaseTarget> {
   const found = await findLeaseTarget(type, network);
   if (found) return found;
+  if (kindThroughLambda(type) !== undefined)
+    throw new ServiceError(
+      "ValidationException",
+      "The integration is a function of AWS Lambda, which rotates secrets of configs and makes no leases.",
+    );
   throw new ServiceError("ValidationException", `Type must be one of ${leaseTargetKinds().join(", ")}.`);
 }
 
 /** @throws ServiceError ValidationException naming each member and its rule, never its value. */
-export function parseMembers<T>(schema: z.ZodType<T>, given: unknown, what: "Data" | "Settings"): T {
+export function parseMembers<T>(schema: z.ZodType<T>, given: unknown, what: "Data" | "Settings" | "Parameters"): T {
   const parsed = schema.safeParse(given);
   if (parsed.success) return parsed.data;
   const problems = parsed.error.issues.map(({ path, message }) => `${[what, ...path.map(String)].join(".")}: ${message}`);

@@ -4,6 +4,7 @@ import { integrationArn } from "../../core/rekey-arn.ts";
 import { findIntegration, type Integration, newestVersion } from "../../store/integrations.ts";
 import { isPlainHost } from "../../targets/http-api-address.ts";
 import type { Call, Permission, Resource } from "../operation.ts";
+import { kindNamed } from "./integration-kind.ts";
 
 export const integrationName = z
   .string()
@@ -34,7 +35,7 @@ export async function integrationResource(
 
 /** Condition key `rekey:IntegrationType`. */
 export const typeContext = (type: string | undefined): Resource["context"] =>
-  type === undefined ? {} : { "rekey:IntegrationType": [type] };
+  type === undefined ? {} : { "rekey:IntegrationType": [kindNamed(type)] };
 
 /** As of functions: what listens on the server's own machine, or tells it who it is, trusts the machine. */
 export function askSpecialAddresses(

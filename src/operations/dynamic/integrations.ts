@@ -2,9 +2,9 @@ import { randomUUID } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
 import { RotatorError, ServiceError } from "../../core/error.ts";
+import { kindThroughLambda } from "../../core/lambda-integration.ts";
 import { integrationArn } from "../../core/rekey-arn.ts";
 import { dynamicSecretsWith, markDynamicSecretDeleted, rotatedSecretsWith } from "../../store/dynamic-secrets.ts";
-import { addEvent } from "../../store/events.ts";
 import {
   findIntegration,
   type Integration,
@@ -15,6 +15,7 @@ import {
   listIntegrations,
   lockIntegration,
   markIntegrationDeleted,
+  newestVersion,
   saveIntegration,
   takeExternalId,
 } from "../../store/integrations.ts";
@@ -34,6 +35,7 @@ import {
   targetRefusal,
   toolsFor,
 } from "./connection.ts";
+import { lockAsRead, nameTaken, tell } from "./integration-change.ts";
 import {
   askSpecialAddresses,
   existing,
@@ -45,7 +47,9 @@ import {
   shown,
   typeContext,
 } from "./integration-input.ts";
-import { integrationKind, kindNamed } from "./integration-kind.ts";
+import { integrationKind, isThroughLambda } from "./integration-kind.ts";
+import { release } from "./lambda-arrangement.ts";
+import { createThroughLambda, updateThroughLambda, verifyThroughLambda } from "./lambda-integration.ts";
 
 const data = z.record(z.string().max(128), z.unknown());
 const kind = z.string().min(1).max(64);
@@ -88,11 +92,15 @@ const createIntegration = defineOperation<z.infer<typeof createInput>, Resource>
     "Keeps a connection to a target for dynamic and rotated secrets; it is tried first, and not kept when it does not work.",
   input: createInput,
   sensitive: ["Data"],
-  resource: ({ Type }, { services }) => ({ arn: integrationArn(services, "*"), context: typeContext(kindNamed(Type)) }),
+  resource: ({ Type }, { services }) => ({ arn: integrationArn(services, "*"), context: typeContext(Type) }),
   permissions: ({ Data, Network }, found, call) => [...askSpecialAddresses(Data, found), ...useNetwork(Network, call)],
   async run({ Name, Type, Data, Network: network }, _found, call) {
     const { services, startedAt: at } = call;
-    const type = integrationKind(Type, Data);
+    if (isThroughLambda(Type, Data)) {
+      const made = await createThroughLambda({ name: Name, type: Type, data: Data, network }, call);
+      return { Integration: await shown(made.integration, call), Identity: made.identity };
+    }
+    const type = integrationKind(Type);
     const target = await targetOf(services, type, network);
     const connection = parseMembers(target.connection, Data, "Data");
     await requireNetwork(call.sql, network); // before it is tried there
@@ -194,15 +202,15 @@ const updateIntegration = defineOperation<z.infer<typeof updateInput>, Integrati
   async run({ Name, Data, RemoveData = [], Network }, found, call) {
     const before = existing(found);
     const { startedAt: at } = call;
+    if (kindThroughLambda(before.type) !== undefined) {
+      const changes = { name: Name, data: Data, removeData: RemoveData, network: Network };
+      const { integration, identity } = await updateThroughLambda(before, changes, call);
+      return { Integration: await shown(integration, call), Identity: identity };
+    }
     const isSame = Data === undefined && RemoveData.length === 0 && Network === undefined;
     const changed = isSame ? undefined : await changedVersion(before, { Data, RemoveData, Network }, call);
     const after = await call.transaction(async (tx) => {
-      const locked = await lockIntegration(tx, before.id);
-      if (locked?.version !== before.version)
-        throw new ServiceError(
-          "InvalidRequestException",
-          "The integration was changed or deleted meanwhile; look and try again.",
-        );
+      const locked = await lockAsRead(tx, before);
       const named = { ...locked, name: Name ?? locked.name, updatedAt: at };
       const next: Integration = changed
         ? { ...named, version: changed.version.number, verifiedAt: at, outcome: "ok", error: undefined }
@@ -267,9 +275,10 @@ const deleteIntegration = defineOperation<z.infer<typeof deleteInput>, Integrati
   input: deleteInput,
   resource: integrationResource,
   async run({ Force = false }, found, call) {
-    const { id } = existing(found);
+    const before = existing(found);
+    const { id } = before;
     const { startedAt: at } = call;
-    const ending = await call.transaction(async (tx) => {
+    const { gone, ...ending } = await call.transaction(async (tx) => {
       const integration = await lockIntegration(tx, id);
       if (!integration) throw new ServiceError("ResourceNotFoundException", "The integration was deleted meanwhile.");
       const rotated = await rotatedSecretsWith(tx, id);
@@ -285,8 +294,11 @@ const deleteIntegration = defineOperation<z.infer<typeof deleteInput>, Integrati
       }
       await markIntegrationDeleted(tx, id, at);
       await tell(tx, call, "integration.deleted", integration);
-      return { DynamicSecretsDeleted: uses.length, LeasesEnding: leases };
+      const isAlone = kindThroughLambda(integration.type) !== undefined;
+      const left = isAlone ? await release(tx, (await newestVersion(tx, integration))?.network, call) : undefined;
+      return { DynamicSecretsDeleted: uses.length, LeasesEnding: leases, gone: left };
     });
+    if (gone !== undefined) call.services.functions.forget(gone);
     call.services.wakeEngine();
     return ending;
   },
@@ -306,12 +318,10 @@ const verifyIntegration = defineOperation<z.infer<typeof named>, IntegrationReso
   resource: integrationResource,
   async run(_input, found, call) {
     const integration = existing(found);
-    const { services, startedAt: at } = call;
-    const { data: kept, network } = await openIntegration(services, integration);
-    const target = await targetOf(services, integration.type, network);
-    const connection = parseMembers(target.connection, kept, "Data");
-    const result = await target.verify(connection, toolsFor()).then(
-      ({ identity }) => ({ outcome: "ok", identity, error: undefined }) as const,
+    const { startedAt: at } = call;
+    const isFunction = kindThroughLambda(integration.type) !== undefined;
+    const result = await (isFunction ? verifyThroughLambda(integration, call) : logIn(integration, call)).then(
+      (identity) => ({ outcome: "ok", identity, error: undefined }) as const,
       (error: unknown) => {
         if (!(error instanceof RotatorError)) throw error;
         return { outcome: error.outcome, identity: undefined, error: error.message } as const;
@@ -327,6 +337,13 @@ const verifyIntegration = defineOperation<z.infer<typeof named>, IntegrationReso
   },
 });
 
+async function logIn(integration: Integration, { services }: Call): Promise<string> {
+  const { data: kept, network } = await openIntegration(services, integration);
+  const target = await targetOf(services, integration.type, network);
+  const connection = parseMembers(target.connection, kept, "Data");
+  return (await target.verify(connection, toolsFor())).identity;
+}
+
 const externalIdInput = z.object({ Type: kind.optional() });
 
 const generateExternalId = defineOperation<z.infer<typeof externalIdInput>, Resource>({
@@ -340,28 +357,10 @@ const generateExternalId = defineOperation<z.infer<typeof externalIdInput>, Reso
   resource: ({ Type }, { services }) => ({ arn: integrationArn(services, "*"), context: typeContext(Type) }),
   async run(_input, _found, call) {
     const externalId = randomUUID();
-    await call.transaction((tx) => insertExternalId(tx, externalId, call.startedAt));
+    await call.transaction((tx) => insertExternalId(tx, externalId, call.principal.arn, call.startedAt));
     return { ExternalId: externalId };
   },
 });
-
-function nameTaken(name: string): ServiceError {
-  return new ServiceError("ResourceExistsException", `An integration named ${name} exists already.`);
-}
-
-async function tell(
-  tx: Sql,
-  { services, startedAt: at, principal }: Call,
-  type: string,
-  { id, name, type: kindOf }: Integration,
-) {
-  await addEvent(tx, {
-    at,
-    type,
-    resource: integrationArn(services, id),
-    detail: { name, kind: kindOf, principal: principal.arn },
-  });
-}
 
 export const integrationOperations: readonly Operation[] = [
   createIntegration,

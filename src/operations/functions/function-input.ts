@@ -19,8 +19,9 @@ import type { Call, Permission, Resource } from "../operation.ts";
 import { lambdaIn, shownLambda } from "./lambda-input.ts";
 
 const { timeoutSeconds, memoryMiB, concurrency } = functionLimits;
-const functionAtAws = /^arn:aws(-cn|-us-gov)?:lambda:[a-z0-9-]+:\d{12}:function:[A-Za-z0-9_-]{1,64}(:[A-Za-z0-9$_-]+)?$/;
-const roleAtAws = /^arn:aws(-cn|-us-gov)?:iam::\d{12}:role\/[\w+=,.@/-]{1,512}$/;
+/** ARNs at AWS: of a function, with or without version or alias, and of a role. */
+export const functionAtAws = /^arn:aws(-cn|-us-gov)?:lambda:[a-z0-9-]+:\d{12}:function:[A-Za-z0-9_-]{1,64}(:[A-Za-z0-9$_-]+)?$/;
+export const roleAtAws = /^arn:aws(-cn|-us-gov)?:iam::\d{12}:role\/[\w+=,.@/-]{1,512}$/;
 
 /** A name, or the ARN. */
 export const functionName = z.string().min(1).max(200);

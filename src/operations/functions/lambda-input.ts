@@ -2,7 +2,7 @@ import { ServiceError } from "../../core/error.ts";
 import type { LambdaSettings } from "../../core/function.ts";
 import type { SettingsInput } from "./function-input.ts";
 
-type LambdaInput = NonNullable<SettingsInput["Lambda"]>;
+export type LambdaInput = NonNullable<SettingsInput["Lambda"]>;
 
 /** How a function of AWS Lambda is called; without FunctionArn, what is not named stays. @throws ServiceError InvalidParameterException */
 export function lambdaIn(given: LambdaInput, before: LambdaSettings | undefined): LambdaSettings {

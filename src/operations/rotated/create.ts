@@ -4,7 +4,7 @@ import { rotatedFieldsOf } from "../../core/config-rotated.ts";
 import { ServiceError } from "../../core/error.ts";
 import { planHeartbeat } from "../../core/heartbeat.ts";
 import { Plaintext } from "../../core/plaintext.ts";
-import { integrationArn, rotatedSecretArn } from "../../core/rekey-arn.ts";
+import { rotatedSecretArn } from "../../core/rekey-arn.ts";
 import { heartbeatSeconds, ownedName, ownService, periodRules } from "../../core/rotated-secret.ts";
 import { rotationPrincipal } from "../../core/rotation-principal.ts";
 import { addVersion, type Secret } from "../../core/secret.ts";
@@ -12,6 +12,7 @@ import { loadConfig } from "../../store/configs.ts";
 import { findDynamicSecret } from "../../store/dynamic-secrets.ts";
 import { addEvent } from "../../store/events.ts";
 import { lockIntegration } from "../../store/integrations.ts";
+import { insertManagingUser } from "../../store/managing-users.ts";
 import { insertRotatedSecret, rotatedSecretOfAccount } from "../../store/rotated-secrets.ts";
 import { findSecret, insertSecret, newSecretId } from "../../store/secrets.ts";
 import type { Sql } from "../../store/sql.ts";
@@ -25,7 +26,8 @@ import { randomSuffix } from "../secrets/create-secret.ts";
 import { nameArn } from "../secrets/secret-resource.ts";
 import { sealValue } from "../secrets/value.ts";
 import { beginRotation, changedMeanwhile, requireFree, tellConfig } from "./change.ts";
-import { connectionOf, mustRotate, usableIntegration } from "./look.ts";
+import { mustRotate, usableIntegration } from "./look.ts";
+import { placeOf } from "./place.ts";
 import { functionArnOf, type Recipe, recipeOf } from "./recipe.ts";
 import { period, type RotatedSecretResource, rotatedSecretName, rotatedSecretResource, shown } from "./rotated-secret-input.ts";
 
@@ -61,17 +63,17 @@ export const createRotatedSecret = defineOperation<Input, RotatedSecretResource>
     const rotationRules = periodRules(request.RotationPeriodSeconds, services.extendedSchedules);
     const integration = await usableIntegration(request.Integration, call);
     const recipe = recipeOf(integration.type);
-    const { connection, network } = await connectionOf(call, integration);
-    const managerArn = integrationArn(services, integration.id);
-    const { Parameters: parameters = {}, Credentials: credentials = [] } = request;
+    const id = randomUUID();
+    const { Parameters: given = {}, Credentials: credentials = [] } = request;
+    const { connection, network, parameters, managerArn, own } = await placeOf(call, { integration, given, id });
     const values = recipe.values({ connection, parameters, credentials, managerArn });
-    const { findings, account } = await mustRotate(call, { recipe, network }, values, connection);
+    const { findings, account } = await mustRotate(call, { recipe, network }, values, managerArn ? connection : undefined);
     await requireUnrotated(call, account);
     await requireFree(call, config, rotatedFieldsOf(request.Name, JSON.stringify(values[0] ?? {})).keys());
     const name = await freeName(call.sql, services.region, ownedName(config.projectId, config.name, request.Name));
     const { secret, fields } = await firstVersions({ recipe, name, values, shownName: request.Name, rotationRules }, call);
     const rotated = {
-      id: randomUUID(),
+      id,
       configId: config.id,
       name: request.Name,
       integrationId: integration.id,
@@ -87,6 +89,7 @@ export const createRotatedSecret = defineOperation<Input, RotatedSecretResource>
       const toHint = await tellConfig(tx, call, config, { text, diff: { added: fields, removed: [], updated: [] } });
       const made = await insertSecret(tx, secret);
       if (!(await insertRotatedSecret(tx, rotated))) throw nameTaken(rotated.name);
+      if (own) await insertManagingUser(tx, own, startedAt);
       await addEvent(tx, { at: startedAt, type: "secret.created", resource: made.arn, generation: 0, detail: {} });
       const begun = request.RotateImmediately === true ? await beginRotation(tx, made, call) : made;
       return { saved: begun, raised: toHint };

@@ -5,7 +5,6 @@ import { integrationArn } from "../../core/rekey-arn.ts";
 import { findIntegration, type Integration } from "../../store/integrations.ts";
 import type { AnyCredential } from "../../targets/index.ts";
 import type { Finding, Rotator, RotatorTools } from "../../targets/target.ts";
-import { openIntegration, parseMembers, targetOf } from "../dynamic/connection.ts";
 import type { Call } from "../operation.ts";
 import type { Recipe } from "./recipe.ts";
 
@@ -25,16 +24,6 @@ export async function usableIntegration(idOrName: string, call: Call): Promise<I
   if (refusal) throw refusal;
   if (!integration) throw new ServiceError("ResourceNotFoundException", `Could not find integration ${idOrName}.`);
   return integration;
-}
-
-/** Its data as its kind reads it, secret members included, and where its target is. @throws ServiceError */
-export async function connectionOf(
-  { services }: Call,
-  integration: Integration,
-): Promise<{ readonly connection: Record<string, unknown>; readonly network: string | undefined }> {
-  const target = await targetOf(services, integration.type);
-  const { data, network } = await openIntegration(services, integration);
-  return { connection: parseMembers(target.connection, data, "Data") as Record<string, unknown>, network };
 }
 
 /** How a credential is rotated, and where its target is. */
@@ -59,7 +48,7 @@ export async function mustRotate(
   call: Call,
   way: Way,
   values: readonly AnyCredential[],
-  manager: AnyCredential,
+  manager: AnyCredential | undefined,
 ): Promise<{ readonly findings: readonly Finding[]; readonly account: string | undefined }> {
   const { strategy } = way.recipe;
   const rotator = await rotatorOf(call, way);
@@ -68,11 +57,11 @@ export async function mustRotate(
     await tried(`Credentials[${index}] was not accepted, so nothing was made`, () => rotator.test(value, toolsFor()));
   }
   const [current = {}] = parsed;
-  const admin = (rotator.admin ?? rotator.credential).safeParse(manager);
-  if (!admin.success)
+  const admin = manager && (rotator.admin ?? rotator.credential).safeParse(manager);
+  if (admin?.success === false)
     throw refused("The integration cannot manage credentials of this kind", admin.error.issues[0]?.message ?? "");
   const findings = await tried("What a rotation needs could not be looked at, so nothing was made", async () =>
-    rotator.check?.({ current, admin: admin.data, pairIsProven: true }, strategy, toolsFor()),
+    rotator.check?.({ current, admin: admin?.data, pairIsProven: true }, strategy, toolsFor()),
   );
   const bad = (findings ?? []).filter(({ warning }) => warning !== true);
   const texts = bad.map(({ problem, remedy }) => `${problem} (${remedy})`);

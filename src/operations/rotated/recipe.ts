@@ -1,4 +1,5 @@
 import { ServiceError } from "../../core/error.ts";
+import { kindThroughLambda } from "../../core/lambda-integration.ts";
 import type { Strategy } from "../../targets/target.ts";
 
 type Members = Readonly<Record<string, unknown>>;
@@ -22,11 +23,12 @@ export interface Recipe {
 }
 
 interface Given {
-  /** The integration's data, as its kind reads it. */
+  /** How the managing user gets there, as the kind reads it; where there is none, how the users do. */
   readonly connection: Members;
   readonly parameters: Members;
   readonly credentials: readonly Members[];
-  readonly managerArn: string;
+  /** Absent: each user changes itself. */
+  readonly managerArn: string | undefined;
 }
 
 /** The user stays who he is. */
@@ -54,7 +56,7 @@ const pairs = (kind: string, functionName: string, isNamed = true): Recipe => ({
         "Credentials must be of two users of whom one has the other's name with _clone behind it, as app and app_clone.",
       );
     const pair = isNamed ? { usernames } : {};
-    return logins.map((login) => ({ ...placeOf(kind, given), ...login, ...pair, masterarn: given.managerArn }));
+    return logins.map((login) => defined({ ...placeOf(kind, given), ...login, ...pair, masterarn: given.managerArn }));
   },
   corrected: withPassword,
 });
@@ -92,6 +94,7 @@ const awsIam: Recipe = {
 
 const recipes: Readonly<Record<string, Recipe>> = {
   "aws-iam": awsIam,
+  aws_mssql: pairs("sqlserver", "SecretsManagerRDSSQLServerRotationMultiUser"),
   ldap: pairs("ldap", "RekeyLDAPRotationMultiUser"),
   mongodb: pairs("mongodb", "SecretsManagerMongoDBRotationMultiUser", false),
   mysql: pairs("mysql", "SecretsManagerRDSMySQLRotationMultiUser"),
@@ -101,7 +104,8 @@ const recipes: Readonly<Record<string, Recipe>> = {
 
 /** @throws ServiceError ValidationException naming the kinds that there are */
 export function recipeOf(type: string): Recipe {
-  const found = Object.hasOwn(recipes, type) ? recipes[type] : undefined;
+  const kind = Object.hasOwn(recipes, type) ? type : (kindThroughLambda(type) ?? type);
+  const found = Object.hasOwn(recipes, kind) ? recipes[kind] : undefined;
   if (found) return found;
   throw refused(`Integration must be of type ${Object.keys(recipes).sort().join(", ")}: credentials of ${type} are not rotated.`);
 }
@@ -138,7 +142,7 @@ function take(credentials: readonly Members[], count: number, names: readonly st
 }
 
 /** `ACCESS_KEY_ID`, `accessKeyId` and `access_key_id` are one name. */
-function lowered(members: Members): Record<string, unknown> {
+export function lowered(members: Members): Record<string, unknown> {
   const camel = (name: string): string =>
     /[a-z]/.test(name) && !name.includes("_")
       ? name
@@ -146,12 +150,12 @@ function lowered(members: Members): Record<string, unknown> {
   return Object.fromEntries(Object.entries(members).map(([name, value]) => [camel(name), value]));
 }
 
-function refuseOthers(others: Members, where: string, known: string): void {
+export function refuseOthers(others: Members, where: string, known: string): void {
   const [name] = Object.keys(others);
   if (name !== undefined) throw refused(`${where} has ${name.slice(0, 64)}, which is none of ${known}.`);
 }
 
-const defined = (members: Members): Record<string, unknown> =>
+export const defined = (members: Members): Record<string, unknown> =>
   Object.fromEntries(Object.entries(members).filter(([, value]) => value !== undefined));
 
 const refused = (message: string): ServiceError => new ServiceError("ValidationException", message);

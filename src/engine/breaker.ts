@@ -1,4 +1,5 @@
 import { type OutcomeClass, RotatorError } from "../core/error.ts";
+import { isIn } from "../core/network.ts";
 
 /** Silences in a row after which a target is left alone. */
 const silencesBefore = 5;
@@ -74,6 +75,13 @@ export class Breakers {
   silence(target: string): Away | undefined {
     const silence = this.#silent.get(target);
     return silence && silence.count >= silencesBefore ? toAway(silence) : undefined;
+  }
+
+  /** There is a way into the network again: its targets may be tried. Those that were silent, however short. */
+  forget(network: string): string[] {
+    const targets = [...this.#silent.keys()].filter((target) => isIn(network, target));
+    for (const target of targets) this.#silent.delete(target);
+    return targets;
   }
 
   /** How long a target has been silent, in words. */

@@ -2,6 +2,7 @@ import { abandonAllJobs } from "../store/agent-jobs.ts";
 import { anyDue, nextDueAt } from "../store/due.ts";
 import { type Claim, claimDue, releaseAllClaims } from "../store/rotation-claims.ts";
 import type { Sql } from "../store/sql.ts";
+import { AgentHouse, AgentReturns } from "./agent-house.ts";
 import { Breakers } from "./breaker.ts";
 import { Caps } from "./caps.ts";
 import { Clock } from "./clock.ts";
@@ -13,7 +14,7 @@ import { LeaseHouse } from "./lease-house.ts";
 import { LeaseOrphans } from "./lease-orphans.ts";
 import { Leases } from "./leases.ts";
 import type { EngineParts } from "./parts.ts";
-import { AgentHouse, History, purgePage } from "./purge.ts";
+import { History, purgePage } from "./purge.ts";
 import { QuarantineWatch } from "./quarantine.ts";
 import { copyDueReplicas } from "./replicate.ts";
 import { Retirements } from "./retirements.ts";
@@ -87,6 +88,7 @@ export function startEngine(given: EngineParts): Engine {
   const rewrapping = new Rewrapping(parts);
   const history = new History(parts);
   const agentHouse = new AgentHouse(parts);
+  const agentReturns = new AgentReturns(parts, limits.breakers);
   let released = !parts.settings.ownsStore;
   const lookAtClock = async (): Promise<boolean> => {
     if (await clock.look()) released = !parts.settings.ownsStore;
@@ -95,6 +97,7 @@ export function startEngine(given: EngineParts): Engine {
   const kinds = [
     lookAtClock,
     () => zoneRules.page(),
+    () => agentReturns.page(),
     () => startDueRotations(parts),
     () => claimMore().then(() => false),
     () => leases.begin(clock.isSettled),

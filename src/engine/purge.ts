@@ -1,6 +1,3 @@
-import { purgeEnrolments } from "../store/agent-enrolments.ts";
-import { purgeAgentJobs } from "../store/agent-jobs.ts";
-import { noteGoneAgents } from "../store/agents.ts";
 import { anyDue, purgeDueSecrets, removeHistory } from "../store/due.ts";
 import { addEvent } from "../store/events.ts";
 import type { EngineParts } from "./parts.ts";
@@ -24,34 +21,6 @@ export async function purgePage({ sql, now }: EngineParts): Promise<boolean> {
 
 const historyPage = 500;
 const lookAtHistoryMs = 60_000;
-
-const lookAtAgentsMs = 5_000;
-const agentsPage = 500;
-/** An enrolment that expired is known for so long for what it was. */
-const enrolmentKeptMs = dayMs;
-
-/** Tells which agents are gone, and removes old jobs and enrolments of agents, a page at a time. */
-export class AgentHouse {
-  readonly #parts: EngineParts;
-  #nextAt = 0;
-
-  constructor(parts: EngineParts) {
-    this.#parts = parts;
-  }
-
-  /** True when there may be more. */
-  async page(): Promise<boolean> {
-    const { sql, now } = this.#parts;
-    const nowMs = now();
-    if (nowMs < this.#nextAt) return false;
-    const gone = await noteGoneAgents(sql, nowMs, agentsPage);
-    const jobs = await purgeAgentJobs(sql, nowMs, agentsPage);
-    const enrolments = await purgeEnrolments(sql, nowMs - enrolmentKeptMs, agentsPage);
-    if (Math.max(gone, jobs, enrolments) === agentsPage) return true;
-    this.#nextAt = nowMs + lookAtAgentsMs;
-    return false;
-  }
-}
 
 /** Removes history that is older than the settings say, a page at a time, looking once a minute. */
 export class History {

@@ -200,11 +200,18 @@ export async function saveSightings(tx: Sql, sightings: readonly Sighting[]): Pr
   const ordered = [...sightings].sort((one, other) => (one.agentId < other.agentId ? -1 : 1));
   for (const { agentId, atMs, version, kinds, clockSkewMs } of ordered) {
     await tx.query(
-      `update agents set seen_at = $2, away_at = null, gone_at = null, enrolment_id = null, version = $3, kinds = $4, clock_skew_ms = $5
+      `update agents set seen_at = $2, away_at = null, gone_at = null, enrolment_id = null, version = $3, kinds = $4, clock_skew_ms = $5,
+       back_at = case when coalesce(away_at, gone_at) is not null or enrolment_id is not null or seen_at <= $2 - $6 then $2 else back_at end
        where id = $1 and revoked_at is null and seen_at < $2`,
-      [agentId, atMs, version, kindsText(kinds), clockSkewMs ?? null],
+      [agentId, atMs, version, kindsText(kinds), clockSkewMs ?? null, agentGoneMs],
     );
   }
+}
+
+/** Agents that were seen for the first time, or for the first time again, after a moment; in their order, at most `limit`. */
+export async function agentsBackSince(sql: Sql, afterMs: number, limit: number): Promise<{ network: string; backAt: number }[]> {
+  const text = `select network, back_at as "backAt" from agents where back_at > $1 order by back_at limit $2`;
+  return sql.query(text, [afterMs, limit]);
 }
 
 /** Its connection broke, or it says goodbye: what is queued for it moves on. Of no effect when it was seen since. */

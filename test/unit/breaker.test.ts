@@ -159,3 +159,15 @@ test("of targets that whoever writes secrets names, only so many are remembered"
   for (let index = 0; index <= 10_000; index++) breakers.note(`answers ${index}`, "ok");
   assert.equal(breakers.note("answers 0", "ok"), true, "it is new again");
 });
+
+test("an agent that is back in a network has its targets tried, and no others", () => {
+  const breakers = new Breakers(() => 0);
+  const targets = ["plant+postgres://db:5432", "plant2+postgres://db:5432", "postgres://db:5432"];
+  for (const target of targets) for (let count = 0; count < 5; count++) breakers.note(target, "unreachable");
+  breakers.note("plant+redis://cache:6379", "timeout");
+  assert.deepEqual(breakers.forget("plant"), ["plant+postgres://db:5432", "plant+redis://cache:6379"]);
+  assert.deepEqual(
+    targets.map((target) => breakers.away(target) !== undefined),
+    [false, true, true],
+  );
+});

@@ -77,7 +77,10 @@ async function poll(agentId: string, input: PollInput, call: Call): Promise<read
   const startedAt = now();
   if (agents.isFlooding(agentId, startedAt))
     throw new ServiceError("ThrottlingException", "Too many polls that found nothing; wait longer before the next one.");
-  if (note(agentId, input, call)) await agents.save();
+  if (note(agentId, input, call)) {
+    await agents.save();
+    call.services.wakeEngine();
+  }
   const jobs = await waitForJobs(agentId, input, call);
   if (jobs.length > 0) return jobs;
   agents.countEmpty(agentId, now() - startedAt, now());

@@ -166,9 +166,10 @@ export const migration = {
     `create table agents (id text primary key, arn text not null, network text not null, name text not null,
       signing_key text not null, sealing_key text not null, version text not null, kinds text not null, enrolment_id text unique,
       enrolled_by text not null, enrolled_at bigint not null, seen_at bigint not null, clock_skew_ms bigint, last_job_at bigint,
-      away_at bigint, gone_at bigint, revoked_at bigint)`,
+      away_at bigint, gone_at bigint, back_at bigint, revoked_at bigint)`,
     "create index agents_by_network on agents (network, id) where revoked_at is null",
     "create index agents_by_sight on agents (seen_at) where revoked_at is null and gone_at is null",
+    "create index agents_by_return on agents (back_at) where back_at is not null",
     "create index agents_by_end on agents (revoked_at) where revoked_at is not null",
     // Rights to enrol one agent; the token is in `tokens` under the same id.
     `create table agent_enrolments (id text primary key, network text not null, created_by text not null, created_at bigint not null,

@@ -189,6 +189,18 @@ export function createFunctions(parts: FunctionParts): Functions {
     call: (record, payload, signal) => call(record, payload, { withhold: true, signal }),
     signingKeys: parts.signingKeys,
     issuer: () => installationId(sql),
+    noteRefusal: ({ arn, region }, parameters) =>
+      audit.append({
+        requestId: randomUUID(),
+        at: now(),
+        principal: "secretsmanager.amazonaws.com",
+        action: "lambda:InvokeFunction",
+        resource: arn,
+        region,
+        sourceIp: "secretsmanager.amazonaws.com",
+        parameters,
+        outcome: "AccessDeniedException",
+      }),
     now,
   };
 

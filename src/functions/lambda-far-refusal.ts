@@ -27,6 +27,9 @@ const reasons: Readonly<Record<string, string>> = {
   "unknown-key": "Give it the public keys of this Rekey again: rekey signing-key export.",
 };
 
+/** Whether it was this very message that a function of ours did not take. */
+export const isRefusal = ({ name }: Refusal): boolean => name === "MessageRefused";
+
 /**
  * Why a function of ours did not act on a message. It says so unsealed, so it counts as not having run only where nothing can
  * have: what was sent before, or met an error inside, may have been acted on.
@@ -34,7 +37,7 @@ const reasons: Readonly<Record<string, string>> = {
 export function farRefusal({ name }: LambdaFunction, { name: what = "", message, reason = "" }: Refusal): RotatorError {
   const remedy = remedies[what];
   if (remedy !== undefined) return new RotatorError("invalid", `function ${name}: ${remedy}`);
-  if (what === "MessageRefused" && reason !== "replayed" && reason !== "full") {
+  if (isRefusal({ name: what }) && reason !== "replayed" && reason !== "full") {
     const why = `function ${name} refused the message (${plain(reason)}). ${reasons[reason] ?? ""}`.trim();
     return new RotatorError(reason === "expired" || reason.startsWith("too-") ? "unreachable" : "invalid", why);
   }
@@ -57,4 +60,4 @@ function dopplerRefusal(message: string): string | undefined {
 }
 
 /** A far side's word in a sentence of ours: a name and nothing else. */
-const plain = (word: string): string => word.replaceAll(/[^\w-]/g, "").slice(0, 60);
+export const plain = (word: string): string => word.replaceAll(/[^\w-]/g, "").slice(0, 60);

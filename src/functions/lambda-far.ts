@@ -6,11 +6,12 @@ import { RotatorError } from "../core/error.ts";
 import type { CallFailure, CallResult } from "../core/function.ts";
 import { parsedJson } from "../core/json-object.ts";
 import type { SigningKey } from "../crypto/message-keys.ts";
+import { MessageRefused } from "../crypto/message-refused.ts";
 import { type Receiver, writeBareRequest, writeRequest } from "../crypto/messages.ts";
 import type { FarRoute } from "../targets/far.ts";
 import { farRequest } from "./far-request.ts";
 import type { LambdaFunction } from "./lambda.ts";
-import { farRefusal } from "./lambda-far-refusal.ts";
+import { farRefusal, isRefusal, plain } from "./lambda-far-refusal.ts";
 import { lambdaProtocol } from "./lambda-protocol.ts";
 
 /** How a far function is spoken to. */
@@ -24,6 +25,8 @@ export interface LambdaFarParts {
   };
   /** Id of this installation. */
   issuer(): Promise<string>;
+  /** Puts on record, without values, that a message or an answer was refused. */
+  noteRefusal(record: LambdaFunction, parameters: object): Promise<void>;
   now(): number;
 }
 
@@ -60,6 +63,7 @@ export async function askLambda(
   if (failure) throw failed(failure);
   const { data } = answerShape.safeParse(parsedJson(payload));
   if (data) return data;
+  await parts.noteRefusal(record, { Reply: "shape" });
   const sentence = `function ${record.name} answered something else than a far side of Rekey or of Doppler does`;
   throw new RotatorError("unknown", `${sentence}: see that rekey function show ${record.name} names the right one.`);
 }
@@ -84,8 +88,19 @@ export function createLambdaRoute(parts: LambdaFarParts, record: LambdaFunction)
       const signing = await signed(parts);
       const sent = await writeRequest(request, { ...signing, receiver: receiver as Receiver });
       const answer = await askLambda(parts, record, sent.text, call.deadlineAt);
-      if ("metadata" in answer) throw farRefusal(record, answer.metadata);
-      if ("body" in answer && typeof answer.body === "string") return sent.openReply(answer.body, parts.now());
+      const note = (parameters: object): Promise<void> =>
+        parts.noteRefusal(record, { Message: request.id, Subject: call.subject, ...parameters });
+      if ("metadata" in answer) {
+        if (isRefusal(answer.metadata)) await note({ Refused: plain(answer.metadata.reason ?? "") });
+        throw farRefusal(record, answer.metadata);
+      }
+      if ("body" in answer && typeof answer.body === "string") {
+        return sent.openReply(answer.body, parts.now()).catch(async (error: unknown) => {
+          if (error instanceof RotatorError && error.cause instanceof MessageRefused) await note({ Reply: error.cause.reason });
+          throw error;
+        });
+      }
+      await note({ Reply: "other-receiver" });
       throw new RotatorError("unknown", `function ${record.name} answered without sealing, so nothing is known of what was done`);
     },
   };

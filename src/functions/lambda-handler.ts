@@ -101,6 +101,7 @@ class LambdaFarSide {
     }
     const request = await openRequest(text, { keys, keySet, audience, nowMs });
     const begun = this.#begin(request, nowMs);
+    if (begun === "stale") logRefusal("stale");
     const outcome = begun === "begun" ? await this.#outcome(request, context) : stale;
     return { body: await request.writeReply(outcome) };
   }
@@ -206,13 +207,20 @@ function readEvent(event: unknown): { text: string; endorsements: readonly strin
 
 function refusal(error: unknown): LambdaAnswer {
   if (error instanceof SetUpProblem) return { status: "error", metadata: { name: error.name, message: error.message } };
-  if (error instanceof MessageRefused || error instanceof Replayed)
+  if (error instanceof MessageRefused || error instanceof Replayed) {
+    logRefusal(error.reason);
     return { status: "error", metadata: { name: "MessageRefused", message: error.message, reason: error.reason } };
+  }
   logCause(error);
   return {
     status: "error",
     metadata: { name: "InternalError", message: "The function met an error of its own; its log says where." },
   };
+}
+
+/** Where the function's owner sees that somebody tries. `reason`: one of a few words, none of the message. */
+function logRefusal(reason: string): void {
+  console.warn(`a message was refused: ${reason}`);
 }
 
 /** Where it happened, and nothing of what was said: a driver's texts may quote what was sent. */

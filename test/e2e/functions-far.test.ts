@@ -9,7 +9,7 @@ import { after, before, beforeEach, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { strToU8, zipSync } from "fflate";
 import { releaseLambdas } from "../../scripts/lambda/release.ts";
-import { type FarKeys, newFarKeys, newPrivateJwk, publicFarKeys } from "../../src/crypto/message-keys.ts";
+import { type FarKeys, newFarKeys, newPrivateJwk, publicFarKeys, publicJwk } from "../../src/crypto/message-keys.ts";
 import { type LambdaRelease, writeLambdaManifest } from "../../src/functions/lambda-manifest.ts";
 import { native, nativeOk, newName } from "../support/aws.ts";
 import { type AwsAccount, startAwsAccount } from "../support/aws-account.ts";
@@ -134,7 +134,7 @@ describe("Rekey's own functions at AWS", () => {
     assert.match(await refusal(await host({ REKEY_KEY_SET: "" })), /no public keys of this Rekey.*rekey signing-key export/s);
     assert.match(await refusal(await host({ REKEY_KEY_SET: "{" })), /cannot read the public keys/);
     assert.match(await refusal(await host({ REKEY_FAR_KEYS: "" })), /no keys of its own.*rekey aws keys/s);
-    const foreign = JSON.stringify({ keys: [publicFarKeys(await newFarKeys()).signing] });
+    const foreign = JSON.stringify({ keys: [publicJwk(await newPrivateJwk("sig"))] });
     assert.match(
       await refusal(await host({ REKEY_KEY_SET: foreign })),
       /refused the message \(unknown-key\).*signing-key export/s,
@@ -185,6 +185,46 @@ describe("Rekey's own functions at AWS", () => {
     assert.equal((await nativeOk(server, "functions/get", { functionName })).description, "in the plant");
     const { status } = await native(server, "functions/update", { functionName, lambda: { externalId: "7f2c" } });
     assert.equal(status, 400);
+  });
+
+  it("answers that are forged, and messages that it refuses, end nothing and are on record", async () => {
+    const hosted = await host();
+    const functionName = await create(hosted);
+    const { functionArn: far } = await nativeOk(server, "functions/get", { functionName });
+    const network = newName("vpc");
+    await nativeOk(server, "networks/create", { name: network, functions: { postgres: far } });
+    const world = rotationWorld(server, database);
+    const { SecretId } = await world.newSecret(await world.newLogin({ ssl: false }));
+    await nativeOk(server, "rotations/put-policy", { secretId: SecretId, network });
+    const good = hosted.zip;
+    const forger = (answer: string) => zipSync({ "app.js": strToU8(`exports.handler = async ({ body }) => (${answer});`) });
+    const refusals = async () => {
+      const found = await nativeOk(server, "audit/search", { action: "lambda:InvokeFunction", resource: far, limit: 100 });
+      return (found.records as { outcome: string; parameters: Record<string, unknown> }[])
+        .filter(({ outcome }) => outcome === "AccessDeniedException")
+        .map(({ parameters: { Reply, Refused } }) => `${Reply ?? ""}${Refused ?? ""}`);
+    };
+    const seen = async (zip: Uint8Array, what: string): Promise<void> => {
+      hosted.update(zip);
+      const { jobId } = await nativeOk(server, "rotations/check", {
+        secretId: SecretId,
+        rotationLambdaArn: functionArn(server, "SingleUser"),
+      });
+      for (let state: unknown; state !== "done"; await sleep(100))
+        ({ state } = await nativeOk(server, "rotations/get-job", { jobId }));
+      const before = Date.now();
+      while (!(await refusals()).includes(what)) {
+        assert.ok(Date.now() < before + 120_000, `${what}: ${await refusals()}`);
+        await sleep(100);
+      }
+    };
+    await seen(forger(`{ body: "forged" }`), "unreadable");
+    await seen(forger(`{ body }`), "other-receiver");
+    await seen(forger(`{ status: "ok", body: { ok: true } }`), "other-receiver");
+    await seen(forger(`"nonsense"`), "shape");
+    hosted.environment.REKEY_KEY_SET = JSON.stringify({ keys: [publicJwk(await newPrivateJwk("sig"))] });
+    await seen(good, "unknown-key");
+    assert.match(hosted.written, /a message was refused: unknown-key/);
   });
 
   it("is no rotation function, and says so", async () => {

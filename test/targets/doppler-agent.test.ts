@@ -61,6 +61,7 @@ describe("Doppler's agents", () => {
     },
     signingKeys: { current: () => importSigningKey(signing), chain: async () => [{ endorsement: "not for them" }] },
     issuer: async () => "installation",
+    noteRefusal: async () => {},
     now: nowMs,
   });
   const sidesOf = (agent: Pick<FakeAgent, "handle">): LambdaFarSides =>

@@ -109,6 +109,7 @@ describe("a look at a function's code", () => {
       }),
       signingKeys: { current: async () => importSigningKey(await signing), chain: async () => [] },
       issuer: async () => "installation",
+      noteRefusal: async () => {},
       now: Date.now,
     };
     const kept: CodeKnown[] = [];

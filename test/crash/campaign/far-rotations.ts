@@ -131,6 +131,7 @@ export class FarRotations implements FarWork {
     const deaths = this.#targetDeaths;
     const answer = await (this.#target.login ?? this.#target.logsIn)(credential);
     const wasDead = this.#targetIsDead || deaths !== this.#targetDeaths;
+    if (answer === "timeout") return "down"; // the machine is busy
     return wasDead && answer !== "ok" && answer !== "refused" ? "down" : answer;
   };
 

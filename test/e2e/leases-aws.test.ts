@@ -56,7 +56,7 @@ const identityOf = async (values: Record<string, string>, name: string): Promise
 const leased = (): string[] => [...aws.users.keys()].filter((name) => name.includes("-Dynamic-"));
 async function untilGone(): Promise<void> {
   for (let asked = 0; leased().length > 0; asked++) {
-    if (asked > 1_000) throw new Error(`${leased().join(", ")}\n${server.log().slice(-4_000)}`);
+    if (asked > 5_000) throw new Error(`${leased().join(", ")}\n${server.log().slice(-4_000)}`);
     await sleep(20);
   }
 }

@@ -42,7 +42,7 @@ for (const [kind, start, skip] of pairDatabases) {
       for (let asked = 0; ; asked++) {
         const [newest] = await history(name);
         if (newest && !known.has(newest.id) && newest.state !== "running") return newest;
-        if (asked > 1_000) throw new Error(`waited in vain: ${JSON.stringify(newest)}\n${server.log().slice(-4_000)}`);
+        if (asked > 5_000) throw new Error(`waited in vain: ${JSON.stringify(newest)}\n${server.log().slice(-4_000)}`);
         await sleep(20);
       }
     }

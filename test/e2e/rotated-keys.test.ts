@@ -37,7 +37,7 @@ async function rotate(id: string): Promise<void> {
     const { rotations } = await nativeOk(server, "rotated-secrets/history", { ...config, id });
     const [newest] = rotations as { state: string; reason?: string }[];
     if (newest?.state === "succeeded") return;
-    if (newest?.state !== "running" || asked > 1_000) throw new Error(JSON.stringify(newest));
+    if (newest?.state !== "running" || asked > 5_000) throw new Error(JSON.stringify(newest));
     await sleep(20);
   }
 }

@@ -66,7 +66,7 @@ for (const [kind, start, skip] of pairDatabases) {
       for (let asked = 0; ; asked++) {
         const shown = await show(name);
         if (is(shown)) return shown;
-        if (asked > 1_000) throw new Error(`waited in vain: ${JSON.stringify(shown)}\n${server.log().slice(-4_000)}`);
+        if (asked > 5_000) throw new Error(`waited in vain: ${JSON.stringify(shown)}\n${server.log().slice(-4_000)}`);
         await sleep(20);
       }
     };

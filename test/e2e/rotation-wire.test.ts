@@ -83,7 +83,7 @@ describe("rotation at wire fakes", () => {
       const { rotations } = await nativeOk(server, "rotations/list", { secretId: SecretId });
       const ours = (rotations as SeenRotation[]).find(({ versionId }) => versionId === ClientRequestToken);
       if (ours && ours.state !== "running") return ours;
-      if (asked > 2_000) throw new Error(`waited in vain: ${JSON.stringify(rotations)}\n${server.log().slice(-4_000)}`);
+      if (asked > 5_000) throw new Error(`waited in vain: ${JSON.stringify(rotations)}\n${server.log().slice(-4_000)}`);
       await sleep(20);
     }
   }

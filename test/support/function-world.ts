@@ -119,7 +119,7 @@ export function functionTools(server: RekeyServer, folder: string) {
       for (let asked = 0; ; asked++) {
         const [newest] = await world.rotations(secretId);
         if (newest && is(newest)) return newest;
-        if (asked > 2_000) throw new Error(`waited in vain: ${JSON.stringify(newest)}\n${server.log().slice(-4_000)}`);
+        if (asked > 5_000) throw new Error(`waited in vain: ${JSON.stringify(newest)}\n${server.log().slice(-4_000)}`);
         await sleep(30);
       }
     },

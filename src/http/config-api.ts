@@ -81,6 +81,7 @@ async function answer(request: FastifyRequest, reply: FastifyReply, served: Serv
         authenticate: () => authenticate(asked, route.caller ?? "header", door),
         operation: () => operation,
         body: () => inputOf(asked, route),
+        counted: (most, count, atMs) => tellRate(reply, most, count, atMs),
       },
       door.api,
     );
@@ -89,6 +90,13 @@ async function answer(request: FastifyRequest, reply: FastifyReply, served: Serv
     logBug(error, request.id, door.api.services.log);
     return sendConfigError(reply, error, request.id, names);
   }
+}
+
+/** What is left for the caller, and by when (seconds since 1970) it is whole again: of the process that answers. */
+function tellRate(reply: FastifyReply, most: number, count: number, atMs: number): void {
+  reply.header("x-ratelimit-limit", most);
+  reply.header("x-ratelimit-remaining", Math.max(0, most - count));
+  reply.header("x-ratelimit-reset", Math.ceil(atMs / 1000) + 1);
 }
 
 function send(reply: FastifyReply, body: object): FastifyReply {

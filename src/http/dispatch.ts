@@ -23,6 +23,8 @@ export interface ApiRequest {
   body(): unknown;
   /** Aborted when the caller is gone; made when it is asked for. */
   readonly signal?: AbortSignal;
+  /** Told how many requests the caller may send in a second, and how many of this one there are. */
+  counted?(maxPerSecond: number, count: number, atMs: number): void;
   /** Told what the call acts on, once it may: for answers that go on, and look again whether they may. */
   allowed?(principal: Principal, resource: Resource): void;
 }
@@ -48,7 +50,7 @@ export async function dispatch(request: ApiRequest, api: Api): Promise<object> {
     const { principal, region } = await request.authenticate(); // who
     journal.identify(principal, region);
     // Strangers are told apart by where they are, so that none of them uses up what is left for the others.
-    api.rate?.countCaller(principal.kind === "anonymous" ? request.sourceIp : principal.arn, journal.at);
+    if (api.rate) count(api.rate, principal.kind === "anonymous" ? request.sourceIp : principal.arn, journal.at, request);
     const operation = request.operation(); // what
     journal.name(operation);
     const input = parseInput(operation, request.body()); // its shape
@@ -66,6 +68,13 @@ export async function dispatch(request: ApiRequest, api: Api): Promise<object> {
     await journal.close(failure.code);
     throw failure;
   }
+}
+
+/** @throws ServiceError ThrottlingException beyond the bound */
+function count(rate: RequestRate, caller: string, atMs: number, request: ApiRequest): void {
+  const counted = rate.countCaller(caller, atMs);
+  request.counted?.(rate.maxPerSecond, counted, atMs);
+  if (counted > rate.maxPerSecond) throw new ServiceError("ThrottlingException", "Rate exceeded");
 }
 
 /** A stranger is told no more than that, once too many came from the address. Who has good credentials never is one. */

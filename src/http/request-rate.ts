@@ -1,13 +1,14 @@
 import { networkOf } from "../core/address.ts";
-import { ServiceError } from "../core/error.ts";
 
 /**
  * Bounds on requests in one second, kept by this process. What it remembers is bounded too: at most 10,000 names of
  * callers and as many addresses; the first one of this second is forgotten first.
  */
 export interface RequestRate {
-  /** Counts a request of a caller who is known. @throws ServiceError ThrottlingException beyond the bound. */
-  countCaller(principalArn: string, nowMs: number): void;
+  /** How many requests of one caller in a second. */
+  readonly maxPerSecond: number;
+  /** Counts a request of a caller who is known; how many there were in this second, with it, also beyond the bound. */
+  countCaller(principalArn: string, nowMs: number): number;
   /** Counts a request without good credentials. True: too many came from there. */
   isFlood(address: string, nowMs: number): boolean;
   /**
@@ -29,9 +30,8 @@ export function createRequestRate(maxPerSecond: number): RequestRate {
   const strangers = new SecondCounter();
   const recorded = new SecondCounter();
   return {
-    countCaller(principalArn, nowMs) {
-      if (callers.add(principalArn, nowMs) > maxPerSecond) throw new ServiceError("ThrottlingException", "Rate exceeded");
-    },
+    maxPerSecond,
+    countCaller: (principalArn, nowMs) => callers.add(principalArn, nowMs),
     isFlood: (address, nowMs) => strangers.add(networkOf(address), nowMs) > maxPerSecond,
     isFirstRefusal: (name, nowMs) => refusals.add(name, nowMs) === 1,
     isRecorded: (address, nowMs) => recorded.add(networkOf(address), nowMs) <= maxStrangersOnRecord,

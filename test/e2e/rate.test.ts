@@ -58,6 +58,26 @@ test("the native API says 429 and when to come again", async () => {
   assert.equal(refusal.json?.code, "ThrottlingException");
 });
 
+test("Doppler's clients are told what is left, and when to come again", async () => {
+  const ask = () => fetch(`${server.endpoint}/v3/me`, { headers: { authorization: `Bearer ${server.credentials.token}` } });
+  const numbers = ({ headers }: Response) =>
+    ["limit", "remaining", "reset"].map((what) => Number(headers.get(`x-ratelimit-${what}`) ?? Number.NaN));
+  const askedAt = Date.now();
+  const answers = await atOnce(ask);
+  for (const answer of answers) {
+    assert.match(answer.headers.get("x-request-id") ?? "", /^[0-9a-f-]{36}$/);
+    const [limit, remaining = Number.NaN, reset = Number.NaN] = numbers(answer);
+    assert.equal(limit, maxPerSecond);
+    assert.ok(remaining >= 0 && remaining < maxPerSecond);
+    assert.ok(reset * 1000 > askedAt && reset * 1000 <= Date.now() + 2_000, `${reset}`);
+  }
+  const [good, refused] = [200, 429].map((status) => answers.filter((answer) => answer.status === status));
+  assert.deepEqual(new Set(good?.map((answer) => numbers(answer)[1])), new Set([4, 3, 2, 1, 0]));
+  assert.ok(refused && refused.length > 0);
+  for (const answer of refused) assert.deepEqual([numbers(answer)[1], answer.headers.get("retry-after")], [0, "1"]);
+  await Promise.all(answers.map((answer) => answer.text()));
+});
+
 test("requests without credentials are bounded by their address, and hold up nobody who has some", async () => {
   const anonymous = () => rawRequest(server, "secretsmanager.ListSecrets", "{}", { headers: { authorization: undefined } });
   const [answers, known] = await Promise.all([

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { type CodeClaim, claimDueCode, codeClaimMs, resumeCodeUpdates } from "../store/function-code.ts";
+import { type CodeClaim, claimDueCode, codeClaimMs, releaseCodeClaims } from "../store/function-code.ts";
 import type { EngineParts } from "./parts.ts";
 
 const lookEveryMs = 1_000;
@@ -12,13 +12,13 @@ export class FunctionCodes {
   readonly #wake: () => void;
   readonly #running = new Set<Promise<void>>();
   #nextAt = 0;
-  #resumed: boolean;
+  #released: boolean;
   #stopping = false;
 
   constructor(parts: EngineParts, wake: () => void) {
     this.#parts = parts;
     this.#wake = wake;
-    this.#resumed = !parts.settings.ownsStore;
+    this.#released = !parts.settings.ownsStore;
   }
 
   /** True when there may be more to do at once. */
@@ -26,8 +26,8 @@ export class FunctionCodes {
     const { sql, now } = this.#parts;
     if (!this.#parts.lookAtFunctionCode || this.#stopping || now() < this.#nextAt || this.#running.size >= most) return false;
     const nowMs = now();
-    if (!this.#resumed) await sql.transaction((tx) => resumeCodeUpdates(tx, nowMs));
-    this.#resumed = true;
+    if (!this.#released) await sql.transaction((tx) => releaseCodeClaims(tx, nowMs));
+    this.#released = true;
     const claim = await sql.transaction((tx) => claimDueCode(tx, nowMs, nowMs + codeClaimMs));
     if (!claim) {
       this.#nextAt = nowMs + lookEveryMs;

@@ -84,9 +84,9 @@ export async function keepCodeClaim(tx: Sql, claim: CodeClaim, untilMs: number):
   return rows.length > 0 ? { ...claim, until: untilMs } : undefined;
 }
 
-/** Updates that were cut off are gone on with now: for a store that no other process works with. */
-export async function resumeCodeUpdates(tx: Sql, nowMs: number): Promise<void> {
-  await tx.query("update function_code set look_at = $1 where state = 'updating' and look_at > $1", [nowMs]);
+/** Claims of a process that is gone end now: for a store that no other one works with. What is due that soon comes a little early. */
+export async function releaseCodeClaims(tx: Sql, nowMs: number): Promise<void> {
+  await tx.query("update function_code set look_at = $1 where look_at > $1 and look_at <= $2", [nowMs, nowMs + codeClaimMs]);
 }
 
 /**

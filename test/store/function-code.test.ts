@@ -9,7 +9,7 @@ import {
   forgetFarFunction,
   keepCodeClaim,
   noteFarFunction,
-  resumeCodeUpdates,
+  releaseCodeClaims,
   saveCode,
 } from "../../src/store/function-code.ts";
 import { deleteFunction, insertFunction } from "../../src/store/functions.ts";
@@ -64,11 +64,11 @@ forEachStore((_dialect, open) => {
     assert.equal((await claim(sql, 500, 600))?.former, undefined, "what went back is forgotten");
   });
 
-  test("a look's claim is kept as long as nobody else has it; an update that was cut off is gone on with when its process is gone", async () => {
+  test("a look's claim is kept as long as nobody else has it; that of a process that is gone ends at once", async () => {
     const sql = await open();
     const { arn } = record("kept");
     const keep = (of: CodeClaim, untilMs: number) => sql.transaction((tx) => keepCodeClaim(tx, of, untilMs));
-    const resume = (nowMs: number) => sql.transaction((tx) => resumeCodeUpdates(tx, nowMs));
+    const release = (nowMs: number) => sql.transaction((tx) => releaseCodeClaims(tx, nowMs));
     await sql.transaction(async (tx) => {
       await insertFunction(tx, record("kept"));
       await noteFarFunction(tx, arn, 1);
@@ -80,7 +80,7 @@ forEachStore((_dialect, open) => {
     assert.equal(await save(sql, kept, { state: "updating", wanted: "b" }), true);
     const other = (await claim(sql, 60, 90)) ?? assert.fail();
     assert.equal(await keep(kept, 120), undefined);
-    await resume(61);
+    await release(61);
     assert.equal((await claim(sql, 61, 100))?.state, "updating");
     assert.equal(await save(sql, other, { state: "current" }, 500), false);
   });

@@ -103,6 +103,34 @@ describe("sqlserver on a wire fake", () => {
     for (const gone of ["app]'s", "owned"]) server.catalog.databases.delete(gone);
   });
 
+  test("two named logins take turns: a superuser sets the other's password, or each changes its own", async () => {
+    const usernames = ["first", "second"].map(freshName) as [string, string];
+    const [first, second] = usernames.map((name) => ({ ...newLogin(server, name, `old-of-${name}`), usernames }));
+    if (!first || !second) return assert.fail();
+    const pending = await sqlserver.create(first, "alternating-users", tools());
+    assert.equal(pending.username, second.username);
+    const versions = { current: first, pending, previous: second, admin: undefined };
+    const elsewhere = { ...second, host: "other.internal" };
+    for (const [given, message] of [
+      [{ previous: undefined }, /need masterarn/],
+      [{ previous: elsewhere }, /host of the previous version/],
+      [{ pending: { ...pending, usernames: [second.username, "stranger"] } }, /is not the other one/],
+    ] as const)
+      await assert.rejects(sqlserver.set({ ...versions, ...given }, "alternating-users", tools()), message);
+    assert.equal(await sqlserver.probe(second, tools()), "ok", "nothing was changed");
+    for (const _ of ["once", "again"]) await sqlserver.set(versions, "alternating-users", tools());
+    assert.deepEqual(await Promise.all([pending, first, second].map((one) => sqlserver.probe(one, tools()))), [
+      "ok",
+      "ok",
+      "refused",
+    ]);
+    assert.deepEqual(await sqlserver.check?.({ current: pending, admin: undefined }, "alternating-users", tools()), []);
+    const next = await sqlserver.create(pending, "alternating-users", tools());
+    const admin = adminOf(server);
+    await sqlserver.set({ current: pending, pending: next, previous: undefined, admin }, "alternating-users", tools());
+    assert.deepEqual([next.username, await sqlserver.probe(next, tools())], [first.username, "ok"]);
+  });
+
   test("a right that cannot be copied is reported before anything is made, and by check", async () => {
     const name = freshName("odd");
     const current = newLogin(server, name, "old-password");

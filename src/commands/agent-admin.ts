@@ -22,6 +22,13 @@ function clockOf({ clockSkewMs }: Answer): string {
   return Math.abs(clockSkewMs) >= worstSkewMs ? `${seconds} WRONG` : seconds;
 }
 
+const copiedShownMs = 7 * 24 * 3_600_000;
+
+function stateOf({ state, copiedAt }: Answer): string {
+  const isCopied = typeof copiedAt === "string" && Date.now() - Date.parse(copiedAt) < copiedShownMs;
+  return isCopied ? `${state} COPIED` : String(state);
+}
+
 const list: ApiCommand = {
   usage: "list",
   about: "list agents: live, away (no connection just now) or gone (not seen for 90 seconds)",
@@ -36,7 +43,7 @@ const list: ApiCommand = {
     {
       NETWORK: "network",
       NAME: "name",
-      STATE: "state",
+      STATE: stateOf,
       SEEN: "seenAt",
       CLOCK: clockOf,
       VERSION: "version",

@@ -76,6 +76,11 @@ async function runAgentCommand(config: Config, version: string): Promise<void> {
     });
     connection.close();
     endSoon();
+    if (end === "replaced")
+      throw new CommandError(
+        1,
+        `another process with the keys of this agent works in its place, as with a copy of its folder: stop one of the two and make a token for each; if you know of no other, revoke it with rekey agent revoke ${enrolled.agentId} and rotate what it was sent`,
+      );
     if (end === "revoked")
       throw new CommandError(
         1,

@@ -11,6 +11,10 @@ export class NoAnswer extends Error {
 export const isRevoked = (error: unknown): boolean =>
   error instanceof ServiceError && (error.code === "UnrecognizedClientException" || error.code === "ExpiredTokenException");
 
+/** Whether the server says, at a poll, that a newer process with our keys is the agent now. */
+export const isReplaced = (error: unknown): boolean =>
+  error instanceof ServiceError && error.code === "PreconditionNotMetException";
+
 const firstBackOffMs = 500;
 const longestBackOffMs = 20_000;
 

@@ -1,10 +1,11 @@
+import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import { ServiceError } from "../core/error.ts";
 import type { FarKeys } from "../crypto/message-keys.ts";
 import type { AllowRule } from "../targets/addresses.ts";
 import { AgentAnswers } from "./agent-answers.ts";
-import { type AgentConnection, backOffMs, isRevoked, NoAnswer } from "./agent-connection.ts";
+import { type AgentConnection, backOffMs, isReplaced, isRevoked, NoAnswer } from "./agent-connection.ts";
 import type { Enrolled, Trust } from "./agent-identity.ts";
 import { type AgentJob, type AgentLog, nameOf, workOn } from "./agent-jobs.ts";
 import type { Journal } from "./agent-journal.ts";
@@ -31,8 +32,8 @@ export interface AgentParts {
   readonly stop: AbortSignal;
 }
 
-/** Why an agent ended: it was told to, or the server knows it no more. */
-export type AgentEnd = "stopped" | "revoked";
+/** Why an agent ended: it was told to, the server knows it no more, or another process with its keys is the agent now. */
+export type AgentEnd = "stopped" | "revoked" | "replaced";
 
 /** A poll ends by itself somewhere between these, so that those of many agents spread. */
 const pollSeconds = { least: 30, most: 50 };
@@ -53,6 +54,9 @@ const skewSteps = [
 
 const alarm =
   "ALARM: the server shows a signing key that does not follow from those that this agent trusts, so it takes no jobs: find out who answers there; if the server was set up anew, remove agent.json from the data folder and enrol again";
+
+const replacedAlarm =
+  "ALARM: another process with the keys of this agent has taken its place at the server, so this one ends: somebody runs a copy of its folder; if nobody should, revoke this agent and rotate what it was sent";
 
 const pollAnswer = z.object({
   jobs: z.array(z.object({ id: z.string().max(100), message: z.string().max(maxMessageChars) })).max(1_000),
@@ -77,6 +81,8 @@ export async function runAgent(parts: AgentParts): Promise<AgentEnd> {
 
 class RunningAgent {
   readonly #parts: AgentParts;
+  /** Tells this run from another one with the same keys. */
+  readonly #session = randomUUID();
   readonly #answers: AgentAnswers;
   readonly #running = new Map<string, Promise<void>>();
   readonly #waiting = new Map<string, AgentJob>();
@@ -102,10 +108,11 @@ class RunningAgent {
     const { stop, log, drainMs, enrolled } = this.#parts;
     log.info({ agent: enrolled.agentId, network: enrolled.network }, "the agent starts");
     this.#answers.load();
-    let revoked = false;
-    while (!stop.aborted && !revoked) revoked = await this.#turn();
+    let end: AgentEnd | undefined;
+    while (!stop.aborted && end === undefined) end = await this.#turn();
     log.info({ jobs: this.#running.size }, "the agent stops: it takes no more, and ends what it works on");
-    if (!revoked) await this.#sayGoodbye();
+    if (end === undefined) await this.#sayGoodbye();
+    this.#declineWaiting();
     const tooLong = new AbortController();
     const ranOut = sleep(drainMs, "late", { signal: tooLong.signal }).catch(() => undefined);
     if ((await Promise.race([this.#finish(), ranOut])) === "late")
@@ -114,29 +121,33 @@ class RunningAgent {
         "stopped before all jobs were done and told; the next start tells them as unknown",
       );
     tooLong.abort();
-    return revoked ? "revoked" : "stopped";
+    return end ?? "stopped";
   }
 
-  /** True when the server does not know us any more. */
-  async #turn(): Promise<boolean> {
-    const { stop, log, random } = this.#parts;
+  /** Why it is over, if it is. */
+  async #turn(): Promise<AgentEnd | undefined> {
+    const { stop, log, random, enrolled } = this.#parts;
     try {
       await this.#pollOnce();
       if (this.#failures > 0) log.info({}, "the server answers again");
       this.#failures = 0;
     } catch (error) {
       if (!(error instanceof NoAnswer || error instanceof ServiceError)) throw error;
-      if (stop.aborted) return false;
+      if (stop.aborted) return undefined;
       if (isRevoked(error)) {
         log.error({}, `the server does not know this agent, or no more (${error.message})`);
-        return true;
+        return "revoked";
+      }
+      if (isReplaced(error)) {
+        log.error({ agent: enrolled.agentId, network: enrolled.network }, replacedAlarm);
+        return "replaced";
       }
       this.#failures += 1;
       const ms = backOffMs(this.#failures, random);
       log.warn({ failures: this.#failures, nextTryMs: ms }, `the server could not be asked: ${error.message}`);
       await this.#pause(ms);
     }
-    return false;
+    return undefined;
   }
 
   async #pollOnce(): Promise<void> {
@@ -160,6 +171,7 @@ class RunningAgent {
   async #poll({ most, waitSeconds, within, leaving }: Poll): Promise<void> {
     const { connection, enrolled, version, allow, now, stop } = this.#parts;
     const input = {
+      session: this.#session,
       version,
       kinds: [...new Set(allow.map(({ kind }) => kind))],
       most,
@@ -220,7 +232,7 @@ class RunningAgent {
     this.#running.set(job.id, work);
   }
 
-  /** Takes no more: what was handed out and is not begun may be given to another agent at once. */
+  /** Takes no more: what is queued may be given to another agent at once. */
   async #sayGoodbye(): Promise<void> {
     try {
       await this.#poll({ most: 0, waitSeconds: 0, within: goodbyeMs }); // what was lost with the poll that was broken off
@@ -229,6 +241,10 @@ class RunningAgent {
       if (!(error instanceof NoAnswer || error instanceof ServiceError)) throw error;
       this.#parts.log.warn({}, `the server could not be told that this agent stops: ${error.message}`);
     }
+  }
+
+  /** What was handed out and is not begun may be given to another agent at once. */
+  #declineWaiting(): void {
     for (const job of this.#waiting.values()) this.#start(job, "The agent is being stopped, and has not begun this.");
     this.#waiting.clear();
   }

@@ -28,6 +28,8 @@ export async function insertAgentJob(tx: Sql, { id, agentId, message, createdAt,
 
 export interface JobsWanted {
   readonly agentId: string;
+  /** Of the agent's run: what another run was sent is not for this one, which cannot know what became of it. */
+  readonly session: string;
   /** Ids of those that it has. */
   readonly holding: readonly string[];
   /** New ones at most; what it was sent and does not have comes beside. */
@@ -44,17 +46,14 @@ export async function anyAgentJob(sql: Sql, wanted: JobsWanted): Promise<boolean
   return (await openJobs(sql, wanted)).length > 0;
 }
 
-async function openJobs(
-  sql: Sql,
-  { agentId, holding, most, nowMs }: JobsWanted,
-): Promise<{ id: string; state: AgentJobState }[]> {
-  const rows = await sql.query<{ id: string; state: AgentJobState }>(
-    `select id, state from agent_jobs where agent_id = $1 and state in ('queued', 'sent') and expires_at > $2
+async function openJobs(sql: Sql, { agentId, session, holding, most, nowMs }: JobsWanted): Promise<{ id: string }[]> {
+  const rows = await sql.query<{ id: string; state: AgentJobState; session: string | null }>(
+    `select id, state, session from agent_jobs where agent_id = $1 and state in ('queued', 'sent') and expires_at > $2
      order by created_at limit 1000`,
     [agentId, nowMs],
   );
   const held = new Set(holding);
-  const again = rows.filter(({ id, state }) => state === "sent" && !held.has(id));
+  const again = rows.filter((row) => row.state === "sent" && row.session === session && !held.has(row.id));
   return [...again, ...rows.filter(({ state }) => state === "queued").slice(0, most)].slice(0, maxAtOnce);
 }
 
@@ -65,8 +64,8 @@ export async function takeAgentJobs(tx: Sql, wanted: JobsWanted): Promise<AgentM
   for (const { id } of await openJobs(tx, wanted)) {
     if (chars > maxAnswerChars) break;
     const [row] = await tx.query<{ message: string }>(
-      "update agent_jobs set state = 'sent' where id = $1 and state in ('queued', 'sent') returning message",
-      [id],
+      "update agent_jobs set state = 'sent', session = $2 where id = $1 and state in ('queued', 'sent') returning message",
+      [id, wanted.session],
     );
     if (row) taken.push({ id, message: row.message });
     chars += row?.message.length ?? 0;

@@ -33,6 +33,10 @@ export interface Agent {
   /** Nothing was seen of it for a while. */
   readonly goneAt: number | undefined;
   readonly revokedAt: number | undefined;
+  /** Of the run of the agent that is it now. */
+  readonly session: string | undefined;
+  /** When two processes had its keys, last. */
+  readonly copiedAt: number | undefined;
 }
 
 interface AgentRow {
@@ -51,9 +55,11 @@ interface AgentRow {
   away_at: number | null;
   gone_at: number | null;
   revoked_at: number | null;
+  session: string | null;
+  copied_at: number | null;
 }
 
-type NewAgent = Omit<Agent, "seenAt" | "clockSkewMs" | "awayAt" | "goneAt" | "revokedAt"> & {
+type NewAgent = Omit<Agent, "seenAt" | "clockSkewMs" | "awayAt" | "goneAt" | "revokedAt" | "session" | "copiedAt"> & {
   readonly enrolmentId: string;
   readonly tokenHash: string;
 };
@@ -275,5 +281,7 @@ function toAgent(row: AgentRow): Agent {
     awayAt: row.away_at ?? undefined,
     goneAt: row.gone_at ?? undefined,
     revokedAt: row.revoked_at ?? undefined,
+    session: row.session ?? undefined,
+    copiedAt: row.copied_at ?? undefined,
   };
 }

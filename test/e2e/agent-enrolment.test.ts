@@ -1,6 +1,6 @@
 // How an agent comes to its identity and to its server: tokens, lost answers, files, TLS with a private authority, proxies.
 import assert from "node:assert/strict";
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { type AddressInfo, connect } from "node:net";
 import { tmpdir } from "node:os";
@@ -37,7 +37,7 @@ async function fails(options: AgentOptions): Promise<{ code: number | null; says
   const code = await agent.exited;
   return { code, says: agent.log() };
 }
-const agentsOf = async (): Promise<{ name: string; state: string; version: string; kinds: string[] }[]> =>
+const agentsOf = async (): Promise<{ name: string; state: string; version: string; kinds: string[]; copiedAt?: string }[]> =>
   (await nativeOk(server, "agents/list", {})).agents as never;
 
 describe("enrolment of an agent", () => {
@@ -58,6 +58,27 @@ describe("enrolment of an agent", () => {
     assert.deepEqual([shared.code, /another agent runs with this folder/.test(shared.says)], [1, true], shared.says);
     const [seen] = (await agentsOf()).filter(({ name }) => name === "a b");
     assert.deepEqual(seen?.kinds, ["postgres"]);
+  });
+
+  it("a copy of its folder that is started ends the older process with an alarm; a restart does not", async () => {
+    const [dataFolder, copy] = [newFolder(), newFolder()];
+    const flags = ["--server", server.endpoint, "--enroll", await newToken(), "--name", "copied", ...allow];
+    const seen = async () => (await agentsOf()).find(({ name }) => name === "copied") ?? assert.fail();
+    {
+      await using first = await startAgent({ dataFolder, flags });
+      await first.logged(/the agent starts/);
+      await first.stop("SIGKILL");
+    }
+    await using older = await startAgent({ dataFolder });
+    await older.logged(/the agent starts/);
+    cpSync(dataFolder, copy, { recursive: true });
+    await using newer = await startAgent({ dataFolder: copy });
+    assert.equal(await older.exited, 1, older.log());
+    assert.match(older.log(), /ALARM: another process with the keys of this agent/);
+    assert.match(older.log(), /make a token for each; if you know of no other, revoke it with rekey agent revoke [0-9a-f-]{36}/);
+    assert.ok((await seen()).copiedAt);
+    assert.equal((await seen()).state, "live");
+    assert.equal(await newer.stop(), 0);
   });
 
   it("an answer that is lost does not strand the agent: the same token again gives the same agent", async () => {

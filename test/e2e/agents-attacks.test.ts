@@ -183,6 +183,38 @@ describe("polls and answers", () => {
     assert.ok(outcomes.includes("ThrottlingException") && !outcomes.includes("ok"), "empty polls leave no record");
   });
 
+  test("of a copied folder: the newest process is the agent; an older one that goes on is refused, and both are told of", async () => {
+    const from = Date.now();
+    const agent = await enrolAgent(server, "copied");
+    const seen = async () => {
+      const { agents } = await nativeOk(server, "agents/list", { network: "copied" });
+      return (agents as { state: string; copiedAt?: string }[])[0] ?? assert.fail();
+    };
+    await agent.poll({ session: "one" });
+    const hanging = agent.rawPoll({ session: "one", waitSeconds: 50 });
+    await pause(300);
+    await agent.poll({ session: "two" });
+    assert.equal((await hanging).status, 200, "a process that was ended may have left a poll");
+    assert.equal((await seen()).copiedAt, undefined, "a restart is no copy");
+    for (const more of [{}, { leaving: true }, { waitSeconds: 50 }]) {
+      const refused = await agent.rawPoll({ session: "one", ...more });
+      assert.deepEqual([refused.status, code(refused)], [409, "PreconditionNotMetException"]);
+      assert.match(String(refused.json?.detail), /Another process with the keys of this agent has taken its place/);
+    }
+    assert.equal(code(await agent.rawPoll({ session: "no name" })), "ValidationException");
+    const { state, copiedAt } = await seen();
+    assert.equal(state, "live", "the older one's goodbye is not the agent's");
+    assert.ok(Date.parse(String(copiedAt)) >= from);
+    const refusals = (await recorded("rekey:PollAgentJobs", from, 4)).filter(({ principal }) => principal === agent.arn);
+    assert.equal(refusals.filter(({ outcome }) => outcome === "PreconditionNotMetException").length, 3);
+    await agent.poll({ session: "two" });
+    await agent.poll({ session: "three" });
+    assert.equal(code(await agent.rawPoll({ session: "two" })), "PreconditionNotMetException");
+    assert.equal(code(await agent.rawPoll({ session: "one" })), "PreconditionNotMetException");
+    assert.equal(code(await agent.rawPoll()), undefined, "one that names none is one of its own");
+    assert.equal(code(await agent.rawPoll({ session: "three" })), "PreconditionNotMetException");
+  });
+
   test("answers to jobs that are not one's own are refused and on record, each by itself", async () => {
     const from = Date.now();
     const agent = await enrolAgent(server, "strange");

@@ -26,7 +26,7 @@ forEachStore((name, open) => {
     const asked = world.route().call(world.call());
     await world.work(agent, { status: "ok", result: 1 });
     await asked;
-    await anyAgentJob(sql, { agentId: agent.id, holding: [], most: 1, nowMs: 1 });
+    await anyAgentJob(sql, { agentId: agent.id, session: "one", holding: [], most: 1, nowMs: 1 });
     await agentsWithJobs(sql, 10);
     await chooseAgent(sql, { network, kind: "postgres", nowMs: 1, not: [], maxOpen: 1 });
     await countAgents(sql, network, 1);

@@ -189,6 +189,7 @@ forEachStore((name, open) => {
       const asked = world.route().call(world.call());
       const job = await world.next(agent);
       assert.deepEqual(await world.take(agent, 5, [job.id]), []);
+      assert.deepEqual(await world.take(agent, 0, [], "two"), [], "a copy of the agent does not know whether it was run");
       assert.deepEqual(await world.take(agent, 0), [job]);
       const opened = await world.open(agent, job);
       await world.reply(agent, job.id, await opened.writeReply({ status: "ok", result: 5 }));

@@ -92,8 +92,8 @@ export async function agentWorld(sql: Sql) {
       ),
   });
   const own = node(new Hints());
-  const take = async (agent: StoredAgent, most = 10, holding: readonly string[] = []): Promise<AgentMessage[]> =>
-    sql.transaction((tx) => takeAgentJobs(tx, { agentId: agent.id, most, holding, nowMs: now() }));
+  const take = async (agent: StoredAgent, most = 10, holding: readonly string[] = [], session = "one"): Promise<AgentMessage[]> =>
+    sql.transaction((tx) => takeAgentJobs(tx, { agentId: agent.id, session, most, holding, nowMs: now() }));
   return {
     ...own,
     node,

@@ -47,6 +47,7 @@ export function shownAgent(agent: Agent, nowMs: number) {
     EnrolledBy: agent.enrolledBy,
     SeenAt: new Date(agent.seenAt),
     ...(agent.clockSkewMs === undefined ? {} : { ClockSkewMs: agent.clockSkewMs }),
+    ...(agent.copiedAt === undefined ? {} : { CopiedAt: new Date(agent.copiedAt) }),
   };
 }
 

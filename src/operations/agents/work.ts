@@ -11,6 +11,7 @@ import {
   type JobsWanted,
   takeAgentJobs,
 } from "../../store/agent-jobs.ts";
+import { enterSession } from "../../store/agent-sessions.ts";
 import { findAgent, noteAgentAway } from "../../store/agents.ts";
 import { type Call, defineOperation, type Resource } from "../operation.ts";
 import { callingAgent, kinds, ownAgent, shownKey, version } from "./agent-input.ts";
@@ -25,6 +26,11 @@ const pollInput = z.object({
   KnownKeys: z.array(z.string().max(64)).max(50).default([]),
   Holding: z.array(jobId).max(agentLimits.held).default([]),
   Leaving: z.boolean().default(false),
+  /** Of this run of the agent. */
+  Session: z
+    .string()
+    .regex(/^[\w-]{1,64}$/)
+    .default("none"),
 });
 type PollInput = z.infer<typeof pollInput>;
 
@@ -48,6 +54,7 @@ export const pollAgentJobs = defineOperation<PollInput, Resource>({
   async run(input, _found, call) {
     const { id } = callingAgent(call);
     const { agents, signingKeys, now } = call.services;
+    if ((await enterSession(call.services.sql, id, input.Session, now())) === "ended") throw replaced();
     const jobs = input.Leaving ? await leave(id, call) : await poll(id, input, call);
     const chain = await signingKeys.chain();
     const keys = chain.slice(chain.findLastIndex(({ kid }) => input.KnownKeys.includes(kid)) + 1);
@@ -60,6 +67,12 @@ export const pollAgentJobs = defineOperation<PollInput, Resource>({
     } satisfies PollOutput;
   },
 });
+
+const replaced = () =>
+  new ServiceError(
+    "PreconditionNotMetException",
+    "Another process with the keys of this agent has taken its place: two of them run, as with a copy of its folder.",
+  );
 
 function note(agentId: string, { Version, Kinds, ClockSkewMs }: PollInput, { services }: Call): boolean {
   return services.agents.note({ agentId, atMs: services.now(), version: Version, kinds: Kinds, clockSkewMs: ClockSkewMs });
@@ -90,18 +103,18 @@ async function poll(agentId: string, input: PollInput, call: Call): Promise<read
 
 async function waitForJobs(
   agentId: string,
-  { Holding, Most, WaitSeconds }: PollInput,
+  { Holding, Most, WaitSeconds, Session: session }: PollInput,
   call: Call,
 ): Promise<readonly AgentMessage[]> {
   const { agents, now } = call.services;
   const until = now() + WaitSeconds * 1000;
   using turn = agents.begin(agentId, call.signal);
   while (!turn.signal.aborted) {
-    const taken = await take({ agentId, holding: Holding, most: Most, nowMs: now() }, call);
+    const taken = await take({ agentId, session, holding: Holding, most: Most, nowMs: now() }, call);
     const leftMs = until - now();
     if (taken.length > 0 || leftMs <= 0) return taken;
     await agents.wait(agentId, leftMs, turn.signal);
-    await requireStillThere(agentId, call);
+    if (!(await isStillThere(agentId, session, call))) return [];
   }
   return [];
 }
@@ -116,10 +129,10 @@ async function take(wanted: JobsWanted, call: Call): Promise<readonly AgentMessa
   });
 }
 
-/** A revocation ends the polls that wait, too. @throws ServiceError UnrecognizedClientException */
-async function requireStillThere(agentId: string, { sql }: Call): Promise<void> {
+/** A revocation ends the polls that wait, too, as does a newer run of the agent. @throws ServiceError UnrecognizedClientException */
+async function isStillThere(agentId: string, session: string, { sql }: Call): Promise<boolean> {
   const agent = await findAgent(sql, agentId);
-  if (agent?.revokedAt === undefined && agent !== undefined) return;
+  if (agent?.revokedAt === undefined && agent !== undefined) return agent.session === session;
   throw new ServiceError("UnrecognizedClientException", "This agent was revoked.");
 }
 

@@ -166,7 +166,8 @@ export const migration = {
     `create table agents (id text primary key, arn text not null, network text not null, name text not null,
       signing_key text not null, sealing_key text not null, version text not null, kinds text not null, enrolment_id text unique,
       enrolled_by text not null, enrolled_at bigint not null, seen_at bigint not null, clock_skew_ms bigint, last_job_at bigint,
-      away_at bigint, gone_at bigint, back_at bigint, revoked_at bigint)`,
+      away_at bigint, gone_at bigint, back_at bigint, revoked_at bigint,
+      session text, ended_sessions text not null default '', copied_at bigint)`,
     "create index agents_by_network on agents (network, id) where revoked_at is null",
     "create index agents_by_sight on agents (seen_at) where revoked_at is null and gone_at is null",
     "create index agents_by_return on agents (back_at) where back_at is not null",
@@ -177,7 +178,7 @@ export const migration = {
     "create index agent_enrolments_by_expiry on agent_enrolments (expires_at)",
     // Messages to agents, sealed, and their replies, sealed too. `state`: queued | sent | answered | refused (by the agent) |
     // withdrawn (before anybody had it) | abandoned (its agent was revoked).
-    `create table agent_jobs (id text primary key, agent_id text not null, state text not null, message text, reply text,
+    `create table agent_jobs (id text primary key, agent_id text not null, state text not null, session text, message text, reply text,
       created_at bigint not null, expires_at bigint not null)`,
     "create index agent_jobs_open on agent_jobs (agent_id, created_at) where state in ('queued', 'sent')",
     "create index agent_jobs_queued on agent_jobs (agent_id) where state = 'queued'",

@@ -137,7 +137,7 @@ class Seat {
     // What is said to one that is ending may not arrive; its end is told by "exit".
     worker.on("error", (error) => log.debug({ err: error, worker: worker.process.pid }, "a process did not listen"));
     worker.once("exit", (code, signal) => {
-      this.#worker = undefined;
+      if (this.#worker === worker) this.#worker = undefined; // else it could not start, and another one is here already
       ended.resolve();
       ready.reject(new Error(`process ${worker.process.pid} ${howItEnded(code, signal)} before it served`));
     });

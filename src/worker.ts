@@ -39,7 +39,8 @@ async function sayMetrics(id: number, running: RunningNode): Promise<void> {
 }
 
 async function start({ config, role, socketFolder }: Extract<ToWorker, { tell: "start" }>): Promise<void> {
-  process.once("disconnect", () => void end(socketFolder));
+  const onLost = () => void end(socketFolder);
+  process.once("disconnect", onLost);
   try {
     const metrics = async () => (await questions.ask((id) => tell({ tell: "measure all", id }), longestQuestionMs)) ?? "";
     node = startNode(config, { role, socketFolder, wakeEngine: () => tell({ tell: "wake" }), metrics });
@@ -47,7 +48,8 @@ async function start({ config, role, socketFolder }: Extract<ToWorker, { tell: "
   } catch (error) {
     const problems = error instanceof ConfigError ? error.problems : [error instanceof Error ? error.message : String(error)];
     tell({ tell: "failed", problems });
-    process.exitCode = 1;
+    process.off("disconnect", onLost); // the folder is the other processes' still
+    process.once("disconnect", () => process.exit(1));
     process.disconnect?.();
   }
 }

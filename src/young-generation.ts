@@ -11,6 +11,8 @@ const growth = 2;
  * nearly all of what a request makes is gone with its answer.
  */
 export function boundYoungGeneration(): void {
+  // Else what many requests in a row kept until their end is made among the old objects from then on, and stays for long.
+  setFlagsFromString("--no-allocation-site-pretenuring");
   let factor = growth;
   const look = (): void => {
     const { space_size: bytes = 0 } = getHeapSpaceStatistics().find(({ space_name: name }) => name === "new_space") ?? {};

@@ -42,9 +42,8 @@ export function outboxMover(sql: Sql, add: (record: string) => Promise<void>) {
 /** Records that are back after a power cut are found to be moved at the next start, as after any end (see below). */
 async function deleteRows(sql: Sql, ids: readonly number[]): Promise<void> {
   if (ids.length === 0) return;
-  const deleteAll = async (tx: Sql) => {
-    for (const id of ids) await tx.query("delete from audit_outbox where id = $1", [id]);
-  };
+  const deleteAll = (tx: Sql) =>
+    tx.query("delete from audit_outbox where id in (select value from json_each($1))", [JSON.stringify(ids)]);
   await sql.transaction(deleteAll, { durable: false });
 }
 

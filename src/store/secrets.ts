@@ -259,13 +259,14 @@ async function saveLabels(tx: Sql, before: Secret, after: Secret): Promise<void>
   const [old, now] = [labelsOf(before), labelsOf(after)];
   for (const label of old.keys())
     if (!now.has(label)) await tx.query("delete from labels where secret_id = $1 and label = $2", [before.id, label]);
-  for (const [label, versionId] of now)
-    if (old.get(label) !== versionId)
-      await tx.query(
-        `insert into labels (secret_id, label, version_id) values ($1, $2, $3)
-         on conflict (secret_id, label) do update set version_id = excluded.version_id`,
-        [after.id, label, versionId],
-      );
+  const moved = [...now].filter(([label, versionId]) => old.get(label) !== versionId);
+  if (moved.length === 0) return;
+  await tx.query(
+    `insert into labels (secret_id, label, version_id)
+     values ${moved.map((_, index) => `($1, $${2 * index + 2}, $${2 * index + 3})`).join(", ")}
+     on conflict (secret_id, label) do update set version_id = excluded.version_id`,
+    [after.id, ...moved.flat()],
+  );
 }
 
 /** What is in use again is not ended; what was made and given up before it was in use is. */

@@ -179,13 +179,10 @@ function executor(database: DatabaseSync): (text: string, values: readonly SqlVa
   const statements = new Map<string, Prepared>();
   const prepare = (text: string) => {
     const known = statements.get(text);
-    if (known) {
-      statements.delete(text); // to the end: the first one is the one used longest ago
-      statements.set(text, known);
-      return known;
-    }
+    if (known) return known;
     const made = prepareStatement(database, text);
     statements.set(text, made);
+    // The one made longest ago goes, in use or not: to make it anew costs less than to follow the uses of all.
     const oldest = statements.keys().next();
     if (statements.size > maxStatements && !oldest.done) statements.delete(oldest.value);
     return made;

@@ -2,6 +2,10 @@ import type { SealedValue, Secret } from "../core/secret.ts";
 import { findSecret, loadValue } from "./secrets.ts";
 import type { Sql } from "./sql.ts";
 
+/** About what a secret takes in memory: by itself, and for each of its versions, of which there are up to a hundred. */
+const secretBytes = 1024;
+const versionBytes = 512;
+
 interface Entry {
   readonly secret: Secret;
   readonly values: Map<string, SealedValue>;
@@ -90,6 +94,7 @@ export class SecretCache {
   #keep(key: string, entry: Entry): void {
     this.#drop(key);
     this.#entries.set(key, entry);
+    this.#bytes += sizeOf(entry.secret);
     this.#shrink();
   }
 
@@ -103,8 +108,11 @@ export class SecretCache {
   #drop(key: string): void {
     const entry = this.#entries.get(key);
     if (!entry) return;
+    this.#bytes -= sizeOf(entry.secret);
     for (const value of entry.values.values()) this.#bytes -= value.sealed.length;
     entry.values.clear();
     this.#entries.delete(key);
   }
 }
+
+const sizeOf = ({ versions }: Secret): number => secretBytes + versions.length * versionBytes;

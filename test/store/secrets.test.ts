@@ -292,11 +292,25 @@ forEachStore((_dialect, open) => {
     }
   });
 
+  test("versions count in what the cache may hold", async () => {
+    const sql = await open();
+    const cache = new SecretCache(sql, changeCounter(sql), { maxBytes: 8000 });
+    const versions = Array.from({ length: 10 }, (_, n) => version(`v${n}`, n === 0 ? ["AWSCURRENT"] : [], sealed("x")));
+    for (const id of ["a", "b"]) await insert(sql, newSecret(id, { name: id }));
+    await insert(sql, newSecret("large", { name: "large", versions }));
+    const first = await cache.find(region, "a");
+    const large = await cache.find(region, "large");
+    assert.equal(await cache.find(region, "a"), first, "room for both");
+    await cache.find(region, "b");
+    assert.equal(await cache.find(region, "large"), large);
+    assert.notEqual(await cache.find(region, "a"), first, "the oldest made room");
+  });
+
   test("the cache never answers with less than what was committed before it was asked", async () => {
     const sql = await open();
     const caches = [
       new SecretCache(sql, changeCounter(sql)),
-      new SecretCache(sql, () => undefined, { maxEntries: 2, maxBytes: 10 }),
+      new SecretCache(sql, () => undefined, { maxEntries: 2, maxBytes: 2000 }),
     ];
     for (const id of ["a", "b", "c"])
       await insert(sql, newSecret(id, { name: id, versions: [version("v", ["AWSCURRENT"], sealed(id))] }));

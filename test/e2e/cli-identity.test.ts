@@ -45,6 +45,7 @@ test("groups, and roles in projects and environments", async () => {
   assert.match(await root.ask("group remove crew gina"), /not in group crew any more/);
   await root.ask("project-role remove till crew --group");
   assert.match(await root.ask("group delete crew"), /^group crew is deleted\n$/);
+  await nativeOk(server, "users/delete", { userName: "gina" });
 });
 
 test("users, their keys and tokens", async () => {

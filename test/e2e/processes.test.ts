@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, renameSync, rmSync, statSync } from "node:fs";
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync } from "node:fs";
 import { connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -327,22 +327,6 @@ describe("starting and ending", () => {
     assert.equal(code, 1);
     assert.match(err, /in use by process \d+/);
     await newSecret(secretsClient(server));
-  });
-
-  test("one that cannot be started again and ends late takes nothing from the others, and SIGTERM still ends all", async () => {
-    // Its end is told when the next one has begun.
-    const late = `process.once("disconnect", () => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2_000))`;
-    const env = { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(late)}` };
-    await using server = await startRekey({ flags: ["--processes", "2"], env });
-    const [key, away] = [join(server.dataFolder, "root.key"), join(server.dataFolder, "away")];
-    renameSync(key, away);
-    const [reader = 0] = workersOf(server, "reader");
-    endProcess(reader, "SIGKILL");
-    await awaitLog(server, ({ msg }) => msg === "a process could not be started again");
-    renameSync(away, key);
-    await until(async () => workersOf(server, "reader").some((pid) => pid !== reader), "the reader");
-    for (const client of clientsOf(server)) assert.equal(await read(client, await newSecret(client, "one")), "one");
-    assert.equal(await server.stop(), 0);
   });
 
   test("when the supervisor is killed its processes end too", async () => {

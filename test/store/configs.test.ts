@@ -235,13 +235,22 @@ forEachStore((_name, open) => {
       await call("CreateProject", { Name: "app" });
       const numbers = Array.from({ length: 8 }, (_, index) => index);
       for (const number of numbers) await call("CreateConfig", { Project: "app", Environment: "dev", Name: `dev_${number}` });
+      /** As its answer says, where a slow machine gets nowhere in one call's time. */
+      const tryAgain = (error: { code?: string }, change: () => Promise<unknown>): Promise<unknown> =>
+        error.code === "ThrottlingException" ? persist(change) : Promise.reject(error);
+      const persist = (change: () => Promise<unknown>): Promise<unknown> => change().catch((error) => tryAgain(error, change));
       const promote = (number: number) =>
         call("SetConfigSecrets", {
           Project: "app",
           Config: `dev_${number}`,
           ChangeRequests: [{ Name: `P_${number}`, Value: "1", ShouldPromote: true }],
         });
-      await Promise.all(numbers.flatMap((number) => [promote(number), set(call, "app", "dev", { [`R_${number}`]: "1" })]));
+      await Promise.all(
+        numbers.flatMap((number) => [
+          persist(() => promote(number)),
+          persist(() => set(call, "app", "dev", { [`R_${number}`]: "1" })),
+        ]),
+      );
       assert.equal(Object.keys(await values(call, "app", "dev")).length, 16);
     }));
 

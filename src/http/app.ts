@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { Server } from "node:http";
 import Fastify, { type FastifyHttpOptions, type FastifyInstance } from "fastify";
 import { ServiceError } from "../core/error.ts";
+import { sendConfigError } from "./config-api-errors.ts";
 import { sendProblem } from "./problem.ts";
 
 interface AppOptions {
@@ -21,7 +22,8 @@ export function createApp(
     frameworkErrors: (_error, request, reply) => {
       options.refused?.("SerializationException");
       reply.headers(headersOf(request.id));
-      return sendProblem(reply, unreadable(), request.id);
+      const isConfigApi = request.raw.url?.startsWith("/v3/") === true;
+      return isConfigApi ? sendConfigError(reply, unreadable(), request.id) : sendProblem(reply, unreadable(), request.id);
     },
   });
   app.addHook("onRequest", (request, reply, done) => {

@@ -25,6 +25,11 @@ const absent: readonly (readonly [method: RegExp, path: RegExp, text: string])[]
     /^\/v3\/(workplace\/)?integrations\/integration\/members(\/|$)/,
     "Integrations have no members here: policies say who may use them (rekey:UseIntegration).",
   ],
+  [
+    /./,
+    /^\/v3\/workplace\/service_accounts\/service_account\/[^/]+\/identities(\/|$)/,
+    "OIDC identities are kept with rekey service-account create-identity, list-identities, delete-identity; their tokens are given here.",
+  ],
   [/./, /^\/v3\/me\/mfa_recovery$/, "There are no second factors here."],
 ];
 

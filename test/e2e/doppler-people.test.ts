@@ -385,6 +385,7 @@ test("what there is not is told with what there is instead", async () => {
     ["GET /v3/workplace/change_requests", /policies/],
     ["POST /v3/workplace/change_request_policies", /policies/],
     ["GET /v3/integrations/integration/members?integration=x", /rekey:UseIntegration/],
+    ["GET /v3/workplace/service_accounts/service_account/robot/identities", /create-identity/],
     ["GET /v3/no/such", /There is no GET \/v3\/no\/such\./],
   ] as const) {
     const { status: got, headers, json } = await ask(endpoint);
@@ -393,6 +394,10 @@ test("what there is not is told with what there is instead", async () => {
     assert.match(json.messages.join(), words);
     assert.match(String(headers["x-request-id"]), /^[0-9a-f-]{36}$/);
   }
+  const unreadable = await ask("GET /v3/workplace/users/%zz");
+  assert.equal(unreadable.status, 400);
+  assertShape(unreadable.json, shapes.failure);
+  assert.match(String(unreadable.headers["x-request-id"]), /^[0-9a-f-]{36}$/);
   await assert.rejects(sdk.syncs.get(project, "dev", "x"), status(404, /rekey export/));
   await assert.rejects(sdk.invites.list(), status(404, /rekey user create/));
 });

@@ -44,8 +44,10 @@ export function answered(record: FunctionRecord, answer: RuntimeAnswer): CallEnd
   if (answer.kind === "response") return { payload: answer.payload };
   const { errorMessage, errorType } = parseError(answer.payload);
   const said = `${errorType}: ${errorMessage}`.slice(0, maxSaidChars);
-  const failure: CallFailure = /Task timed out after/.test(said)
-    ? timedOut(record)
+  // AWS ends a function by the timeout that it has there.
+  const [isLate, seconds = record.timeoutSeconds] = /Task timed out after(?: ([\d.]+) seconds)?/.exec(said) ?? [];
+  const failure: CallFailure = isLate
+    ? timedOut({ ...record, timeoutSeconds: Number(seconds) })
     : isOutOfMemory(said)
       ? outOfMemory(record)
       : answer.kind === "init-error"

@@ -115,7 +115,8 @@ function partsOf(error: unknown): { name: string; message: string; code: string 
   const code = [error, inner, error.cause]
     .map((each) => (each instanceof Error && "code" in each ? String(each.code) : ""))
     .find(Boolean);
-  return { name: error.name, message: error.message, code: code ?? "" };
+  // Whoever says more begins a new sentence.
+  return { name: error.name, message: error.message.replace(/\.+$/, ""), code: code ?? "" };
 }
 
 function sentence(name: string, message: string, code: string): string {

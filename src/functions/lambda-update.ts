@@ -162,5 +162,5 @@ function byHand({ name, lambda }: LambdaFunction, wanted: Wanted): string {
   const place = lambda.signedCode ? "the package" : "its zip, signed where the function's code signing asks for it,";
   const how = `To update by hand: deploy ${place} at AWS (Lambda, Code, Upload from)`;
   const auto = `to let Rekey do it: rekey function update ${name} --auto-update, with lambda:GetFunction and lambda:UpdateFunctionCode for its role`;
-  return `${wanted.name} is there. ${how}; ${auto}.`;
+  return `${wanted.name} is there. ${how}${lambda.autoUpdate ? "" : `; ${auto}`}.`;
 }

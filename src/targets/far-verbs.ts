@@ -117,7 +117,9 @@ async function perform<Target, Tools>(
 
 function mustBeAllowed(addresses: readonly Address[], allow: (address: Address) => boolean): void {
   const refused = addresses.find((address) => !allow(address));
-  if (refused) throw new RotatorError("denied", `${addressText(refused)} is not on the allow-list of this network's far side`);
+  if (!refused) return;
+  const where = `${addressText(refused)} is not on the allow-list of this network's far side`;
+  throw new RotatorError("denied", `${where}: allow it there, if it should be reached`);
 }
 
 async function found<T>({ kind }: Asked, find: () => Promise<T | undefined>): Promise<T> {

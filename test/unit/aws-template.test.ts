@@ -188,7 +188,10 @@ describe("infrastructure of a function of AWS Lambda", () => {
     await fc.assert(
       fc.asyncProperty(wishes, async (given) => {
         const wanted = cloudFormationOf(given);
-        const { resource, variable, output } = await read(terraform(functionTemplate(given)));
+        const text = terraform(functionTemplate(given));
+        assert.match(text, /^# Apply it with code_bucket and code_key of /m);
+        assert.match(text, /^# Register it: .*--lambda function_arn --assume-role invoke_role_arn --external-id external_id /m);
+        const { resource, variable, output } = await read(text);
         const resources: Record<string, unknown> = {};
         for (const [type, all] of Object.entries(resource))
           for (const [name, [block]] of Object.entries(all)) resources[`${type}.${name}`] = await flat(block);

@@ -59,7 +59,10 @@ export function terraform(template: Template): string {
       block(`output "${snake(name)}"`, [`description = ${quoted(about)}`, `value = ${valueText(value, template)}`]),
     ),
   ];
-  return `${[[template.about, ...template.steps].map((line) => `# ${line}`).join("\n"), ...blocks].join("\n\n")}\n`;
+  const steps = template.steps.map((step) =>
+    step.replace(/\b[A-Z]\w+/g, (word) => (word in parameters || word in outputs ? snake(word) : word)),
+  );
+  return `${[[template.about, ...steps].map((line) => `# ${line}`).join("\n"), ...blocks].join("\n\n")}\n`;
 }
 
 function variable(name: string, { about, default: usual, secret, optional }: Parameter): string {

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { ServiceError } from "../core/error.ts";
-import { type AgentConnection, backOffMs, isRevoked, NoAnswer } from "./agent-connection.ts";
+import { type AgentConnection, backOffMs, NoAnswer } from "./agent-connection.ts";
 import type { Enrolled } from "./agent-identity.ts";
 import type { AgentAnswer, AgentLog } from "./agent-jobs.ts";
 import type { Journal } from "./agent-journal.ts";
@@ -25,6 +25,7 @@ export class AgentAnswers {
   readonly #parts: AnswersParts;
   readonly #waiting = new Map<string, { readonly answer: AgentAnswer; readonly until: number }>();
   #sending: Promise<void> | undefined;
+  #dropped = false;
 
   constructor(parts: AnswersParts) {
     this.#parts = parts;
@@ -40,7 +41,14 @@ export class AgentAnswers {
     for (const answer of journal.undelivered(now())) this.add(answer);
   }
 
+  /** Nobody takes them any more. */
+  drop(): void {
+    this.#dropped = true;
+    this.#waiting.clear();
+  }
+
   add(answer: AgentAnswer): void {
+    if (this.#dropped) return;
     this.#waiting.set(answer.id, { answer, until: this.#parts.now() + keptMs });
     this.#sending ??= this.#send().finally(() => {
       this.#sending = undefined;
@@ -61,7 +69,6 @@ export class AgentAnswers {
         failures = 0;
       } catch (error) {
         if (!(error instanceof NoAnswer || error instanceof ServiceError)) throw error;
-        if (isRevoked(error)) this.#waiting.clear();
         failures += 1;
         log.warn({ answers: batch.length }, `answers could not be told (${error.message}); they are told again`);
         await sleep(backOffMs(failures, random), undefined, { ref: false });

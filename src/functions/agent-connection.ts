@@ -29,6 +29,8 @@ export interface AgentConnection {
    * @throws ServiceError when the server refuses, NoAnswer when it did not answer in full
    */
   ask(operation: string, input: object, options: AskOptions): Promise<Readonly<Record<string, unknown>>>;
+  /** What it publishes at `/.well-known/jwks.json`. @throws NoAnswer */
+  publishedKeys(): Promise<Readonly<Record<string, unknown>>>;
   close(): void;
 }
 
@@ -70,6 +72,11 @@ export function connectTo({ server, ca, userAgent, proxies }: ConnectionParts): 
       const until = signal ? AbortSignal.any([signal, AbortSignal.timeout(withinMs)]) : AbortSignal.timeout(withinMs);
       const options = { method: "POST", headers, agent, signal: until };
       const { status, text } = await exchange(`${server}/rekey/v1/${operation}`, options, body, maxBytes);
+      return readAnswer(status, text);
+    },
+    async publishedKeys() {
+      const options = { method: "GET", headers: { "user-agent": userAgent }, agent, signal: AbortSignal.timeout(15_000) };
+      const { status, text } = await exchange(`${server}/.well-known/jwks.json`, options, "", defaultMaxBytes);
       return readAnswer(status, text);
     },
     close: () => agent.destroy(),

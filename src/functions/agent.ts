@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import { ServiceError } from "../core/error.ts";
-import type { FarKeys } from "../crypto/message-keys.ts";
+import { type FarKeys, readKeySet } from "../crypto/message-keys.ts";
 import type { AllowRule } from "../targets/addresses.ts";
 import { AgentAnswers } from "./agent-answers.ts";
 import { type AgentConnection, backOffMs, isReplaced, isRevoked, NoAnswer } from "./agent-connection.ts";
@@ -54,6 +54,9 @@ const skewSteps = [
 
 const alarm =
   "ALARM: the server shows a signing key that does not follow from those that this agent trusts, so it takes no jobs: find out who answers there; if the server was set up anew, remove agent.json from the data folder and enrol again";
+
+const strangerAlarm =
+  "ALARM: who answers at the server's address does not know this agent, and shows no signing key that this agent trusts: find out who answers there; it is asked again. If the server was set up anew, remove agent.json from the data folder and enrol again";
 
 const replacedAlarm =
   "ALARM: another process with the keys of this agent has taken its place at the server, so this one ends: somebody runs a copy of its folder; if nobody should, revoke this agent and rotate what it was sent";
@@ -112,6 +115,7 @@ class RunningAgent {
     while (!stop.aborted && end === undefined) end = await this.#turn();
     log.info({ jobs: this.#running.size }, "the agent stops: it takes no more, and ends what it works on");
     if (end === undefined) await this.#sayGoodbye();
+    if (end === "revoked") this.#answers.drop();
     this.#declineWaiting();
     const tooLong = new AbortController();
     const ranOut = sleep(drainMs, "late", { signal: tooLong.signal }).catch(() => undefined);
@@ -134,7 +138,7 @@ class RunningAgent {
     } catch (error) {
       if (!(error instanceof NoAnswer || error instanceof ServiceError)) throw error;
       if (stop.aborted) return undefined;
-      if (isRevoked(error)) {
+      if (isRevoked(error) && (await this.#isOurServer())) {
         log.error({}, `the server does not know this agent, or no more (${error.message})`);
         return "revoked";
       }
@@ -148,6 +152,21 @@ class RunningAgent {
       await this.#pause(ms);
     }
     return undefined;
+  }
+
+  /** Whoever answers at the server's address by mistake is not believed that we are revoked. */
+  async #isOurServer(): Promise<boolean> {
+    const { connection, log, enrolled } = this.#parts;
+    try {
+      const offered = await readKeySet(await connection.publishedKeys());
+      const trusted = kidsOf(this.#trust);
+      if (offered?.some(({ kid }) => trusted.includes(String(kid)))) return true;
+      log.error({ network: enrolled.network }, strangerAlarm);
+    } catch (error) {
+      if (!(error instanceof NoAnswer || error instanceof ServiceError)) throw error;
+      log.warn({}, `the server says that it does not know this agent, and does not show its keys: ${error.message}`);
+    }
+    return false;
   }
 
   async #pollOnce(): Promise<void> {

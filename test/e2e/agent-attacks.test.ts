@@ -1,5 +1,6 @@
 // What somebody may try at an agent who has its server's address, its network, or its server: nothing is run that is not the server's own.
 import assert from "node:assert/strict";
+import { execFileSync, spawnSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import type { ServerResponse } from "node:http";
@@ -19,7 +20,9 @@ import {
 import { endorse } from "../../src/crypto/signing-key-chain.ts";
 import { type AgentProcess, startAgent } from "../support/agent-process.ts";
 import { type CountingTarget, type HostileServer, startCountingTarget, startHostileServer } from "../support/hostile-server.ts";
+import { unlessCi } from "../support/server-process.ts";
 
+const noPrlimit = spawnSync("prlimit", ["--version"]).status === 0 ? false : unlessCi("prlimit of util-linux is not there");
 const dataFolder = mkdtempSync(join(tmpdir(), "rekey-agent-"));
 let target: CountingTarget;
 let server: HostileServer;
@@ -279,11 +282,43 @@ test("no secret of a job is in the log or on disk, and the files are for their o
   }
 });
 
+test("a full disk: what cannot be written down is not run, which is told; when there is room, it goes on", {
+  skip: noPrlimit,
+}, async () => {
+  const before = target.connections;
+  execFileSync("prlimit", ["--pid", String(agent.pid), "--fsize=1:"]);
+  const job = await server.send();
+  const { reply = "" } = await server.answer(job.id);
+  await assert.rejects(job.openReply(reply, Date.now()), {
+    outcome: "unreachable",
+    message: /cannot write its journal.*See to the disk/,
+  });
+  await agent.logged(/the journal cannot be written, so nothing is run: is its disk full\?/);
+  assert.equal(target.connections, before);
+  execFileSync("prlimit", ["--pid", String(agent.pid), "--fsize=unlimited:"]);
+  const next = await server.send();
+  assert.ok((await server.answer(next.id)).reply);
+  assert.ok(target.connections > before);
+});
+
+const unknownHere = (_operation: string, response: ServerResponse) => {
+  response.writeHead(401).end('{"code":"UnrecognizedClientException","detail":"This agent was revoked."}');
+  return true;
+};
+
+test("a stranger at the server's address that knows no agent ends none: it is an alarm, and the agent goes on", async () => {
+  server.published = await newPrivateJwk("sig");
+  server.disturb = unknownHere;
+  await agent.stop("SIGTERM");
+  agent = await startAgent({ dataFolder });
+  assert.match(await agent.logged(/ALARM/), /shows no signing key that this agent trusts/);
+  server.disturb = undefined;
+  server.published = server.key;
+  assert.ok((await server.answer((await server.send()).id)).reply);
+});
+
 test("a revoked agent ends by itself and says what to do", async () => {
-  server.disturb = (_operation, response) => {
-    response.writeHead(401).end('{"code":"UnrecognizedClientException","detail":"This agent was revoked."}');
-    return true;
-  };
+  server.disturb = unknownHere;
   await agent.stop("SIGKILL");
   agent = await startAgent({ dataFolder });
   assert.equal(await agent.exited, 1);

@@ -43,6 +43,8 @@ export interface HostileServer extends AsyncDisposable {
   readonly jobs: { id: string; message: string }[];
   /** Offered at every poll. */
   keys: Offered[];
+  /** What its key set shows. */
+  published: JWK;
   clockAheadMs: number;
   /** In place of an answer, while it is there; `false`: answer as always. */
   disturb: ((operation: string, response: ServerResponse) => boolean) | undefined;
@@ -111,6 +113,8 @@ export async function startHostileServer(target: { readonly port: number }): Pro
   }
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (request.url === "/.well-known/jwks.json")
+      return void response.writeHead(200).end(JSON.stringify({ keys: [publicJwk(server.published)] }));
     const operation = request.url?.replace("/rekey/v1/agents/", "") ?? "";
     const input = (await json(request)) as never;
     if (server.disturb?.(operation, response)) return;
@@ -130,7 +134,7 @@ export async function startHostileServer(target: { readonly port: number }): Pro
   const server: HostileServer = {
     url: `http://127.0.0.1:${port}`,
     token: enrolmentTokenText(enrolment),
-    ...{ key, said, polls, enrolments, jobs, keys: [], clockAheadMs: 0, disturb: undefined, agent: current },
+    ...{ key, said, polls, enrolments, jobs, keys: [], published: key, clockAheadMs: 0, disturb: undefined, agent: current },
     async write(changes = {}, by = {}) {
       const nowMs = by.nowMs ?? Date.now() + server.clockAheadMs;
       const credential = { engine: "postgres", username: "app", password: "a-secret-of-a-job", dbname: "app" };

@@ -19,11 +19,9 @@ const maxLockWaitMs = 5_000;
 export async function withManager<T>({ login, sessionName, deadlineAt }: Manager, work: (db: Session) => Promise<T>): Promise<T> {
   if (deadlineAt <= Date.now()) throw new RotatorError("timeout", "no time is left");
   return withSession(login, { applicationName: sessionName, deadlineAt, serverNames: true }, async (db) => {
-    const left = Math.max(1, deadlineAt - Date.now());
-    await db.read("select set_config('statement_timeout', $1, false), set_config('lock_timeout', $2, false)", [
-      String(left),
-      String(Math.min(left, maxLockWaitMs)),
-    ]);
+    const left = Math.ceil(Math.max(1, deadlineAt - Date.now()));
+    // Not by set_config: that is looked up, planned and run, in a session that knows no function yet.
+    await db.read(`set statement_timeout = ${left}; set lock_timeout = ${Math.min(left, maxLockWaitMs)}`);
     return work(db);
   });
 }

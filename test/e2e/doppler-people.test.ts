@@ -357,7 +357,6 @@ describe("groups", () => {
       ["admins"],
     );
     assert.deepEqual((await sdk.projectMembers.list(project)).members, []);
-    // The right to make groups is not the right to give roles in the deployment.
     const PolicyDocument = JSON.stringify({
       Version: "2012-10-17",
       Statement: [{ Effect: "Allow", Action: "iam:*Group*", Resource: "*" }],
@@ -380,8 +379,6 @@ describe("groups", () => {
 test("what there is not is told with what there is instead", async () => {
   for (const [endpoint, words] of [
     ["POST /v3/configs/config/syncs?project=shop&config=dev", /webhook.*rekey export/],
-    ["GET /v3/configs/config/syncs/sync?project=shop&config=dev&sync=x", /webhook.*rekey export/],
-    ["GET /v3/workplace/invites?page=1", /rekey user create/],
     ["GET /v3/workplace/change_requests", /policies/],
     ["POST /v3/workplace/change_request_policies", /policies/],
     ["GET /v3/integrations/integration/members?integration=x", /rekey:UseIntegration/],
@@ -395,8 +392,7 @@ test("what there is not is told with what there is instead", async () => {
     assert.match(String(headers["x-request-id"]), /^[0-9a-f-]{36}$/);
   }
   const unreadable = await ask("GET /v3/workplace/users/%zz");
-  assert.equal(unreadable.status, 400);
-  assertShape(unreadable.json, shapes.failure);
+  assertShape({ ...unreadable.json, status: unreadable.status }, { ...shapes.failure, status: 400 });
   assert.match(String(unreadable.headers["x-request-id"]), /^[0-9a-f-]{36}$/);
   await assert.rejects(sdk.syncs.get(project, "dev", "x"), status(404, /rekey export/));
   await assert.rejects(sdk.invites.list(), status(404, /rekey user create/));

@@ -5,7 +5,7 @@ import { z } from "zod";
  * What a key is for. `sig`: Rekey's signatures, ES512, as Doppler's agents want them. `reply`: those of far sides, ES256, and
  * `enc`: sealing, of a curve that takes a thirtieth of the time.
  */
-export type KeyUse = "sig" | "reply" | "enc";
+type KeyUse = "sig" | "reply" | "enc";
 
 /** Of JOSE. Source: RFC 7518 sections 3.1 and 4.1. */
 export const algorithmOf = { sig: "ES512", reply: "ES256", enc: "ECDH-ES" } as const;

@@ -101,7 +101,7 @@ describe("rekey function test", { concurrency: 3 }, () => {
   ];
   for (const { fault, loses, only = false } of sampleOf(faults, 2, "faults of functions"))
     it(`finds: ${fault}`, async () => {
-      const score = await tested(faulty, await newSecret(), ["--env", `FAULT=${fault}`, "--timeout-seconds", "4"]);
+      const score = await tested(faulty, await newSecret(), ["--env", `FAULT=${fault}`, "--timeout-seconds", "10"]);
       const lost = lostOf(score);
       assert.deepEqual(
         loses.filter((id) => !lost.includes(id)),

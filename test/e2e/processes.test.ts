@@ -284,7 +284,7 @@ describe("a server of several processes", () => {
 describe("starting and ending", () => {
   for (const processes of ["1", "2"])
     test(`SIGTERM lets an open request end and a kept connection not matter, with ${processes} processes`, async () => {
-      await using server = await startRekey({ flags: ["--processes", processes] });
+      await using server = await startRekey({ flags: ["--processes", processes, "--drain-seconds", "60"] });
       const kept = secretsClient(server);
       await newSecret(kept);
       const { hostname, port } = new URL(server.endpoint);

@@ -20,6 +20,7 @@ import { describe, test } from "node:test";
 import { flagOf, settings, variableOf } from "../../src/config.ts";
 import { operations } from "../../src/operations/index.ts";
 import { awsOperations } from "../../src/operations/secrets/index.ts";
+import { program } from "../support/cli.ts";
 import { type Example, fileOf, looksLike, readExamples, readLinks, splitOutput, toScript } from "../support/docs.ts";
 import { startIssuer } from "../support/oidc-issuer.ts";
 import { type PostgresServer, startPostgres } from "../support/postgres-server.ts";
@@ -125,7 +126,7 @@ const adapterTo =
 function furnish(folder: string, database: string): void {
   const bin = join(folder, "bin");
   mkdirSync(bin);
-  writeFileSync(join(bin, "rekey"), `#!/bin/sh\nexec "${process.execPath}" "${join(root, "src/cli.ts")}" "$@"\n`);
+  writeFileSync(join(bin, "rekey"), `#!/bin/sh\nexec "${process.execPath}" "${program}" "$@"\n`);
   chmodSync(join(bin, "rekey"), 0o755);
   symlinkSync(process.execPath, join(bin, "node"));
   symlinkSync(join(root, "node_modules"), join(folder, "node_modules"));

@@ -5,6 +5,7 @@ import { randomUUID } from "node:crypto";
 import { test } from "node:test";
 import { SecretsManager } from "@aws-sdk/client-secrets-manager";
 import { clientSettings } from "../support/aws.ts";
+import { program } from "../support/cli.ts";
 import { startRekey } from "../support/rekey-server.ts";
 
 const maxFileBytes = 4096;
@@ -54,7 +55,6 @@ test("while nothing can be written no call is answered and nothing is half done;
   await secrets.putSecretValue({ SecretId: "kept", SecretString: "newer", ClientRequestToken: token });
   assert.equal((await secrets.getSecretValue({ SecretId: "kept" })).SecretString, "newer");
   assert.equal(await server.stop(), 0);
-  const cli = new URL("../../src/cli.ts", import.meta.url).pathname;
-  const verify = spawnSync(process.execPath, [cli, "audit", "verify", "--data", server.dataFolder, "--json"]);
+  const verify = spawnSync(process.execPath, [program, "audit", "verify", "--data", server.dataFolder, "--json"]);
   assert.equal(verify.status, 0, verify.stdout.toString() + verify.stderr.toString());
 });

@@ -19,6 +19,7 @@ import {
   rawCall,
   rawRequest,
 } from "../support/aws.ts";
+import { program } from "../support/cli.ts";
 import { Marks } from "../support/marks.ts";
 import { type PostgresServer, postgresSkip, startPostgres } from "../support/postgres-server.ts";
 import { type RekeyServer, startRekey } from "../support/rekey-server.ts";
@@ -273,7 +274,6 @@ describe("marked secrets", () => {
 
   it("stand in no backup", async () => {
     const folder = mkdtempSync(join(tmpdir(), "rekey-leaks-"));
-    const program = join(import.meta.dirname, "../../src/cli.ts");
     const args = [program, "backup", "--to", join(folder, "copy"), "--data", server.dataFolder];
     bodies.push(execFileSync(process.execPath, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] }));
     assert.deepEqual(marks.foundInFolder(folder), []);

@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { program as ownProgram } from "./cli.ts";
 
 export interface AgentProcess extends AsyncDisposable {
   readonly dataFolder: string;
@@ -28,11 +29,9 @@ export interface AgentOptions {
   readonly dataFolder?: string;
   /** Whether to wait until it works; default true. */
   readonly waits?: boolean;
-  /** The file to run instead of the sources' `cli.ts`. */
+  /** The file to run instead of that of `cli.ts`. */
   readonly program?: string;
 }
-
-const sources = join(import.meta.dirname, "../../src/cli.ts");
 
 /** Starts `rekey agent` and waits until it says that it works. */
 export async function startAgent({
@@ -40,7 +39,7 @@ export async function startAgent({
   env = {},
   dataFolder,
   waits = true,
-  program = sources,
+  program = ownProgram,
 }: AgentOptions): Promise<AgentProcess> {
   const folder = dataFolder ?? mkdtempSync(join(tmpdir(), "rekey-agent-"));
   const child = spawn(process.execPath, [program, "agent", "--data", folder, ...flags], {

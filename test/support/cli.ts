@@ -6,7 +6,7 @@ import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { buffer, text } from "node:stream/consumers";
 
-/** `src/cli.ts` */
+/** The file that starts `rekey`: `src/cli.ts`. */
 export const program = join(import.meta.dirname, "../../src/cli.ts");
 
 export interface Ran {

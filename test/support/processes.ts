@@ -1,12 +1,10 @@
 // The child processes of a running server, as its log tells of them; and the program as one would run it by hand.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
+import { program } from "./cli.ts";
 import type { RekeyServer } from "./rekey-server.ts";
-
-const program = join(import.meta.dirname, "../../src/cli.ts");
 
 /** Runs `rekey` to its end. */
 export async function runRekey(

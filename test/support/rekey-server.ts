@@ -5,6 +5,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { program as ownProgram } from "./cli.ts";
 
 export interface RekeyServer extends AsyncDisposable {
   readonly endpoint: string;
@@ -23,7 +24,7 @@ export interface StartOptions {
   readonly env?: NodeJS.ProcessEnv;
   /** A folder of an earlier server: it stays when this one is disposed of. */
   readonly dataFolder?: string;
-  /** The file to run instead of the sources' `cli.ts`. */
+  /** The file to run instead of that of `cli.ts`. */
   readonly program?: string;
   /** Gets what it writes to stderr as it comes. */
   onLog?(text: string): void;
@@ -31,14 +32,12 @@ export interface StartOptions {
   onSpawn?(child: ChildProcess): void;
 }
 
-const sources = join(import.meta.dirname, "../../src/cli.ts");
-
 /** Starts `rekey server` and waits until it listens. */
 export async function startRekey({
   flags = [],
   env = {},
   dataFolder,
-  program = sources,
+  program = ownProgram,
   onLog,
   onSpawn,
 }: StartOptions = {}): Promise<RekeyServer> {
@@ -52,10 +51,12 @@ export async function startRekey({
     log += text;
     onLog?.(text);
   });
+  const closed = once(child, "close");
   onSpawn?.(child);
-  const endpoint = await listening(child, () => log).catch((error: unknown) => {
+  const endpoint = await listening(child).catch(async (error: unknown) => {
     process.off("exit", killWithUs);
-    throw error;
+    if (child.stdout?.readableEnded) await closed; // its last words
+    throw new Error(`rekey did not start:\n${log}`, { cause: error });
   });
   const stop = async (signal: NodeJS.Signals = "SIGTERM") => {
     process.off("exit", killWithUs);
@@ -79,11 +80,11 @@ export async function startRekey({
   };
 }
 
-async function listening(child: ChildProcess, log: () => string): Promise<string> {
+async function listening(child: ChildProcess): Promise<string> {
   if (!child.stdout) throw new Error("no output to wait for");
   for await (const line of createInterface(child.stdout)) {
     const [, endpoint] = /^rekey: listening on (\S+)$/.exec(line) ?? [];
     if (endpoint) return endpoint;
   }
-  throw new Error(`rekey did not start:\n${log()}`);
+  throw new Error("it ended");
 }

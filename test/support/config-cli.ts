@@ -9,7 +9,7 @@ import { program, type Ran, run } from "./cli.ts";
 import { type RekeyServer, type StartOptions, startRekey } from "./rekey-server.ts";
 
 /** A command that runs: what it has shown, and its end. */
-export type Begun = ChildProcess & { shown(): string; readonly closed: Promise<unknown> };
+type Begun = ChildProcess & { shown(): string; readonly closed: Promise<unknown> };
 
 export interface ConfigCli extends AsyncDisposable {
   readonly server: RekeyServer;

@@ -12,11 +12,12 @@ const texts = {
   "too-old": "The message is older than 30 seconds: it was held back or sent again, or one of the two clocks is wrong.",
   "too-early": "The message is of the future by more than 30 seconds: one of the two clocks is wrong.",
   expired: "The message's deadline has passed.",
+  stale: "A younger claim on the same work has been seen: this one is no longer valid.",
 } as const;
 
 export type RefusalReason = keyof typeof texts;
 
-/** A request that is not acted on, and not answered by anything that is signed or sealed. */
+/** A request that is not acted on. Only the one whose claim is stale is answered by something that is signed and sealed. */
 export class MessageRefused extends Error {
   override readonly name = "MessageRefused";
   readonly reason: RefusalReason;

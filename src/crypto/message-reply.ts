@@ -22,6 +22,7 @@ const replyShape = z.discriminatedUnion("status", [
       remedy: z.string().max(maxSentence).optional(),
     }),
   }),
+  z.strictObject({ ...bound, status: z.literal("stale") }),
 ]);
 
 /** What came of a request at the far side. Messages hold names, never values. */
@@ -30,7 +31,9 @@ export type ReplyOutcome =
   | {
       readonly status: "error";
       readonly error: { readonly class: Exclude<OutcomeClass, "ok">; readonly message: string; readonly remedy?: string };
-    };
+    }
+  /** Not acted on: a younger claim on the same work was seen. */
+  | { readonly status: "stale" };
 
 /** What a reply answers. */
 export interface Answered {
@@ -70,12 +73,17 @@ interface ReplyCheck extends Answered {
 
 /**
  * The far side's result.
- * @throws RotatorError of the far side's class; `unknown` when the reply is not one to this very request by the one that was
+ * @throws RotatorError of the far side's class, `denied` with a MessageRefused as its cause when that
+ *   did not act on a stale request; `unknown` with such a cause when the reply is not one to this very request by the one that was
  *   asked: the request may have been acted on all the same.
  */
 export async function openReplyTo(request: ReplyCheck, text: string, nowMs: number): Promise<unknown> {
   const reply = await readReply(request, text, nowMs);
   if (reply.status === "ok") return reply.result;
+  if (reply.status === "stale") {
+    const cause = new MessageRefused("stale");
+    throw new RotatorError("denied", cause.message, { cause });
+  }
   const { class: outcome, message, remedy } = reply.error;
   throw new RotatorError(outcome, remedy === undefined ? message : `${message} ${remedy}`);
 }
@@ -103,6 +111,7 @@ async function readReply(request: ReplyCheck, text: string, nowMs: number): Prom
 
 function bounded(outcome: ReplyOutcome): ReplyOutcome {
   if (outcome.status === "ok") return { status: "ok", result: outcome.result ?? null };
+  if (outcome.status === "stale") return outcome;
   const { class: failure, message, remedy } = outcome.error;
   const error = { class: failure, message: message.slice(0, maxSentence) };
   return { status: "error", error: remedy === undefined ? error : { ...error, remedy: remedy.slice(0, maxSentence) } };

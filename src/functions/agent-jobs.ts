@@ -74,7 +74,7 @@ export async function workOn(job: AgentJob, parts: JobParts, decline?: string): 
   if (decline !== undefined) return answer(request, declined(decline), parts);
   const startedAt = now();
   const outcome = await perform(request, job, parts);
-  const result = outcome.status === "ok" ? "ok" : outcome.error.class;
+  const result = outcome.status === "error" ? outcome.error.class : outcome.status;
   log.info({ ...names, outcome: result, ms: now() - startedAt }, "a job is done");
   return answer(request, outcome, parts);
 
@@ -111,7 +111,7 @@ async function refuse(
   if (state === "forgotten") return { id: request.id, refused: "replayed" };
   const outcome =
     state === "stale"
-      ? failed("denied", "A younger claim on the same work has been seen: this one is no longer valid.")
+      ? ({ status: "stale" } as const)
       : failed("unreachable", "The agent cannot write its journal, so it runs nothing.", "See to the disk of its data folder.");
   return { id: request.id, reply: await request.writeReply(outcome) };
 }

@@ -4,7 +4,6 @@ import { agentLimits } from "../core/agent.ts";
 import type { Audit } from "../core/audit.ts";
 import { RotatorError } from "../core/error.ts";
 import type { SigningKey } from "../crypto/message-keys.ts";
-import { MessageRefused } from "../crypto/message-refused.ts";
 import { type SentRequest, writeRequest } from "../crypto/messages.ts";
 import { agentHint, agentJobHint } from "../store/agent-desk.ts";
 import { clearAgentReply, dropAgentJob, findAgentJob, insertAgentJob, withdrawAgentJob } from "../store/agent-jobs.ts";
@@ -12,7 +11,7 @@ import { type Agent, chooseAgent, countAgents, findAgent, holdAgent } from "../s
 import type { Hints } from "../store/hints.ts";
 import type { Sql } from "../store/sql.ts";
 import type { FarCall, FarRoute } from "../targets/far.ts";
-import { farRequest } from "./far-request.ts";
+import { farRequest, refusalOf } from "./far-request.ts";
 
 /** What became of a job for an agent, for metrics: `moved` to another one; `silent`: it was taken, and no answer came. */
 export type AgentJobOutcome = "answered" | "forged" | "refused" | "moved" | "untaken" | "silent" | "no agent";
@@ -180,9 +179,10 @@ class Job {
       count?.("answered");
       return result;
     } catch (error) {
-      const reason = error instanceof RotatorError && error.cause instanceof MessageRefused ? error.cause.reason : undefined;
-      count?.(reason === undefined ? "answered" : "forged");
-      if (reason !== undefined) await this.#note({ reply: reason });
+      const refusal = refusalOf(error);
+      if (refusal) await this.#note(refusal);
+      if (!refusal) count?.("answered");
+      else count?.("Reply" in refusal ? "forged" : "refused");
       throw error;
     }
   }
@@ -190,7 +190,7 @@ class Job {
   /** The agent's word alone, which is no proof that nothing was done. */
   async #refused(reason: string): Promise<undefined> {
     this.#parts.count?.("refused");
-    await this.#note({ refused: reason });
+    await this.#note({ Refused: reason });
     if (this.#call.repeatable) return undefined;
     throw this.#unknown(`says that it refused the call (${reason}); ${refusalRemedy}`);
   }

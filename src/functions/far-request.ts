@@ -1,3 +1,5 @@
+import { RotatorError } from "../core/error.ts";
+import { MessageRefused, type RefusalReason } from "../crypto/message-refused.ts";
 import type { FarRequest } from "../crypto/messages.ts";
 import type { FarCall } from "../targets/far.ts";
 
@@ -25,4 +27,11 @@ export function farRequest(call: FarCall, { audience, id, nowMs }: Addressed): F
     notBeforeAt: nowMs,
     expiresAt: deadlineAt,
   };
+}
+
+/** For the audit trail: that the far side refused our message, or that we refuse its reply. `undefined`: neither. */
+export function refusalOf(error: unknown): { readonly Refused: RefusalReason } | { readonly Reply: RefusalReason } | undefined {
+  if (!(error instanceof RotatorError && error.cause instanceof MessageRefused)) return undefined;
+  const { reason } = error.cause;
+  return reason === "stale" ? { Refused: reason } : { Reply: reason };
 }

@@ -6,10 +6,9 @@ import { RotatorError } from "../core/error.ts";
 import type { CallFailure, CallResult } from "../core/function.ts";
 import { parsedJson } from "../core/json-object.ts";
 import type { SigningKey } from "../crypto/message-keys.ts";
-import { MessageRefused } from "../crypto/message-refused.ts";
 import { type Receiver, writeBareRequest, writeRequest } from "../crypto/messages.ts";
 import type { FarRoute } from "../targets/far.ts";
-import { farRequest } from "./far-request.ts";
+import { farRequest, refusalOf } from "./far-request.ts";
 import type { LambdaFunction } from "./lambda.ts";
 import { farRefusal, isRefusal, plain } from "./lambda-far-refusal.ts";
 import { lambdaProtocol } from "./lambda-protocol.ts";
@@ -96,7 +95,8 @@ export function createLambdaRoute(parts: LambdaFarParts, record: LambdaFunction)
       }
       if ("body" in answer && typeof answer.body === "string") {
         return sent.openReply(answer.body, parts.now()).catch(async (error: unknown) => {
-          if (error instanceof RotatorError && error.cause instanceof MessageRefused) await note({ Reply: error.cause.reason });
+          const refusal = refusalOf(error);
+          if (refusal) await note(refusal);
           throw error;
         });
       }

@@ -102,7 +102,7 @@ class LambdaFarSide {
     const request = await openRequest(text, { keys, keySet, audience, nowMs });
     const begun = this.#begin(request, nowMs);
     if (begun === "stale") logRefusal("stale");
-    const outcome = begun === "begun" ? await this.#outcome(request, context) : stale;
+    const outcome = begun === "begun" ? await this.#outcome(request, context) : { status: "stale" as const };
     return { body: await request.writeReply(outcome) };
   }
 
@@ -177,7 +177,6 @@ const eventShape = z.object({
 
 const update = "Update the function's code, or Rekey.";
 const longer = "The function's time was up: give it a longer timeout at AWS; where that does not help, its way to the target.";
-const stale = failed("denied", "A younger claim on the same work has been seen: this one is no longer valid.");
 
 /** A message that was acted on before, or more of them than can be told apart. */
 class Replayed extends Error {

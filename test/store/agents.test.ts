@@ -5,8 +5,6 @@ import { describe, test } from "node:test";
 import { RotatorError, ServiceError } from "../../src/core/error.ts";
 import { newFarKeys } from "../../src/crypto/message-keys.ts";
 import { openRequest } from "../../src/crypto/messages.ts";
-import { newToken } from "../../src/operations/identity/new-credentials.ts";
-import { findEnrolment, insertEnrolment, purgeEnrolments, useEnrolment } from "../../src/store/agent-enrolments.ts";
 import { abandonAllJobs, agentsWithJobs, findAgentJob, purgeAgentJobs } from "../../src/store/agent-jobs.ts";
 import {
   agentGoneMs,
@@ -16,14 +14,12 @@ import {
   listAgents,
   noteAgentAway,
   noteGoneAgents,
-  replaceAgentToken,
   revokeAgent,
   saveSightings,
 } from "../../src/store/agents.ts";
 import { eventsAfter, firstPosition } from "../../src/store/event-list.ts";
 import { Hints } from "../../src/store/hints.ts";
 import { agentWorld, network, newAgent } from "../support/far-agents.ts";
-import { identityWorld } from "../support/identity-world.ts";
 import { forEachStore } from "../support/stores.ts";
 
 const failing = (outcome: RotatorError["outcome"], text: RegExp) => (error: unknown) => {
@@ -268,8 +264,21 @@ forEachStore((name, open) => {
       await world.reply(first, (await world.next(first)).id, "too-old", "refused");
       await failed;
       assert.deepEqual(
-        world.records.map(({ parameters }) => (parameters as { refused: string }).refused),
+        world.records.map(({ parameters }) => (parameters as { Refused: string }).Refused),
         ["too-old", "too-old"],
+      );
+    });
+
+    test("a refusal of a stale claim is the agent's signed word, and goes on record", async () => {
+      const sql = await open();
+      const world = await agentWorld(sql);
+      const agent = await newAgent(sql, world.now());
+      const asked = assert.rejects(world.route().call(world.call()), failing("denied", /^A younger claim/));
+      await world.work(agent, { status: "stale" });
+      await asked;
+      assert.deepEqual(
+        world.records.map(({ outcome, parameters }) => [outcome, (parameters as { Refused: string }).Refused]),
+        [["AccessDeniedException", "stale"]],
       );
     });
 
@@ -299,46 +308,6 @@ forEachStore((name, open) => {
       const back = await findAgent(sql, agent.id);
       assert.deepEqual([back?.goneAt, back?.version, back?.kinds, back?.clockSkewMs], [undefined, "2.0.0", ["postgres"], -7]);
       assert.deepEqual([...(await countAgentStates(sql, world.now()))], [["live", 1]]);
-    });
-
-    test("an enrolment is used once, and is removed with its token when it is old", async () => {
-      const sql = await open();
-      const id = randomUUID();
-      const times = { createdAt: 1_000, expiresAt: 2_000 };
-      await sql.transaction((tx) => insertEnrolment(tx, { id, network, createdBy: "me", ...times, arn: "a", tokenHash: "h" }));
-      assert.equal((await findEnrolment(sql, id))?.usedAt, undefined);
-      const uses = await Promise.all([1, 2].map(() => sql.transaction((tx) => useEnrolment(tx, id, 1_500))));
-      assert.deepEqual(uses.sort(), [false, true]);
-      assert.equal(await purgeEnrolments(sql, 1_999, 10), 0);
-      assert.equal(await purgeEnrolments(sql, 2_000, 10), 1);
-      assert.equal((await sql.query("select id from tokens where id = $1", [id])).length, 0);
-    });
-
-    test("an enrolment token that expired is refused, an agent's token ends with the agent, and no node keeps either", async () => {
-      const sql = await open();
-      const world = await identityWorld(sql);
-      const [other, now] = [world.node(), world.clock.now];
-      const [enrolment, agent] = [newToken("agent_enrolment"), await newAgent(sql, now)];
-      const rest = { network, createdBy: "me", createdAt: now, expiresAt: now + 60_000, arn: "a", tokenHash: enrolment.hash };
-      await sql.transaction((tx) => insertEnrolment(tx, { id: enrolment.id, ...rest }));
-      const agents = newToken("agent");
-      await sql.transaction((tx) => replaceAgentToken(tx, agent.id, agents.hash));
-      for (const node of [world.authenticator, other]) {
-        const { principal } = await node.bearer(enrolment.token, "127.0.0.1");
-        assert.deepEqual(principal.agent, { id: enrolment.id, network, isEnrolled: false });
-        assert.deepEqual((await node.bearer(agents.token, "127.0.0.1")).principal.agent, {
-          id: agent.id,
-          network,
-          isEnrolled: true,
-        });
-      }
-      world.clock.now += 60_000;
-      await sql.transaction((tx) => revokeAgent(tx, agent.id, world.clock.now));
-      const failing = (code: string) => (error: unknown) => error instanceof ServiceError && error.code === code;
-      for (const node of [world.authenticator, other]) {
-        await assert.rejects(node.bearer(enrolment.token, "127.0.0.1"), failing("ExpiredTokenException"));
-        await assert.rejects(node.bearer(agents.token, "127.0.0.1"), failing("UnrecognizedClientException"));
-      }
     });
 
     test("what a process that died had queued, or sent without its being received, is handed out no more", async () => {

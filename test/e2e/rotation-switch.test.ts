@@ -15,7 +15,7 @@ describe("reads during a switch", { skip: postgresSkip }, () => {
   let proxy: HoldingProxy;
   let world: ReturnType<typeof rotationWorld>;
   before(async () => {
-    const env = { REKEY_SETTLE_MS: "0", REKEY_READ_BARRIER_MS: "10000" };
+    const env = { REKEY_SETTLE_MS: "0", REKEY_READ_BARRIER_MS: "5000" };
     [server, database] = await Promise.all([startRekey({ env }), startPostgres()]);
     proxy = await startProxy(database);
     world = rotationWorld(server, database);

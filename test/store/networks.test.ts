@@ -106,7 +106,7 @@ describe("networks", { skip: postgresSkip }, () => {
       );
       const changed = { description: "x", functions: { postgres: "arn" }, updatedAt: 9 };
       await sql.transaction((tx) => changeNetwork(tx, "a", (one) => ({ ...one, ...changed })));
-      assert.deepEqual(await findNetwork(sql, "a"), { ...network("a"), ...changed });
+      assert.deepEqual(await findNetwork(sql, "a"), { ...network("a"), ...changed, made: undefined });
       assert.equal(await sql.transaction((tx) => changeNetwork(tx, "z", (one) => one)), undefined);
       assert.deepEqual(await sql.transaction(async (tx) => [await holdNetwork(tx, "a"), await holdNetwork(tx, "z")]), [
         true,

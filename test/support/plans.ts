@@ -27,7 +27,9 @@ export async function fullScans(sql: Sql, text: string): Promise<string[]> {
     const steps = await sql.query<{ detail: string }>(`explain query plan ${text}`, Array(places).fill(null));
     // The outbox holds what the last moments brought; an index may be walked from its end when a bound stops that.
     const bounded = /\blimit\b|\bmin\(/.test(text);
-    const fine = bounded ? /^SCAN .* USING (COVERING )?INDEX|^SCAN (json_each|audit_outbox|due)\b/ : /^SCAN json_each\b/;
+    const fine = bounded
+      ? /^SCAN .* USING (COVERING )?INDEX|^SCAN (json_each|audit_outbox|due|\d+-ROW VALUES CLAUSE)\b/
+      : /^SCAN (json_each|\d+-ROW VALUES CLAUSE)\b/;
     return steps.map(({ detail }) => detail).filter((detail) => detail.startsWith("SCAN ") && !fine.test(detail));
   }
   const plan = await sql.transaction(async (tx) => {

@@ -166,7 +166,7 @@ function refuseUsed(name: string, uses: NetworkUses): void {
     const isOne = uses[what].length === 1;
     throw new ServiceError(
       "InvalidRequestException",
-      `Network ${name} is used by ${one}${isOne ? "" : "s"} ${uses[what].join(", ")}. ${remedy(isOne ? "it" : "them")}`,
+      `Network ${name} is used by ${one}${isOne ? "" : "s"} ${uses[what].toSorted().join(", ")}. ${remedy(isOne ? "it" : "them")}`,
     );
   }
 }

@@ -58,12 +58,21 @@ test("a login proves the password, with keys that are known already or not, and 
   assert.equal(server.last(stranger.first, first, await stranger.answer(first)), undefined, "another password proves nothing");
 });
 
+test("a server may want many more iterations than its default", async () => {
+  const keys = await scramKeys("pencil", Buffer.from("salt"), 600_000);
+  const server = serverOf(verifierOf(keys));
+  const login = new ScramLogin("pencil");
+  const first = server.first(login.first);
+  assert.match(first, /i=600000$/);
+  assert.ok(server.last(login.first, first, await login.answer(first)));
+});
+
 test("a server that does not keep to the rules is told nothing", async () => {
   const nonce = "rOprNGfwEbeRWgbNEkqO";
   const refused = (text: string) => assert.rejects(new ScramLogin("pencil", undefined, nonce).answer(text), /^Error: SASL/, text);
   await refused(`r=${nonce},s=AAAA,i=4096`);
   await refused(`r=other${nonce},s=AAAA,i=4096`);
-  await refused(`r=${nonce}x,s=AAAA,i=100001`);
+  await refused(`r=${nonce}x,s=AAAA,i=2000001`);
   await refused(`r=${nonce}x,s=AAAA,i=0`);
   await refused(`r=${nonce}x,s=,i=4096`);
   await refused(`m=ext,r=${nonce}x,s=AAAA,i=4096`);

@@ -301,7 +301,7 @@ describe("an agent that is hostile", () => {
     const denied = (await recorded("rekey:AnswerAgentJobs", from, 7)).filter(
       ({ outcome }) => outcome === "AccessDeniedException",
     );
-    const by = (arn: string) => denied.filter(({ principal }) => principal === arn).map(({ parameters }) => parameters.reply);
+    const by = (arn: string) => denied.filter(({ principal }) => principal === arn).map(({ parameters }) => parameters.Reply);
     assert.deepEqual([by(other.arn), by(agent.arn).sort()], [[undefined], ["unknown-key", "unreadable"]]);
     const { rotations } = await nativeOk(server, "rotations/list", { secretId });
     assert.equal((rotations as { state: string }[])[0]?.state, "running");

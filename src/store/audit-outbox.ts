@@ -2,6 +2,7 @@ import { stat } from "node:fs/promises";
 import type { AuditRecord } from "../core/audit.ts";
 import { readChainLine } from "../core/audit-chain.ts";
 import { listSegments, readLines } from "./audit-file.ts";
+import { listed } from "./json-list.ts";
 import type { Sql } from "./sql.ts";
 
 const page = 500;
@@ -42,8 +43,7 @@ export function outboxMover(sql: Sql, add: (record: string) => Promise<void>) {
 /** Records that are back after a power cut are found to be moved at the next start, as after any end (see below). */
 async function deleteRows(sql: Sql, ids: readonly number[]): Promise<void> {
   if (ids.length === 0) return;
-  const deleteAll = (tx: Sql) =>
-    tx.query("delete from audit_outbox where id in (select value from json_each($1))", [JSON.stringify(ids)]);
+  const deleteAll = (tx: Sql) => tx.query(`delete from audit_outbox where id in ${listed(tx.dialect, 1)}`, [JSON.stringify(ids)]);
   await sql.transaction(deleteAll, { durable: false });
 }
 
